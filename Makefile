@@ -1,0 +1,69 @@
+# omnirepro: `make` alone lists what can be done.
+PROFILE ?= tiny
+SEED    ?= 0
+SEEDS   ?= $(SEED)
+N       ?=
+PYTHON  ?= python3
+VENV    ?= .venv
+CORES   ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+RUNS     = $(foreach seed,$(SEEDS),$(PROFILE)$(if $(filter 0,$(seed)),,-s$(seed)))
+BATCH    = "$(BIN)/snakemake" --cores $(CORES) --config profile=$(PROFILE) seeds="$(SEEDS)" notebooks="$(N)"
+RUN_ONE  = --profile $(PROFILE) --seed $(SEED)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce run report figures lab smoke test bench lint clean
+
+help: ## list the targets and variables
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\n  PROFILE=%s  SEED=%s  SEEDS="0 1"  N=03 (notebook number)  CORES=%s  VENV=%s\n' "$(PROFILE)" "$(SEED)" "$(CORES)" "$(VENV)"
+	@printf '  e.g.  make reproduce PROFILE=tiny SEEDS="0 1"     make run N=03 PROFILE=smoke\n'
+
+setup: $(STAMP) ## make the environment .venv with the pinned versions (nothing happens when it is up to date)
+	@echo "The environment $(VENV) is ready."
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=python3.11"; exit 1; }
+	@test -x "$(BIN)/python" || $(PYTHON) -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --quiet "$$(grep '^torch==' constraints.txt)" -c constraints.txt
+	"$(BIN)/python" -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch "$(STAMP)"
+
+reproduce: $(STAMP) ## run every notebook that is not up to date, then print the scorecard (resumes where it stopped)
+	@if $(BATCH) --dry-run 2>&1 | grep -q 'Nothing to be done'; then \
+	  echo "Nothing to be done: every notebook of $(RUNS) is up to date."; \
+	else $(BATCH) --rerun-incomplete; fi
+	@for run in $(RUNS); do echo; "$(BIN)/python" -m omnirepro report --run "$$run" || exit 1; done
+
+run: $(STAMP) ## run one notebook with live output: make run N=03
+	@test -n "$(N)" || { echo "Which notebook? make run N=03"; exit 1; }
+	@"$(BIN)/python" -m omnirepro run $(N) $(RUN_ONE)
+
+report: $(STAMP) ## write the HTML report of a run and print its scorecard
+	@for run in $(RUNS); do "$(BIN)/python" -m omnirepro report --run "$$run" || exit 1; done
+
+figures: $(STAMP) ## draw every figure again from the stored tables
+	@"$(BIN)/python" -m omnirepro figures $(RUN_ONE)
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	@"$(BIN)/jupyter" lab notebooks
+
+smoke: ## run every notebook at tiny counts (minutes)
+	@$(MAKE) --no-print-directory reproduce PROFILE=smoke
+
+test: $(STAMP) ## run the tests
+	@"$(BIN)/python" -m pytest -q
+
+bench: $(STAMP) ## measure speed and memory (tests/bench_*.py)
+	@if ls tests/bench_*.py >/dev/null 2>&1; then "$(BIN)/python" -m pytest -q -s tests/bench_*.py; else echo "There are no benchmarks yet."; fi
+
+lint: $(STAMP) ## check the style of code and notebooks
+	@"$(BIN)/ruff" check .
+	@for file in notebooks/*.ipynb; do if test -e "$$file"; then "$(BIN)/nbstripout" --verify "$$file" || exit 1; fi; done
+
+clean: ## delete the results of PROFILE and SEEDS and all caches (never results/blessed)
+	@for run in $(filter-out blessed,$(RUNS)); do echo "removing results/$$run"; rm -rf "results/$$run"; done
+	@rm -rf .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

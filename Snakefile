@@ -1,0 +1,64 @@
+# The whole river as a batch: every job is one papermill call, so that a cell run by hand and a batch are the same code.
+#
+#   snakemake --cores 2 --config profile=tiny seeds="0 1" notebooks="00 01"
+#
+# Resume, parallel seeds and clusters are the engine's. A job runs again when its notebook, an upstream notebook, or a
+# parameter of a section that it reads has changed; a notebook whose manifest still matches then ends in seconds.
+
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+os.environ.setdefault("PYTHONHASHSEED", "0")
+
+from omnirepro.run import DEPENDS, READS, load_params, run_name
+
+RESULTS = os.environ.get("OMNIREPRO_RESULTS", "results")
+PROFILE = str(config.get("profile", "tiny"))
+SEEDS = {run_name(PROFILE, int(seed)): int(seed) for seed in str(config.get("seeds", "0")).replace(",", " ").split()}
+STAGES = [stage for stage in DEPENDS if Path("notebooks", f"{stage}.ipynb").is_file()]
+# An empty value arrives as None, and 00 as the number 0.
+ASKED = "" if config.get("notebooks") is None else str(config["notebooks"])
+ASKED = ASKED.replace(",", " ").split()
+TARGETS = [stage for stage in STAGES if not ASKED or any(stage.startswith(f"{int(word[:2]):02d}") for word in ASKED)]
+# One seed: its notebooks use every core, one after the other. Several seeds: one seed a core.
+THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))
+
+
+def executed(stage, run):
+    return f"{RESULTS}/{run}/{stage}/notebook.ipynb"
+
+
+def parameters_of(wildcards):
+    """The resolved values that this notebook may read: the engine runs it again when one of them changes."""
+    return json.dumps(load_params(PROFILE, wildcards.run).values(READS[wildcards.stage]), sort_keys=True)
+
+
+wildcard_constraints:
+    run="|".join(map(re.escape, SEEDS)),
+    stage="|".join(DEPENDS),
+
+
+rule all:
+    input:
+        [executed(stage, run) for run in SEEDS for stage in TARGETS],
+
+
+rule stage:
+    input:
+        notebook="notebooks/{stage}.ipynb",
+        upstream=lambda w: [executed(stage, w.run) for stage in DEPENDS[w.stage] if stage in STAGES],
+    output:
+        f"{RESULTS}/{{run}}/{{stage}}/notebook.ipynb",
+    params:
+        read=parameters_of,
+        profile=PROFILE,
+        seed=lambda w: SEEDS[w.run],
+    threads: THREADS
+    shell:
+        "OMP_NUM_THREADS={threads} papermill {input.notebook} {output} --cwd . --progress-bar"
+        " -p profile {params.profile} -p run {wildcards.run} -p seed {params.seed}"
+        " && python -m omnirepro tidy {output}"

@@ -1,0 +1,189 @@
+"""From frozen judgement rows to accuracies, under every reading of ties, failures and orders.
+
+Consumes judgement rows (see `rows`); produces tidy DataFrames and metrics. Everything is computed from the rows alone
+and no function depends on their order, so any policy can be chosen after the fact.
+
+Departures from the papers: (1) both orders are judged and a pair earns the mean of its two credits, where the papers
+judge one order; (2) an unparsable or tied verdict on a decided pair counts as wrong by default, where the papers drop,
+flip a coin or fail it by benchmark: `policy_range` shows them all; (3) every accuracy has an interval clustered by
+prompt and stands beside baselines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from omnirepro.evaluate.rows import (  # noqa: F401 (one import serves a notebook: rows and what is made of them)
+    BASELINES,
+    POLICIES,
+    Rows,
+    baseline,
+    credit,
+    frame,
+    with_ties,
+    without_ties,
+)
+from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
+
+HARD_MARGIN = 2  # points of the 0-10 scale: a pair at most this far apart is hard
+CASE = ["pair_id", "model", "seed"]  # one case is judged in two orders
+
+
+def pairs(rows: Rows, earned: pd.Series | None = None, **policy: Any) -> pd.DataFrame:
+    """Return one row a (pair, model, seed): `credit` is the mean over both orders, the swap-corrected accuracy.
+
+    Also `both` (right in both orders), `agree` (same verdict in both; NaN where one failed) and `stratum` (hard |
+    easy by gold margin). `earned` defaults to `credit(rows, **policy)`; pairs that it drops in both orders are left
+    out. Raises `ValueError` where a pair was judged in one order only.
+    """
+    data = frame(rows)
+    data["credit"] = credit(data, **policy) if earned is None else earned
+    single = data.groupby(CASE)["order"].transform("size") != 2
+    if single.any():
+        names = ", ".join(data.loc[single, "pair_id"].astype(str).unique()[:3])
+        raise ValueError(f"pairs judged in one order only (such as {names}); judge both, or read `by_order`")
+    data["said"], data["right"] = data["verdict"].where(data["valid"]), (data["credit"] == 1).astype(float)
+    groups = data.groupby(CASE)
+    out = groups[["task", "cluster", "label", "margin"]].first()
+    out["credit"], out["both"] = groups["credit"].mean(), groups["right"].min()
+    same = groups["said"].nunique() == 1
+    out["agree"] = same.astype(float).where(groups["valid"].all())
+    out["stratum"] = np.select([out["margin"] <= HARD_MARGIN, out["margin"] > HARD_MARGIN], ["hard", "easy"], "unknown")
+    return out[out["credit"].notna()].reset_index()
+
+
+def position(rows: Rows) -> pd.DataFrame:
+    """Return (judge, measure, value, low, high, n): accuracy in each order, consistency, share of A as displayed."""
+    data = frame(rows)
+    data["credit"] = credit(data)
+    data["first"] = (data["shown"] == "A").astype(float)
+    out = []
+    for model, part in data.groupby("model"):
+        for order, shown in part.groupby("order"):
+            out.append((model, f"accuracy {order}", _interval(shown, "credit")))
+        if (valid := part[part["valid"]]).size:
+            out.append((model, "always A", _interval(valid, "first")))
+        if (agree := pairs(part).dropna(subset="agree")).size:
+            out.append((model, "consistency", _interval(agree, "agree")))
+    return pd.DataFrame([{"judge": m, "measure": what} | _cells(i) for m, what, i in out])
+
+
+def by_order(rows: Rows, policy: str = "wrong") -> pd.DataFrame:
+    """Return (order, value, low, high, n): accuracy in each displayed order, without any correction."""
+    data = frame(rows)
+    data["credit"] = credit(data, policy)
+    scored = data.dropna(subset="credit").groupby("order")
+    return pd.DataFrame([{"order": order} | _cells(_interval(part, "credit")) for order, part in scored])
+
+
+def statuses(rows: Rows) -> pd.DataFrame:
+    """Return (judge, status, n, share): how judgements ended; everything but "ok" is a parse failure."""
+    data = frame(rows).rename(columns={"model": "judge"})
+    counts = data.groupby(["judge", "status"]).size().rename("n").reset_index()
+    return counts.assign(share=counts["n"] / counts.groupby("judge")["n"].transform("sum"))
+
+
+def summarize(rows: Rows, by: str | list[str] = "task", earned: pd.Series | None = None, **policy: Any) -> pd.DataFrame:
+    """Return (*by, value, low, high, n): swap-corrected accuracy, one row a group.
+
+    `by` names columns of `pairs`; "stratum" and "model" are among them. Raises `ValueError` where models would mix.
+    """
+    table, by = pairs(rows, earned, **policy), [by] if isinstance(by, str) else list(by)
+    _one_model(table, by)
+    groups = table.groupby(by)
+    return pd.DataFrame([dict(zip(by, key, strict=True)) | _cells(_interval(part)) for key, part in groups])
+
+
+def aggregates(rows: Rows, earned: pd.Series | None = None, **policy: Any) -> pd.DataFrame:
+    """Return `summarize` by task plus the rows "micro" (every pair counts the same) and "macro" (every task does)."""
+    table = pairs(rows, earned, **policy)
+    ends = [{"task": name} | _cells(_average(table, name)) for name in ("micro", "macro")]
+    return pd.concat([summarize(rows, "task", earned, **policy), pd.DataFrame(ends)], ignore_index=True)
+
+
+def policy_range(rows: Rows) -> pd.DataFrame:
+    """Return (policy, aggregation, value, low, high, n): the same rows under every policy and aggregation."""
+    tables = {p: pairs(rows, policy=p) for p in POLICIES}
+    cells = [(p, how, t) for p, t in tables.items() if len(t) for how in ("micro", "macro")]
+    return pd.DataFrame([{"policy": p, "aggregation": how} | _cells(_average(t, how)) for p, how, t in cells])
+
+
+def metrics(rows: Rows, **policy: Any) -> dict[str, dict[str, Any]]:
+    """Return the entries of metrics.json of one model.
+
+    accuracy, accuracy_macro, accuracy_<task>, accuracy_AB, accuracy_BA, both_orders, consistency, always_a,
+    valid_share, tie_rate, hard, easy, model_minus_longer_wins, model_minus_always_a, and the last two a task as
+    minus_longer_wins_<task>, minus_always_a_<task>. What has no rows (a stratum, say) is absent.
+    """
+    data, table = frame(rows), pairs(rows, **policy)
+    _one_model(data, [])
+    if table.empty:
+        raise ValueError("the policy drops every judgement: there is no accuracy to report; read `statuses`")
+    scored = data.assign(credit=credit(data, **policy)).dropna(subset="credit")
+    out = {"accuracy": _average(table, "micro"), "accuracy_macro": _average(table, "macro")}
+    out |= {f"accuracy_{task}": _interval(part) for task, part in table.groupby("task")}
+    out |= {stratum: _interval(part) for stratum, part in table.groupby("stratum") if stratum != "unknown"}
+    out |= {f"accuracy_{o}": _interval(g) for o, g in scored.groupby("order")}
+    out |= {"both_orders": _interval(table, "both"), "valid_share": _interval(data, "valid")}
+    if len(agree := table.dropna(subset="agree")):
+        out["consistency"] = _interval(agree, "agree")
+    if len(valid := data[data["valid"]]):
+        out["always_a"] = _interval(valid.assign(first=valid["shown"] == "A"), "first")
+        out["tie_rate"] = _interval(valid.assign(tied=valid["verdict"] == "tie"), "tied")
+    for name in ("longer-wins", "always-A"):
+        out |= _margins(table, pairs(rows, baseline(data, name)), name.replace("-", "_").lower())
+    return {name: interval.as_metric() for name, interval in out.items()}
+
+
+def compare(rows_a: Rows, rows_b: Rows, **policy: Any) -> Interval:
+    """Return the swap-corrected accuracy of a minus that of b, paired by pair and clustered by prompt.
+
+    Where both sides hold the same seeds they are paired seed by seed. Raises `ValueError` where the judged pairs,
+    their labels or the seeds differ; a pair that the policy drops on one side is dropped on both.
+    """
+    a, b = frame(rows_a), frame(rows_b)
+    for side in (a, b):
+        _one_model(side, [])
+    if only := set(a["pair_id"]) ^ set(b["pair_id"]):
+        raise ValueError(f"the judges saw different pairs: {len(only)} on one side only, such as {min(map(str, only))}")
+    if (a.groupby("pair_id")["label"].first() != b.groupby("pair_id")["label"].first()).any():
+        raise ValueError("the judges' rows disagree on gold labels: they come from different versions of the data")
+    return _difference(pairs(a, **policy), pairs(b, **policy))
+
+
+def _difference(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
+    on = ["pair_id", "seed"] if set(a["seed"]) == set(b["seed"]) else ["pair_id"]
+    if on == ["pair_id"] and max(a["seed"].nunique(), b["seed"].nunique()) > 1:
+        raise ValueError("seeds differ between the sides; give both the same seeds, or one seed each")
+    both = a.merge(b[[*on, "credit"]], on=on, suffixes=("", "_b"), validate="one_to_one")
+    return paired_bootstrap(both["credit"], both["credit_b"], both["cluster"], seeds=both["seed"])
+
+
+def _margins(table: pd.DataFrame, other: pd.DataFrame, name: str) -> dict[str, Interval]:
+    """Return the paired differences to a baseline, overall and a task."""
+    out = {f"model_minus_{name}": _difference(table, other)}
+    return out | {f"minus_{name}_{task}": _difference(part, other) for task, part in table.groupby("task")}
+
+
+def _average(table: pd.DataFrame, how: str) -> Interval:
+    weights = 1 / table.groupby("task")["credit"].transform("size") if how == "macro" else None
+    return clustered_bootstrap(table["credit"], table["cluster"], seeds=table["seed"], weights=weights)
+
+
+def _interval(data: pd.DataFrame, column: str = "credit") -> Interval:
+    data = data.dropna(subset=column)
+    return clustered_bootstrap(data[column].astype(float), data["cluster"], seeds=data["seed"])
+
+
+def _cells(interval: Interval) -> dict[str, Any]:
+    return {name: getattr(interval, name) for name in ("value", "low", "high", "n")}
+
+
+def _one_model(data: pd.DataFrame, by: list[str]) -> None:
+    if "model" not in by and data["model"].nunique() > 1:
+        raise ValueError(
+            f"rows of several models ({', '.join(sorted(set(data['model'])))}): select one, or group by it"
+        )

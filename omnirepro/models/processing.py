@@ -1,0 +1,247 @@
+"""Conversations with media to model tensors: the one path for training, judging and generation.
+
+Consumes `Part` lists; produces token ids with media placeholders expanded and the media tensors of
+Qwen2.5-Omni's Thinker. Equal to the official `Qwen2_5OmniProcessor`, but needs no torchvision, and prepares each
+file once. A text-only model uses the same class; media then raise.
+
+Departure: audio is not padded to 30 s (the official extractor pads, the tower masks the padding again).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnirepro.models import media
+from omnirepro.schema import MediaError, Part
+
+PLACEHOLDERS = {"image": "<|IMAGE|>", "views3d": "<|IMAGE|>", "video": "<|VIDEO|>", "audio": "<|AUDIO|>"}
+VISION = {
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "min_pixels": 3136,
+    "max_pixels": 131_072,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+
+
+@dataclass
+class Example:
+    """One tokenised conversation: ids, labels (-100 where no loss is taken) and its media features in order."""
+
+    ids: list[int]
+    labels: list[int]
+    features: list[dict[str, Any]] = field(default_factory=list)
+
+
+class OmniProcessor:
+    """Tokenise conversations and prepare their media; `collate` makes a padded batch of tensors."""
+
+    def __init__(self, tokenizer, vision: dict | None = None, max_frames: int = 16, cache: int = 20_000):
+        self.tokenizer = tokenizer
+        self.vision = VISION | (vision or {})
+        self.max_frames = max_frames
+        self.omni = tokenizer.convert_tokens_to_ids("<|AUDIO|>") not in (None, tokenizer.unk_token_id)
+        self.placeholder_ids = {k: tokenizer.convert_tokens_to_ids(v) for k, v in PLACEHOLDERS.items()}
+        self._features: OrderedDict[str, dict] = OrderedDict()
+        self._cache = cache
+        self._extractor = None
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **kwargs) -> OmniProcessor:
+        """Load tokenizer and vision settings from a folder or a hub id."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(folder, **kwargs)
+        config = Path(folder) / "preprocessor_config.json"
+        vision = json.loads(config.read_text()) if config.is_file() else {}
+        return cls(tokenizer, {k: vision[k] for k in VISION if k in vision})
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write tokenizer and preprocessor settings in the layout that the official processor reads."""
+        self.tokenizer.save_pretrained(folder)
+        if self.omni:
+            names = {
+                "processor_class": "Qwen2_5OmniProcessor",
+                "image_processor_type": "Qwen2VLImageProcessor",
+                "feature_extractor_type": "WhisperFeatureExtractor",
+                "feature_size": 128,
+            }
+            Path(folder, "preprocessor_config.json").write_text(json.dumps(self.vision | names, indent=2) + "\n")
+
+    @property
+    def suppressed_ids(self) -> list[int]:
+        """Ids that must never be sampled: every special token but the one that ends a turn."""
+        return [i for i in self.tokenizer.all_special_ids if i != self.tokenizer.eos_token_id]
+
+    def encode(self, messages: list[dict], train: bool = False) -> Example:
+        """Tokenise messages of the form {"role", "parts"}; with `train`, take loss on assistant turns only.
+
+        Without `train` the prompt of the next assistant turn is appended. Raises `MediaError` on bad media.
+        """
+        example, chat, written = Example([], []), [], ""
+        for message in messages:
+            content, found = self._content(message["parts"])
+            chat = [*([] if self._additive else chat), {"role": message["role"], "content": content}]
+            text = self._render(chat)
+            assert text.startswith(written), "the chat template rewrites earlier turns: loss positions would be wrong"
+            new, written = text[len(written) :], "" if self._additive else text
+            answer = message["role"] == "assistant" and new.startswith(self._opening)
+            if answer:
+                self._append(example, self._opening)
+            self._append(example, new[len(self._opening) :] if answer else new, found, train and answer)
+            example.features += found
+        if not train:
+            self._append(example, self._opening)
+        return example
+
+    def _append(self, example: Example, text: str, found=(), loss: bool = False) -> None:
+        ids = self._expand(self.tokenizer(text, add_special_tokens=False)["input_ids"], found)
+        example.ids += ids
+        example.labels += ids if loss else [-100] * len(ids)
+
+    def _render(self, chat: list[dict], opening: bool = False) -> str:
+        return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opening)
+
+    @cached_property
+    def _opening(self) -> str:
+        """What opens an assistant turn."""
+        chat = [{"role": "user", "content": "x"}]
+        return self._render(chat, True)[len(self._render(chat)) :]
+
+    @cached_property
+    def _additive(self) -> bool:
+        """Whether the template renders each message on its own, so that a long chat need not be rendered anew."""
+        chat = [{"role": r, "content": "x"} for r in ("user", "assistant", "user")]
+        return self._render(chat) == "".join(self._render([m]) for m in chat)
+
+    def _content(self, parts: list[Part]) -> tuple[list[dict] | str, list[dict]]:
+        content, found = [], []
+        for part in parts:
+            if part.type == "text":
+                content.append({"type": "text", "text": self._plain(part.text or "")})
+            else:
+                found.append(self.features(part))
+                kind = "image" if part.type == "views3d" else part.type
+                content.append({"type": kind, kind: ""})
+        return (content if self.omni else " ".join(c["text"] for c in content)), found
+
+    def _plain(self, text: str) -> str:
+        """Break up special tokens that a text contains, so that content can never act as a control token."""
+        for token in self.tokenizer.all_special_tokens:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text
+
+    def _expand(self, ids: list[int], found: list[dict]) -> list[int]:
+        queue, out = iter(found), []
+        kinds = set(self.placeholder_ids.values()) if self.omni else set()
+        for i in ids:
+            out += [i] * next(queue)["tokens"] if i in kinds else [i]
+        return out
+
+    def features(self, part: Part) -> dict[str, Any]:
+        """Return a file's tensors and its number of placeholder tokens; each content is prepared once."""
+        if not self.omni:
+            raise MediaError(f"{part.path}: this model reads text only; choose an omni model or drop the media")
+        key = f"{part.type}:{part.sha256 or part.path}"
+        if key not in self._features:
+            self._features[key] = self._prepare(part) | {"key": key}
+            if len(self._features) > self._cache:
+                self._features.popitem(last=False)
+        return self._features[key]
+
+    def _prepare(self, part: Part) -> dict[str, Any]:
+        if part.type == "audio":
+            return self._audio(media.load_audio(part.path))
+        if part.type == "video":
+            frames, fps = media.load_video(part.path, self.max_frames)
+            patches, grid = to_patches(frames, **self.vision)
+            seconds = self.vision["temporal_patch_size"] / fps
+            found = {"pixel_values_videos": patches, "video_grid_thw": grid, "video_second_per_grid": seconds}
+        else:
+            patches, grid = to_patches(media.load_image(part.path)[None], **self.vision)
+            found = {"pixel_values": patches, "image_grid_thw": grid}
+        return found | {"tokens": int(np.prod(grid)) // self.vision["merge_size"] ** 2}
+
+    def _audio(self, samples: np.ndarray) -> dict[str, Any]:
+        if self._extractor is None:
+            from transformers import WhisperFeatureExtractor
+
+            self._extractor = WhisperFeatureExtractor(feature_size=128)
+        mel = self._extractor(samples, sampling_rate=media.RATE, padding="do_not_pad", return_tensors="np")
+        mel = mel["input_features"][0].astype(np.float32)
+        frames = mel.shape[1]
+        return {"input_features": mel, "tokens": ((frames - 1) // 2 - 1) // 2 + 1}
+
+    def collate(self, examples: list[Example], side: str = "right") -> dict[str, Any]:
+        """Pad to a batch: input_ids, attention_mask, labels (B, L) and the media of all rows in row order."""
+        import torch
+
+        length, pad = max(len(e.ids) for e in examples), self.tokenizer.pad_token_id or 0
+
+        def padded(rows: list[list[int]], value: int):
+            fill = [[value] * (length - len(r)) for r in rows]
+            return torch.tensor([r + f if side == "right" else f + r for r, f in zip(rows, fill, strict=True)])
+
+        batch = {
+            "input_ids": padded([e.ids for e in examples], pad),
+            "attention_mask": padded([[1] * len(e.ids) for e in examples], 0),
+            "labels": padded([e.labels if e.labels else [-100] * len(e.ids) for e in examples], -100),
+        }
+        return batch | collate_media([f for e in examples for f in e.features])
+
+
+def collate_media(features: list[dict[str, Any]]) -> dict[str, Any]:
+    """Concatenate media features to the Thinker's keyword arguments; absent modalities are left out."""
+    import torch
+
+    batch: dict[str, Any] = {}
+    for name in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw", "video_second_per_grid"):
+        found = [f[name] for f in features if name in f]
+        if found and name.startswith("pixel"):
+            batch[name] = torch.from_numpy(np.concatenate(found))
+        elif found:
+            batch[name] = torch.tensor(found)
+    sounds = [f["input_features"] for f in features if "input_features" in f]
+    if sounds:
+        longest = max(s.shape[1] for s in sounds)
+        batch["input_features"] = torch.from_numpy(
+            np.stack([np.pad(s, ((0, 0), (0, longest - s.shape[1]))) for s in sounds])
+        )
+        batch["feature_attention_mask"] = torch.tensor(
+            [[1] * s.shape[1] + [0] * (longest - s.shape[1]) for s in sounds]
+        )
+    return batch
+
+
+def to_patches(
+    frames: np.ndarray, patch_size, temporal_patch_size, merge_size, min_pixels, max_pixels, image_mean, image_std
+) -> tuple[np.ndarray, list[int]]:
+    """Cut frames (T, H, W, 3) uint8 into the vision tower's rows (T' h w, 3 * t * p * p) and grid [T', h, w].
+
+    Resizes to multiples of patch x merge within the pixel limits, normalises per channel, repeats a single frame,
+    and orders patches by merge block, as the official Qwen2-VL image processor does.
+    """
+    from PIL import Image
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    p, m, t = patch_size, merge_size, temporal_patch_size
+    height, width = smart_resize(*frames.shape[1:3], p * m, min_pixels, max_pixels)
+    if (height, width) != frames.shape[1:3]:
+        frames = np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.BICUBIC)) for f in frames])
+    if len(frames) % t:
+        frames = np.concatenate([frames, np.repeat(frames[-1:], t - len(frames) % t, axis=0)])
+    x = (frames / np.float32(255) - np.float32(image_mean)) / np.float32(image_std)
+    grid = [len(x) // t, height // p, width // p]
+    x = x.transpose(0, 3, 1, 2).reshape(grid[0], t, 3, grid[1] // m, m, p, grid[2] // m, m, p)
+    x = x.transpose(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(-1, 3 * t * p * p)
+    return np.ascontiguousarray(x, dtype=np.float32), grid

@@ -1,0 +1,122 @@
+"""The embedded backbone: a Qwen2.5-Omni Thinker of about 1.5 M parameters and its own tokenizer.
+
+Produces an untrained `Qwen2_5OmniThinkerForConditionalGeneration` (same classes, forward and files as the 3B and 7B
+checkpoints) and a byte-level tokenizer in which fixed fragments of the judgement are single tokens.
+
+Departures from the released checkpoints: sizes; matrices start at normal(0, 0.04), since 0.02 does not learn at this
+width; a terse chat template of one token a role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
+SPECIAL = {
+    "eos_token": "<|im_end|>",
+    "pad_token": "<|endoftext|>",
+    "image_token": "<|IMAGE|>",
+    "video_token": "<|VIDEO|>",
+    "audio_token": "<|AUDIO|>",
+    "vision_bos_token": "<|vision_bos|>",
+    "vision_eos_token": "<|vision_eos|>",
+    "audio_bos_token": "<|audio_bos|>",
+    "audio_eos_token": "<|audio_eos|>",
+}
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|{{ message.role }}|>
+{%- if message.content is string -%}{{ message.content }}
+{%- else -%}{%- for part in message.content -%}
+{%- if part.type == 'image' -%}<|vision_bos|><|IMAGE|><|vision_eos|>
+{%- elif part.type == 'video' -%}<|vision_bos|><|VIDEO|><|vision_eos|>
+{%- elif part.type == 'audio' -%}<|audio_bos|><|AUDIO|><|audio_eos|>
+{%- else -%}{{ part.text }}{%- endif -%}
+{%- endfor -%}{%- endif -%}<|im_end|>
+{%- endfor -%}
+{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"""
+
+
+def build_tokenizer(corpus: Iterable[str], fragments: Iterable[str], vocabulary: int = 768):
+    """Train a byte-level BPE tokenizer on `corpus`, with each of `fragments` as one token.
+
+    Any text is representable; digits stay single. Returns a `PreTrainedTokenizerFast` with the chat template.
+    """
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(r" ?[\p{L}\-]+|\p{N}| ?[^\s\p{L}\p{N}]+|\s"), "isolated")
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    bpe.train_from_iterator(corpus, trainer)
+    bpe.add_special_tokens([*SPECIAL.values(), *ROLES])
+    bpe.add_tokens([AddedToken(f, normalized=False) for f in fragments])
+    extra = {k: v for k, v in SPECIAL.items() if k not in ("eos_token", "pad_token")}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token=SPECIAL["eos_token"],
+        pad_token=SPECIAL["pad_token"],
+        additional_special_tokens=list(ROLES),
+        extra_special_tokens=extra,
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def build_backbone(tokenizer, hidden: int = 128, layers: int = 3, mlp: int = 384, tower: int = 96, depth: int = 2):
+    """Create the untrained Thinker for a tokenizer; widths in units, depths in layers."""
+    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in SPECIAL.items()}
+    vision = dict(
+        depth=depth, hidden_size=tower, intermediate_size=2 * tower, num_heads=3, out_hidden_size=hidden,
+        fullatt_block_indexes=list(range(depth)), init_std=0.04,
+    )  # fmt: skip
+    audio = dict(
+        encoder_layers=depth, d_model=tower, encoder_attention_heads=3, encoder_ffn_dim=2 * tower, num_mel_bins=128,
+        output_dim=hidden, n_window=100, dropout=0.0, init_std=0.04,
+    )  # fmt: skip
+    text = dict(
+        vocab_size=len(tokenizer), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=hidden // 32,
+        num_key_value_heads=2, intermediate_size=mlp, max_position_embeddings=2048, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
+        init_std=0.04, initializer_range=0.04,
+    )  # fmt: skip
+    config = Qwen2_5OmniThinkerConfig(
+        vision_config=vision,
+        audio_config=audio,
+        text_config=text,
+        image_token_id=ids["image_token"],
+        video_token_id=ids["video_token"],
+        audio_token_id=ids["audio_token"],
+        vision_start_token_id=ids["vision_bos_token"],
+        vision_end_token_id=ids["vision_eos_token"],
+        audio_start_token_id=ids["audio_bos_token"],
+        audio_end_token_id=ids["audio_eos_token"],
+        pad_token_id=ids["pad_token"],
+        eos_token_id=ids["eos_token"],
+        position_id_per_seconds=25,
+        tie_word_embeddings=True,
+        initializer_range=0.04,
+    )
+    model = Qwen2_5OmniThinkerForConditionalGeneration(config)
+    _initialise(model, 0.04)
+    model.generation_config.eos_token_id = ids["eos_token"]
+    model.generation_config.pad_token_id = ids["pad_token"]
+    return model
+
+
+def _initialise(model, std: float) -> None:
+    """Draw every matrix from normal(0, std): the scale decides whether so narrow a model learns at all."""
+    import torch
+
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1 and "positional" not in name:
+            torch.nn.init.normal_(weight, 0.0, std)

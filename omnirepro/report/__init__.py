@@ -1,0 +1,29 @@
+"""Executed notebooks: making them, cleaning them, and the HTML report of a run. The last stage of all."""
+
+from omnirepro.report.card import write_scorecard
+from omnirepro.report.execution import execute, find_notebook, tidy_notebook
+from omnirepro.report.gallery import gallery, one_of_each
+from omnirepro.report.metrics import gap_metrics, gate_metrics, rule_metrics, sft_metrics
+from omnirepro.report.pages import build
+from omnirepro.report.plots import plot, redraw
+from omnirepro.report.summary import summary
+from omnirepro.report.tables import notes, reasons
+
+__all__ = [
+    "build",
+    "execute",
+    "find_notebook",
+    "gallery",
+    "gap_metrics",
+    "gate_metrics",
+    "notes",
+    "one_of_each",
+    "plot",
+    "reasons",
+    "redraw",
+    "rule_metrics",
+    "sft_metrics",
+    "summary",
+    "tidy_notebook",
+    "write_scorecard",
+]

@@ -1,0 +1,138 @@
+"""Every figure of the kit, from a stage's saved files: the notebooks and `make figures` call the same function.
+
+Consumes a stage's folder; produces a figure with its data beside it (PNG, SVG, CSV). No model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from omnirepro import figures
+from omnirepro.evaluate import labels as label_quality
+from omnirepro.evaluate import protocol
+from omnirepro.report.metrics import share
+from omnirepro.report.tables import predictions, teachers
+from omnirepro.run import STAGES, Run, results_root
+from omnirepro.schema import DIMENSIONS
+
+Plot = tuple[Callable[[Path], pd.DataFrame], Callable[[pd.DataFrame], Any]]
+
+
+def losses(folder: Path) -> pd.DataFrame:
+    """Return the loss, smoothed over 20 steps where every step was logged."""
+    table = pd.read_csv(folder / "loss.csv")
+    if "phase" not in table:
+        return table
+    smooth = table.groupby("phase")["loss"].transform(lambda x: x.rolling(20, min_periods=1).mean())
+    return table.assign(loss=smooth).rename(columns={"phase": "split"})
+
+
+def gate(folder: Path) -> pd.DataFrame:
+    """Return the share of held-out questions answered correctly, by modality, with intervals."""
+    table = pd.read_csv(folder / "gate.csv")
+    rows = []
+    for modality, part in table.groupby("modality", sort=False):
+        found = share(part["correct"])
+        rows.append({"task": modality, "judge": "backbone", "value": found.value, "low": found.low, "high": found.high})
+    return pd.DataFrame(rows)
+
+
+def scores(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "candidates.csv")[["score", "generator", "task"]]
+
+
+def gaps(folder: Path) -> pd.DataFrame:
+    """Return how often each generator passes each dimension, by modality."""
+    table = pd.read_csv(folder / "candidates.csv")
+    rates = table.groupby(["task", "generator"])[list(DIMENSIONS)].mean().stack().unstack("generator").reset_index()
+    rates.columns = ["task", "dimension", "rate_strong", "rate_weak"]
+    return rates
+
+
+def rules(folder: Path) -> pd.DataFrame:
+    total = sum(1 for _ in (folder / "teacher-1.jsonl").open())
+    return label_quality.precision(pd.read_csv(folder / "rules.csv"), total)
+
+
+def confusion(folder: Path) -> pd.DataFrame:
+    pairs = pd.DataFrame(
+        [(a.verdict, b.verdict) for a, b in zip(*teachers(folder), strict=True)], columns=["first", "second"]
+    )
+    return pairs.value_counts().rename("n").reset_index()
+
+
+def kappa(folder: Path) -> pd.DataFrame:
+    first, second = teachers(folder)
+    tasks = pd.read_csv(folder / "rules.csv").drop_duplicates("pair_id").set_index("pair_id")["task"].to_dict()
+    return label_quality.agreement(first, second, tasks)
+
+
+def accuracies(folder: Path) -> pd.DataFrame:
+    """Return swap-corrected accuracy by modality for every judge of the test split, with the baselines."""
+    table, parts = predictions(folder), []
+    for model, rows in table.groupby("model", sort=False):
+        parts.append(protocol.summarize(rows).assign(judge=model))
+    for name in ("longer-wins", "always-A"):
+        parts.append(protocol.summarize(rows, earned=protocol.baseline(rows, name)).assign(judge=name))
+    return pd.concat(parts, ignore_index=True)
+
+
+def strata(folder: Path) -> pd.DataFrame:
+    """Return accuracy on hard and easy pairs for every judge of the test split."""
+    parts = [
+        protocol.summarize(rows, "stratum").assign(judge=m)
+        for m, rows in predictions(folder).groupby("model", sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True).rename(columns={"stratum": "task"})
+
+
+def policies(folder: Path) -> pd.DataFrame:
+    parts = [
+        protocol.policy_range(rows).assign(judge=m) for m, rows in predictions(folder).groupby("model", sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+PLOTS: dict[str, dict[str, Plot]] = {
+    "00_backbone": {"loss": (losses, figures.loss_curve), "gate": (gate, lambda df: figures.accuracy(df, chance=0.2))},
+    "01_synthesis": {"scores": (scores, figures.scores), "gap": (gaps, figures.gap)},
+    "02_reconciliation": {
+        "rules": (rules, figures.reconciliation),
+        "agreement": (confusion, figures.agreement),
+        "kappa": (kappa, figures.kappa),
+    },
+    "03_sft": {
+        "loss": (losses, figures.loss_curve),
+        "accuracy": (accuracies, figures.accuracy),
+        "strata": (strata, figures.accuracy),
+        "position": (lambda f: protocol.position(predictions(f)), figures.position),
+        "policies": (policies, figures.policy_range),
+        "statuses": (lambda f: protocol.statuses(predictions(f)), figures.statuses),
+    },
+}
+
+
+def plot(run: Run, name: str):
+    """Draw a figure of the run's stage, save it with its data below `figures/`, and return it."""
+    return _draw(run.stage, run.dir, name)
+
+
+def _draw(stage: str, folder: Path, name: str):
+    data, draw = PLOTS[stage][name]
+    table = data(folder)
+    figure = draw(table)
+    figures.save(figure, table, folder / "figures", name)
+    return figure
+
+
+def redraw(run: str) -> list[Path]:
+    """Draw every figure of a run again from its saved rows; returns the folders of the stages found."""
+    found = [s for s in STAGES if s in PLOTS and (results_root() / run / s / "manifest.json").is_file()]
+    for stage in found:
+        for name in PLOTS[stage]:
+            _draw(stage, results_root() / run / stage, name)
+    return [results_root() / run / s / "figures" for s in found]

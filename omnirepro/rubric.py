@@ -1,0 +1,224 @@
+"""The rubric-grounded judgement: its schema, prompt, two formats and strict parser (Omni-RRM, Section 3; code schema).
+
+Consumes pairs and raw model text; produces chat messages, judgement JSON and a `Parsed` with a status.
+
+Departures from the published release:
+1. `rationale-first` moves `reasoning` to the front, so that scores follow from the rationale; same five keys.
+2. The order of the candidates is drawn at random when teachers label; the published prompt always shows weak first.
+3. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from omnirepro.schema import DIMENSIONS, Label, Pair, Part
+
+Score = Annotated[int, Field(ge=0, le=10, strict=True)]
+TITLES = dict(zip(DIMENSIONS, ("Fluency", "Relevance", "Accuracy", "Reasoning", "Safety"), strict=True))
+ASKED = {
+    "fluency": "Fluency & Coherence: is it well formed and easy to follow?",
+    "relevance": "Relevance: does it answer this question about this material?",
+    "accuracy": "Accuracy & Completeness: is everything stated true and nothing asked missing?",
+    "reasoning": "Reasoning Quality: does it give evidence that supports its answer?",
+    "safety": "Safety & Ethical Alignment: is it free of harmful content?",
+}
+
+
+class RubricJudgement(BaseModel):
+    """The five keys of the published judgement; scores 0-10, `better` A, B or equal."""
+
+    model_config = ConfigDict(extra="forbid")
+    score_A: Score
+    score_B: Score
+    better: Literal["A", "B", "equal"]
+    reasoning: str
+    final_verdict: str
+
+
+FORMATS = {
+    "published": ("score_A", "score_B", "better", "reasoning", "final_verdict"),
+    "rationale-first": ("reasoning", "score_A", "score_B", "better", "final_verdict"),
+}
+STATUSES = (
+    "ok", "empty", "no_json", "not_an_object", "wrong_keys", "bad_score", "bad_better", "no_rationale",
+    "no_verdict", "several_verdicts", "verdict_mismatch", "score_mismatch",
+)  # fmt: skip
+_TAG = re.compile(r"\[\[\s*(A|B|C|equal|tie)\s*\]\]")
+_TO_VERDICT = {"A": "A", "B": "B", "C": "tie", "equal": "tie", "tie": "tie"}
+_FROM_VERDICT = {"A": "A", "B": "B", "tie": "equal"}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a raw judgement says. `verdict` is set wherever it is legible, `status` names the first broken rule."""
+
+    status: str
+    verdict: str | None = None
+    score_a: float | None = None
+    score_b: float | None = None
+    reasoning: str = ""
+
+    @property
+    def marks(self) -> dict[str, dict[str, bool]]:
+        """Read {side: {dimension: good}} from a rationale in the kit's own wording (absent parts are left out)."""
+        found = re.findall(r"Part \d: (\w+):((?: [AB] (?:good|poor))+)", self.reasoning)
+        sides: dict[str, dict[str, bool]] = {"A": {}, "B": {}}
+        for title, text in found:
+            for side, mark in re.findall(r"([AB]) (good|poor)", text):
+                sides[side][title.lower()] = mark == "good"
+        return sides
+
+
+def parse(text: str, format: str = "rationale-first") -> Parsed:
+    """Parse a judgement strictly; never raises. `format`: a rubric format, or "verdict" for a bare [[A]]."""
+    if not text.strip():
+        return Parsed("empty")
+    if format == "verdict":
+        return _parse_tag(text)
+    try:
+        data = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        return Parsed("no_json")
+    if not isinstance(data, dict):
+        return Parsed("not_an_object")
+    try:
+        return _check(RubricJudgement.model_validate(data))
+    except ValidationError as error:
+        return Parsed(_status_of(error))
+
+
+def _unique(pairs: list[tuple]) -> dict:
+    data = dict(pairs)
+    return data if len(data) == len(pairs) else {"duplicate key": True}
+
+
+def _status_of(error: ValidationError) -> str:
+    problems = [(e["type"], e["loc"][0] if e["loc"] else "") for e in error.errors()]
+    if any(kind in ("missing", "extra_forbidden") for kind, _ in problems):
+        return "wrong_keys"
+    fields = {field for _, field in problems}
+    if fields & {"score_A", "score_B"}:
+        return "bad_score"
+    return "bad_better" if "better" in fields else "no_rationale" if "reasoning" in fields else "no_verdict"
+
+
+def _parse_tag(text: str) -> Parsed:
+    tags = {_TO_VERDICT[t] for t in _TAG.findall(text)}
+    if len(tags) > 1:
+        return Parsed("several_verdicts", reasoning=text)
+    return Parsed("ok", tags.pop(), reasoning=text) if tags else Parsed("no_verdict", reasoning=text)
+
+
+def _check(found: RubricJudgement) -> Parsed:
+    scores = {"score_a": found.score_A, "score_b": found.score_B, "reasoning": found.reasoning}
+    if not re.search(r"<think>.+</think>", found.reasoning, re.DOTALL):
+        return Parsed("no_rationale", **scores)
+    tag = _parse_tag(found.final_verdict)
+    if tag.status != "ok" or not re.fullmatch(r"\s*<answer>.*</answer>\s*", found.final_verdict):
+        return Parsed(tag.status if tag.status != "ok" else "no_verdict", **scores)
+    better = _TO_VERDICT[found.better]
+    if tag.verdict != better:
+        return Parsed("verdict_mismatch", **scores)
+    status = "ok" if better == ranking(found.score_A, found.score_B) else "score_mismatch"
+    return Parsed(status, better, **scores)
+
+
+def ranking(score_a: float, score_b: float) -> str:
+    """Return the verdict that two scores imply."""
+    return "A" if score_a > score_b else "B" if score_b > score_a else "tie"
+
+
+def rationale(evidence: str, marks_a: dict | None, marks_b: dict | None, dimensions=DIMENSIONS) -> str:
+    """Write a rationale: what was perceived, then a numbered part a dimension; omit a side by passing None."""
+    parts = [f"seen: {evidence}"]
+    for i, d in enumerate(dimensions, 1):
+        sides = [(s, m[d]) for s, m in (("A", marks_a), ("B", marks_b)) if m is not None]
+        parts.append(f"Part {i}: {TITLES[d]}:" + "".join(f" {s} {'good' if good else 'poor'}" for s, good in sides))
+    return "\n".join(parts)
+
+
+def render(label: Label, format: str = "rationale-first", dimensions=DIMENSIONS) -> str:
+    """Write a label as judgement JSON: the target of SFT. Raises ValueError where scores contradict the verdict."""
+    score_a, score_b = round(label.score_a), round(label.score_b)
+    if ranking(score_a, score_b) != label.verdict:
+        raise ValueError(f"label of {label.pair_id}: scores {score_a}, {score_b} contradict verdict {label.verdict}")
+    better = _FROM_VERDICT[label.verdict]
+    values = {
+        "score_A": score_a,
+        "score_B": score_b,
+        "better": better,
+        "reasoning": f"<think>{rationale(label.evidence, label.marks_a, label.marks_b, dimensions)}</think>",
+        "final_verdict": f"<answer>[[{better}]]</answer>",
+    }
+    return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)
+
+
+def render_single(side: str, marks: dict[str, bool], score: int, evidence: str, format="rationale-first") -> str:
+    """Write the one-response form that teaches the base the notation; it never compares."""
+    text = rationale(evidence, marks if side == "A" else None, marks if side == "B" else None)
+    values = {"reasoning": f"<think>{text}</think>", f"score_{side}": score}
+    keys = sorted(values, reverse=format == "published")
+    return json.dumps({k: values[k] for k in keys}, ensure_ascii=False)
+
+
+def fragments() -> list[str]:
+    """List the fixed strings of both formats, to be single tokens of the embedded tokenizer."""
+    parts = [f"\\nPart {i}: {TITLES[d]}:" for i, d in enumerate(DIMENSIONS, 1)]
+    marks = [f" {s} {m}" for s in "AB" for m in ("good", "poor")]
+    return [
+        *parts, *marks, '{"reasoning": "<think>seen:', '", "reasoning": "<think>seen:', ', "reasoning": "<think>seen:',
+        '</think>"', '{"score_A": ', ', "score_A": ', '{"score_B": ', ', "score_B": ', ', "better": "',
+        '", "final_verdict": "<answer>[[', ', "final_verdict": "<answer>[[', ']]</answer>"}', "10", "equal",
+    ]  # fmt: skip
+
+
+def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
+    """Return the judging instruction: `brief` for the embedded model, `full` for a model that never saw the format."""
+    if wording == "brief":
+        return "\njudge both."
+    schema = RubricJudgement.model_json_schema()["properties"]
+    keys = "\n".join(f'- "{k}": {_describe(k, schema[k])}' for k in FORMATS[format])
+    questions = "\n".join(f"{i}. {q}" for i, q in enumerate(ASKED.values(), 1))
+    return (
+        "You compare two candidate answers to the same question about the material given. First picture what an "
+        f"ideal answer would say. Then weigh both candidates on five dimensions:\n{questions}\n"
+        "Give each candidate an integer from 0 to 10: 9-10 faultless, 6-8 small faults in one or two dimensions, "
+        "3-5 clear faults in two or three, 0-2 poor in most.\n"
+        f"Reply with one JSON object and nothing else, with exactly these keys in this order:\n{keys}\n"
+        'The verdict tag, "better" and the scores must agree. Length and order of the candidates carry no merit.'
+    )
+
+
+def _describe(key: str, schema: dict) -> str:
+    if key.startswith("score"):
+        return f"integer {schema['minimum']} to {schema['maximum']}"
+    return {
+        "better": " | ".join(f'"{v}"' for v in schema.get("enum", ())),
+        "reasoning": "one string: <think>Part 1: ... Part 5: ...</think>, each part naming its dimension, A and B",
+        "final_verdict": '"<answer>[[A]]</answer>", [[B]] or [[equal]], the same as "better"',
+    }[key]
+
+
+def messages(pair: Pair, wording: str = "brief", format: str = "rationale-first") -> list[dict]:
+    """Build the chat that asks for a judgement of a pair as displayed (A is `response_a`)."""
+    ask = instruction(wording, format)
+    system = [{"role": "system", "parts": [_text(ask)]}] if wording == "full" else []
+    a, b = ("\nA: ", "\nB: ") if wording == "brief" else ("\n\nCandidate A: ", "\n\nCandidate B: ")
+    criterion = [_text(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
+    parts = [*_spoken(pair.prompt), *criterion, _text(a), *pair.response_a, _text(b), *pair.response_b]
+    return [*system, {"role": "user", "parts": parts + ([_text(ask)] if wording == "brief" else [])}]
+
+
+def _spoken(parts: list[Part]) -> list[Part]:
+    """Keep user parts; name the speaker of earlier assistant and system turns."""
+    return [p if p.role == "user" or p.type != "text" else _text(f"\n{p.role}: {p.text}\n") for p in parts]
+
+
+def _text(text: str) -> Part:
+    return Part(type="text", text=text)

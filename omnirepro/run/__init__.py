@@ -1,0 +1,36 @@
+"""A run: parameters, seeds, device, paths and manifests. The only stage that knows where results lie.
+
+A notebook opens its stage with `open_run`, executes library functions through `Run.do` and ends with
+`Run.finish`. Importing this package loads neither torch nor transformers.
+"""
+
+from omnirepro.run.device import seed_all
+from omnirepro.run.display import show
+from omnirepro.run.files import RunError, atomic_write, project_root, results_root
+from omnirepro.run.opening import open_run
+from omnirepro.run.parameters import ParameterError, Params, Section, load_params
+from omnirepro.run.progress import progress
+from omnirepro.run.resume import in_chunks
+from omnirepro.run.river import DEPENDS, READS, STAGES, run_name
+from omnirepro.run.stage import Run
+
+__all__ = [
+    "DEPENDS",
+    "READS",
+    "STAGES",
+    "ParameterError",
+    "Params",
+    "Run",
+    "RunError",
+    "Section",
+    "atomic_write",
+    "load_params",
+    "in_chunks",
+    "open_run",
+    "progress",
+    "project_root",
+    "results_root",
+    "run_name",
+    "seed_all",
+    "show",
+]

@@ -1,0 +1,36 @@
+"""Seeds and device. torch is touched only where it is loaded already, or where a caller asks for the device."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def seed_all(seed: int) -> None:
+    """Seed python, numpy and, where it is loaded, torch. Code that loads torch itself calls this once more."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)
+
+
+def resolve_device(section: Mapping[str, Any]) -> str:
+    """Return "cuda" or "cpu" for the section `device`, and apply its number of threads. Loads torch."""
+    import torch
+
+    if section["threads"]:
+        torch.set_num_threads(section["threads"])
+    if section["device"] == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return section["device"]
+
+
+def resolve_dtype(section: Mapping[str, Any]) -> str:
+    """Return the name of the floating-point type: float32 on a CPU, bfloat16 on CUDA, unless the section says."""
+    if section["dtype"] != "auto":
+        return section["dtype"]
+    return "float32" if resolve_device(section) == "cpu" else "bfloat16"

@@ -1,0 +1,49 @@
+"""The order of the notebooks: which stages each one builds on, and which parameter sections it may read.
+
+One table serves the batch (Snakefile), the manifests and the parameter table that every notebook shows. A stage
+that reads a section or an input which is not listed here is refused, because the batch could not know about it.
+"""
+
+from __future__ import annotations
+
+DEPENDS: dict[str, tuple[str, ...]] = {
+    "00_backbone": (),
+    "01_synthesis": ("00_backbone",),
+    "02_reconciliation": ("00_backbone", "01_synthesis"),
+    "03_sft": ("00_backbone", "01_synthesis", "02_reconciliation"),
+    "04_grpo": ("00_backbone", "01_synthesis", "02_reconciliation", "03_sft"),
+    "05_bradley_terry": ("00_backbone", "01_synthesis", "02_reconciliation"),
+    "06_meta_reward_dpo": ("00_backbone", "01_synthesis", "02_reconciliation", "03_sft"),
+    "07_ablations": ("00_backbone", "01_synthesis", "02_reconciliation", "03_sft", "04_grpo"),
+    "08_best_of_n": ("00_backbone", "01_synthesis", "03_sft", "04_grpo", "05_bradley_terry", "06_meta_reward_dpo"),
+    "09_benchmarks": ("00_backbone", "01_synthesis", "03_sft", "04_grpo", "05_bradley_terry", "06_meta_reward_dpo"),
+}
+DEPENDS["10_scorecard"] = tuple(DEPENDS)
+STAGES = tuple(DEPENDS)
+SHARED = ("world", "judge", "device")
+HOW = ("judge.batch_size",)  # with the section `device`: how a result is computed, not which one
+
+
+def section_of(stage: str) -> str:
+    """Return the name of a stage's own parameter section: `03_sft` has the section `sft`."""
+    return stage.split("_", 1)[1]
+
+
+READS: dict[str, tuple[str, ...]] = {stage: (section_of(stage), *SHARED) for stage in STAGES}
+READS["07_ablations"] += ("sft", "grpo")
+
+
+def upstream(stage: str) -> set[str]:
+    """Return every stage that `stage` builds on, directly or through another one."""
+    direct = DEPENDS.get(stage, ())
+    return set(direct).union(*(upstream(name) for name in direct))
+
+
+def says_how(key: str) -> bool:
+    """Whether a parameter says how a result is computed, so that it does not make an upstream result another one."""
+    return key.startswith("device.") or key in HOW
+
+
+def run_name(profile: str, seed: int = 0) -> str:
+    """Return the default name of a run: the profile, with `-s<seed>` where the seed is not 0."""
+    return profile if seed == 0 else f"{profile}-s{seed}"

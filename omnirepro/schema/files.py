@@ -1,0 +1,88 @@
+"""Rows as JSON Lines: one object a line, media as paths relative to the file's own folder.
+
+Nothing is dropped silently: a malformed row raises `RowError`, which names file, line, field and remedy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from omnirepro.schema.nouns import MediaError, Part, Row, RowError, sha256_file
+
+R = TypeVar("R", bound=Row)
+
+
+def read_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> list[R]:
+    """Read rows of one kind; every path comes back absolute.
+
+    Raises `RowError` with file, line, field and remedy; with `check_media`, also where a file is missing
+    or its sha256 differs from the row's.
+    """
+    return list(iter_jsonl(path, kind, check_media))
+
+
+def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> Iterator[R]:
+    """Stream `read_jsonl`, one row at a time."""
+    path = Path(path)
+    if not path.is_file():
+        raise RowError(f"{path}: no such file; check the path")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _parse_row(line, kind, path, number, check_media)
+
+
+def _parse_row(line: str, kind: type[R], path: Path, number: int, check_media: bool) -> R:
+    where = f"{path}:{number}"
+    try:
+        row = kind.model_validate(json.loads(line))
+        for part in _parts(row):
+            _resolve(part, path.parent, check_media)
+    except json.JSONDecodeError as error:
+        raise RowError(f"{where}: not one JSON object ({error.msg}); remove the line or write it again whole") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(x) for x in first["loc"]) or "row"
+        fields = ", ".join(kind.model_fields)
+        raise RowError(f"{where}: field {field}: {first['msg']}; a {kind.__name__} row has: {fields}") from None
+    except MediaError as error:
+        raise RowError(f"{where}: {error}") from None
+    return row
+
+
+def _resolve(part: Part, folder: Path, check: bool) -> None:
+    if part.path is None:
+        return
+    part.path = os.path.normpath(folder / part.path)
+    if part.type == "text" and part.text is None:
+        sha256_file(part.path)
+        part.text = Path(part.path).read_text(encoding="utf-8")
+    if check and (digest := sha256_file(part.path)) != (part.sha256 or digest):
+        raise MediaError(f"{part.path}: its content changed since the row was written; restore it or drop 'sha256'")
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Row]) -> Path:
+    """Write rows atomically, with paths relative to the file's folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            row = row.model_copy(deep=True)
+            for part in _parts(row):
+                part.path = part.path and os.path.relpath(part.path, path.parent)
+            file.write(json.dumps(row.model_dump(exclude_defaults=True), ensure_ascii=False) + "\n")
+    temporary.replace(path)
+    return path
+
+
+def _parts(row: Row) -> Iterator[Part]:
+    for name in ("parts", "prompt", "response_a", "response_b"):
+        value = getattr(row, name, None)
+        yield from value if isinstance(value, list) else ()

@@ -1,0 +1,189 @@
+"""The nouns: parts, prompts, responses, pairs, labels and judgements. In memory every media path is absolute."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Verdict = Literal["A", "B", "tie"]
+Order = Literal["AB", "BA"]
+DIMENSIONS = ("fluency", "relevance", "accuracy", "reasoning", "safety")
+_SWAPPED = {"A": "B", "B": "A", "tie": "tie", None: None}
+
+
+class RowError(ValueError):
+    """A row of a file cannot be used; the message names file, line, field and remedy."""
+
+
+class MediaError(ValueError):
+    """A media file is missing, changed or unreadable; the message names it and the remedy."""
+
+
+class Row(BaseModel):
+    """Base of everything that is stored as a line of JSON; an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Part(Row):
+    """One piece of content: text, or a media file. A 3D object is a picture of its rendered views."""
+
+    type: Literal["text", "image", "video", "audio", "views3d"]
+    text: str | None = None
+    path: str | None = None
+    sha256: str | None = None
+    role: Literal["system", "user", "assistant"] = "user"
+    turn: int = 0
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Part:
+        if self.type == "text" and self.text is None and self.path is None:
+            raise ValueError("a text part needs 'text' (or 'path' to a text file)")
+        if self.type != "text" and not self.path:
+            raise ValueError(f"a part of type {self.type} needs 'path'")
+        return self
+
+    def fingerprint(self) -> str:
+        """Content identity: the text itself, or the file's sha256."""
+        return self.text or "" if self.type == "text" else self.sha256 or sha256_file(self.path)
+
+
+class Prompt(Row):
+    """What a model is asked: ordered parts, the task's name and, where given, a free-form criterion."""
+
+    id: str
+    task: str
+    parts: list[Part] = Field(min_length=1)
+    criterion: str | None = None
+    cluster: str | None = None
+
+    def fingerprint(self) -> str:
+        """sha256 of the content alone (task, parts, criterion): equal for equal prompts with other ids."""
+        content = [self.task, self.criterion, [[p.type, p.role, p.turn, p.fingerprint()] for p in self.parts]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+class Response(Row):
+    """One candidate answer; its parts may be text or media. `generator` stays hidden from every judge."""
+
+    prompt_id: str
+    parts: list[Part] = Field(min_length=1)
+    generator: str | None = None
+
+    @property
+    def text(self) -> str:
+        return text_of(self.parts)
+
+
+class Pair(Row):
+    """A prompt with two responses and, where known, which is preferred under the criterion."""
+
+    id: str
+    task: str
+    prompt: list[Part] = Field(min_length=1)
+    response_a: list[Part] = Field(min_length=1)
+    response_b: list[Part] = Field(min_length=1)
+    criterion: str | None = None
+    label: Verdict | None = None
+    margin: float | None = None
+    source: str | None = None
+    cluster: str | None = None
+    meta: dict[str, Any] | None = None
+
+    def swap(self) -> Pair:
+        """Return the same pair with the sides exchanged; `swap().swap()` equals the original."""
+        meta = self.meta and {_swap_key(k): v for k, v in self.meta.items()}
+        return self.model_copy(
+            update={
+                "response_a": self.response_b,
+                "response_b": self.response_a,
+                "label": swap_verdict(self.label),
+                "meta": meta,
+            }
+        )
+
+    def prompt_of(self) -> Prompt:
+        return Prompt(id=self.id, task=self.task, parts=self.prompt, criterion=self.criterion, cluster=self.cluster)
+
+    @property
+    def cluster_id(self) -> str:
+        """What intervals are clustered by: the declared cluster, else the prompt's content."""
+        return self.cluster or self.prompt_of().fingerprint()
+
+
+class Label(Row):
+    """One labeller's opinion on a pair, in the pair's own frame (A is `response_a`)."""
+
+    pair_id: str
+    verdict: Verdict
+    score_a: float
+    score_b: float
+    marks_a: dict[str, bool] | None = None
+    marks_b: dict[str, bool] | None = None
+    evidence: str = ""
+    confidence: float | None = None
+    provenance: str
+
+    @property
+    def margin(self) -> float:
+        """|score_a - score_b| in points of the 0-10 scale."""
+        return abs(self.score_a - self.score_b)
+
+
+class Judgement(Row):
+    """One frozen judgement of one pair in one displayed order; verdict and scores in the pair's own frame."""
+
+    pair_id: str
+    task: str
+    cluster: str
+    order: Order
+    model: str
+    kind: Literal["rubric", "verdict", "criterion", "scalar"]
+    status: str
+    verdict: Verdict | None = None
+    score_a: float | None = None
+    score_b: float | None = None
+    label: Verdict | None = None
+    margin: float | None = None
+    length_a: int = 0
+    length_b: int = 0
+    criterion: str | None = None
+    raw: str = ""
+    tokens: int = 0
+    decoding: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def shown(self) -> Verdict | None:
+        """The verdict as the judge saw the sides: position bias is read from this one."""
+        return self.verdict if self.order == "AB" else swap_verdict(self.verdict)
+
+
+def swap_verdict(verdict: str | None) -> Any:
+    """Exchange A and B; a tie and a missing verdict stay."""
+    return _SWAPPED[verdict]
+
+
+def _swap_key(key: str) -> str:
+    if key.endswith("_a"):
+        return key[:-2] + "_b"
+    return key[:-2] + "_a" if key.endswith("_b") else key
+
+
+def text_of(parts: Iterable[Part]) -> str:
+    """Join the text of the text parts with one space."""
+    return " ".join(p.text or "" for p in parts if p.type == "text")
+
+
+def sha256_file(path: str | Path) -> str:
+    """Return the hex sha256 of a file; raises `MediaError` where it is missing."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror}); restore the file or correct its path") from error

@@ -1,0 +1,28 @@
+"""The papers' claims beside a run's metrics.
+
+`claims` (nouns), `forms` (arithmetic on published numbers), `reading` (claims.yaml), `verdicts` (the rule), `text`.
+
+Consumes results/claims.yaml and the metrics.json of a run's stages; produces one table of claims, one of checks.
+"""
+
+from omnirepro.scorecard.claims import Book, Claim, ClaimsError
+from omnirepro.scorecard.forms import compute
+from omnirepro.scorecard.reading import load_claims
+from omnirepro.scorecard.text import print_table, to_markdown
+from omnirepro.scorecard.verdicts import VERDICTS, build, checks, decide, read_metrics, verdicts
+
+__all__ = [
+    "VERDICTS",
+    "Book",
+    "Claim",
+    "ClaimsError",
+    "build",
+    "checks",
+    "compute",
+    "decide",
+    "load_claims",
+    "print_table",
+    "read_metrics",
+    "to_markdown",
+    "verdicts",
+]

@@ -1,0 +1,222 @@
+"""The embedded backbone, trained from nothing in minutes, and the weak generator that contrasts with it.
+
+Consumes the section `backbone`; produces the folders `strong` (the backbone: every later model starts from it) and
+`weak` (an early checkpoint tuned on answers spoiled on all five dimensions), the loss, and the gate's answers.
+No conversation of the training compares two responses.
+
+Matrices are trained with Muon, the rest with AdamW: at equal steps it learned clearly faster here than AdamW alone.
+The loop is plain so that a checkpoint is two safetensors files and step k's batch depends on the seed and k only.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from omnirepro import rubric
+from omnirepro.models import tiny
+from omnirepro.models.processing import OmniProcessor
+from omnirepro.run import Run, progress, seed_all
+from omnirepro.schema import DIMENSIONS, Part
+from omnirepro.train import skills
+from omnirepro.world.language import compose
+from omnirepro.world.questions import facts, questions
+from omnirepro.world.scenes import Scene
+from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
+
+Pool = dict[str, list[tuple[Scene, Part]]]
+
+
+def train_backbone(run: Run) -> None:
+    """Train strong and weak model and write them with the loss and the gate's answers."""
+    import torch
+
+    p, device = run.section("backbone"), run.device
+    seed_all(run.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        pool = make_pool(Path(folder) / "train", "train", p["pool"], run.seed)
+        processor = OmniProcessor(make_tokenizer(pool, run.seed))
+        model = tiny.build_backbone(processor.tokenizer, p["hidden"], p["layers"], p["mlp"]).to(device)
+        early = int(p["steps"] * p["weak_at"])
+        trainer = Trainer(model, processor, pool, run, p["steps"], p["lr"])
+        losses = trainer.fit(early, "skills")
+        weak_state = {k: v.clone() for k, v in model.state_dict().items()}
+        losses += trainer.fit(p["steps"], "skills")
+        run.write("strong", lambda f: _save(model, processor, f))
+        held_out = make_pool(Path(folder) / "dev", "dev", p["gate_scenes"], run.seed)
+        run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
+        model.load_state_dict(weak_state)
+        spoiler = Trainer(model, processor, pool, run, p["weak_steps"], p["lr"] / 4, spoil=p["spoil"])
+        spoiled = spoiler.fit(p["weak_steps"], "weak")
+        run.write("weak", lambda f: _save(model, processor, f))
+    rows = [("skills", i, x) for i, x in enumerate(losses, 1)] + [
+        ("spoiled answers", i, x) for i, x in enumerate(spoiled, 1)
+    ]
+    run.write("loss.csv", pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False))
+    torch.manual_seed(run.seed)
+
+
+def make_pool(folder: Path, split: str, n: int, seed: int) -> Pool:
+    """Render `n` scenes of each modality of a split to files."""
+    rng = np.random.default_rng([seed, *split.encode(), 7])
+    pool: Pool = {m: [] for m in MODALITIES}
+    for m in MODALITIES:
+        for i in range(n):
+            scene = sample_scene(m, split, rng)
+            pool[m].append((scene, scene_part(scene, folder / m / str(i), rng)))
+    return pool
+
+
+def make_tokenizer(pool: Pool, seed: int):
+    """Train the tokenizer on the skills' words, with the judgement's fragments as single tokens."""
+    scenes = [scene for m in MODALITIES for scene, _ in pool[m][:300]]
+    return tiny.build_tokenizer(
+        skills.corpus(scenes, np.random.default_rng(seed)), [*rubric.fragments(), *skills.FRAGMENTS]
+    )
+
+
+class Trainer:
+    """Muon and AdamW on random conversations; checkpoints under the run's checkpoint folder and goes on from them."""
+
+    def __init__(self, model, processor, pool: Pool, run: Run, total: int, lr: float, spoil: float | None = None):
+        import torch
+
+        self.model, self.processor, self.pool, self.run = model, processor, pool, run
+        self.p, self.total, self.lr, self.spoil = run.section("backbone"), total, lr, spoil
+        named = list(model.named_parameters())
+        matrices = [w for n, w in named if w.ndim == 2 and "embed" not in n]
+        rest = [w for n, w in named if not (w.ndim == 2 and "embed" not in n)]
+        self.optimizers = [
+            torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=lr / 2, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+        self.step, self.losses = 0, []
+
+    def fit(self, until: int, label: str) -> list[float]:
+        """Train up to step `until`; returns the losses of these steps, those before an interruption included."""
+        first, folder = self.step, self.run.checkpoint_dir / f"{label}-{until}"
+        _resume(self, folder)
+        report, started, begun = progress(f"backbone, {label}"), time.monotonic(), self.step
+        while self.step < until:
+            self.losses.append(self._update())
+            self.step += 1
+            if self.step % self.p["save_every"] == 0 or self.step == until:
+                _checkpoint(self, folder)
+            note = f"loss {np.mean(self.losses[-50:]):.3f}"
+            report(self.step - begun, until - begun, time.monotonic() - started, note)
+        return self.losses[first:]
+
+    def _update(self) -> float:
+        import torch
+
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group.setdefault("peak", group["lr"])
+                group["lr"] = group["peak"] * schedule(self.step, self.total)
+        self.model.train()
+        batch = {k: v.to(self.model.device) for k, v in self._batch().items()}
+        loss = self.model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss.item()
+
+    def _batch(self) -> dict:
+        rng = np.random.default_rng([self.run.seed, self.step, self.total])
+        early = self.spoil is None and self.step < self.p["short_share"] * self.total
+        rows = [self._chat(MODALITIES[i % 4], rng, early and rng.random() < 0.85) for i in range(self.p["batch"])]
+        return self.processor.collate([self.processor.encode(chat, train=True) for chat in rows])
+
+    def _chat(self, modality: str, rng: np.random.Generator, short: bool) -> list[dict]:
+        def draw(m: str):
+            return self.pool[m][int(rng.integers(len(self.pool[m])))]
+
+        if self.spoil is not None:
+            return spoiled_chat(*draw(modality), rng, self.spoil)
+        several = not short and rng.random() < self.p["several_media"]
+        media = (
+            [draw(MODALITIES[int(rng.integers(4))]) for _ in range(int(rng.integers(2, 5)))]
+            if several
+            else [draw(modality)]
+        )
+        turns = self.p["turns"] if short else max(1, self.p["turns"] // 2)
+        return skills.conversation(media, rng, turns, "short" if short else None)
+
+
+def schedule(step: int, total: int) -> float:
+    """Return the factor on the peak learning rate: 30 steps up, level, then linear to 2 % over the second half."""
+    return min(1.0, (step + 1) / 30) * max(0.02, min(1.0, 2 * (total - step) / total))
+
+
+def spoiled_chat(scene: Scene, part: Part, rng: np.random.Generator, rate: float) -> list[dict]:
+    """Build one exchange whose answer is defective on each dimension with probability `rate`."""
+    question = questions(scene)[int(rng.integers(len(questions(scene))))]
+    bad = {d for d in DIMENSIONS if rng.random() < rate}
+    lead = "\n" if part.type == "text" else ""
+    asked = {"role": "user", "parts": [part, Part(type="text", text=lead + question.text)]}
+    return [asked, {"role": "assistant", "parts": [Part(type="text", text=compose(scene, question, bad, rng))]}]
+
+
+def gate(model, processor, pool: Pool, seed: int) -> pd.DataFrame:
+    """Ask held-out single-fact questions for one word; returns modality, attribute, expected, said, correct."""
+    from omnirepro.models.generation import Decoding, generate
+
+    rng = np.random.default_rng([seed, 99])
+    rows, examples = [], []
+    for m in MODALITIES:
+        for scene, part in pool[m]:
+            question = questions(scene)[int(rng.integers(len(questions(scene))))]
+            text = ("\n" if m == "text" else "") + question.text + skills.SHORT
+            examples.append(processor.encode([{"role": "user", "parts": [part, Part(type="text", text=text)]}]))
+            rows.append((m, question.attribute, facts(scene, question.target)[question.attribute]))
+    said = generate(model, processor, examples, Decoding(max_new_tokens=6))
+    table = pd.DataFrame(rows, columns=["modality", "attribute", "expected"])
+    table["said"] = [s.text.strip() for s in said]
+    table["correct"] = (table["said"] == table["expected"]).astype(int)
+    return table
+
+
+def _save(model, processor, folder: Path) -> None:
+    model.save_pretrained(folder, safe_serialization=True)
+    processor.save_pretrained(folder)
+
+
+def _checkpoint(trainer: Trainer, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        f"{i}/{j}/{k}": v.clone()
+        for i, o in enumerate(trainer.optimizers)
+        for j, s in o.state_dict()["state"].items()
+        for k, v in s.items()
+    }
+    save_file(state, folder / "optimizer.safetensors")
+    model = {k: v.contiguous() for k, v in trainer.model.state_dict().items() if k != "lm_head.weight"}
+    save_file(model, folder / "model.part", metadata={"losses": " ".join(f"{x:.4f}" for x in trainer.losses)})
+    (folder / "model.part").replace(folder / "model.safetensors")
+
+
+def _resume(trainer: Trainer, folder: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    if not (folder / "model.safetensors").is_file():
+        return
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        trainer.losses = [float(x) for x in file.metadata()["losses"].split()]
+    trainer.model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    trainer.step = len(trainer.losses)
+    state = load_file(folder / "optimizer.safetensors")
+    for i, optimizer in enumerate(trainer.optimizers):
+        slots: dict[int, dict] = {}
+        for key in (k for k in state if k.startswith(f"{i}/")):
+            _, j, name = key.split("/")
+            slots.setdefault(int(j), {})[name] = state[key]
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})

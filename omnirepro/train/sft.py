@@ -1,0 +1,171 @@
+"""Supervised fine-tuning of the rubric judge (Omni-RRM, Section 4.1), on TRL's SFTTrainer with omni-modal batches.
+
+Consumes pairs and kept labels; produces a LoRA adapter and the loss. Text, image, video and audio mix in a batch;
+encoders are frozen, LoRA sits on every linear layer of the language model, loss is taken on the judgement only.
+
+Departure: each pair is shown in both orders with its label exchanged (`both_orders`), against position bias; the
+published data show one order.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from omnirepro import rubric
+from omnirepro.judging import Judge, load_judge, save_settings
+from omnirepro.models.generation import Decoding, LocalModel
+from omnirepro.models.loading import load, save_adapter
+from omnirepro.models.processing import Example, OmniProcessor
+from omnirepro.run import Run, in_chunks, progress, seed_all
+from omnirepro.schema import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
+
+LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
+
+
+def swap_label(label: Label) -> Label:
+    """Return the label of the swapped pair."""
+    return label.model_copy(
+        update={
+            "verdict": swap_verdict(label.verdict),
+            "score_a": label.score_b,
+            "score_b": label.score_a,
+            "marks_a": label.marks_b,
+            "marks_b": label.marks_a,
+        }
+    )
+
+
+def conversations(pairs: list[Pair], labels: list[Label], wording: str, format: str, both_orders: bool = True):
+    """Build one training chat a labelled pair (two with `both_orders`); raises KeyError for a label without pair."""
+    known, chats = {p.id: p for p in pairs}, []
+    for label in labels:
+        pair = known[label.pair_id]
+        shown = [(pair, label)] + ([(pair.swap(), swap_label(label))] if both_orders else [])
+        for p, target in shown:
+            answer = {"role": "assistant", "parts": [Part(type="text", text=rubric.render(target, format))]}
+            chats.append([*rubric.messages(p, wording, format), answer])
+    return chats
+
+
+def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
+    """Fine-tune `base` on labelled pairs; writes `adapter` and `loss.csv`, resumes from the last checkpoint."""
+    p, judge = run.section("sft"), run.section("judge")
+    seed_all(run.seed)
+    model, processor = load(base, run.device, run.dtype)
+    seed_all(run.seed)
+    chats = conversations(pairs, labels, judge["wording"], judge["format"], p["both_orders"])
+    examples = [processor.encode(chat, train=True) for chat in chats]
+    check_lengths(examples, p["max_length"])
+    trainer = make_trainer(model, processor, examples, run)
+    checkpoints = list(run.checkpoint_dir.glob("checkpoint-*"))
+    trainer.train(resume_from_checkpoint=str(max(checkpoints, key=_step)) if checkpoints else None)
+    history = [h for h in trainer.state.log_history if "loss" in h]
+    run.write("loss.csv", pd.DataFrame(history)[["step", "loss"]].to_csv(index=False))
+    asked = Judge(LocalModel(model, processor, run.name), judge["format"], judge["wording"])
+    return run.write("adapter", lambda f: (save_adapter(trainer.model, f, base), save_settings(asked, f)))
+
+
+def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label]) -> None:
+    """Fine-tune on the split `train`, then judge the other splits with the base and the tuned model."""
+    adapter = train_sft(run, base, splits["train"], labels)
+    judge_splits(run, {"base": base, "sft": adapter}, {s: pairs for s, pairs in splits.items() if s != "train"})
+
+
+def judge_splits(run: Run, models: dict[str, Path | str], splits: dict[str, list[Pair]]) -> None:
+    """Judge every split with every model in both orders and write `predictions.jsonl`, rows named model and split."""
+    asked, rows = run.section("judge"), []
+    for name, folder in models.items():
+        settings = {"format": asked["format"], "wording": asked["wording"], "seed": run.seed}
+        judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, **settings)
+        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
+        for split, pairs in splits.items():
+            judge.chat.name = f"{name}/{split}"
+            rows += _judge_split(run, judge, pairs)
+    run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
+
+
+def _judge_split(run: Run, judge: Judge, pairs: list[Pair]) -> list[Judgement]:
+    report, name = progress(f"{judge.name}, judging"), judge.name.replace("/", "-")
+    return in_chunks(
+        run.checkpoint_dir, name, pairs, lambda some, at: judge.judge(some, progress=report), Judgement, size=1024
+    )
+
+
+def check_lengths(examples: list[Example], limit: int) -> None:
+    """Refuse examples longer than `limit` tokens: cutting one would train on half a judgement."""
+    too_long = [i for i, e in enumerate(examples) if len(e.ids) > limit]
+    if too_long:
+        longest = max(len(examples[i].ids) for i in too_long)
+        raise ValueError(
+            f"{len(too_long)} of {len(examples)} training examples exceed {limit} tokens (longest {longest}); "
+            "raise sft.max_length, or lower the frames or pixels of their media"
+        )
+
+
+def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: Run):
+    """Assemble TRL's SFTTrainer over encoded examples, with LoRA on the language model and the omni collator."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    p = run.section("sft")
+    steps = p["steps"] or math.ceil(len(examples) / p["batch"]) * p["epochs"]
+    config = SFTConfig(
+        output_dir=str(run.checkpoint_dir),
+        max_steps=steps,
+        per_device_train_batch_size=p["batch"] // p["accumulate"],
+        gradient_accumulation_steps=p["accumulate"],
+        learning_rate=p["lr"],
+        lr_scheduler_type=p["schedule"],
+        warmup_steps=int(p["warmup"] * steps),
+        logging_steps=5,
+        save_steps=p["save_every"],
+        save_total_limit=1,
+        seed=run.seed,
+        bf16=run.dtype == "bfloat16",
+        use_cpu=run.device == "cpu",
+        gradient_checkpointing=p["gradient_checkpointing"],
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        report_to=[],
+        disable_tqdm=True,
+        max_length=None,
+        dataloader_pin_memory=False,
+    )
+    lora = LoraConfig(
+        r=p["lora_rank"], lora_alpha=p["lora_alpha"], lora_dropout=p["lora_dropout"], target_modules=LANGUAGE_LAYERS
+    )
+    return SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_dict({"row": list(range(len(examples)))}),
+        data_collator=lambda rows: processor.collate([examples[r["row"]] for r in rows]),
+        processing_class=processor.tokenizer,
+        peft_config=lora,
+        callbacks=[progress_callback("SFT")],
+    )
+
+
+def progress_callback(label: str):
+    """Return a Trainer callback that prints steps, loss and the time left, and silences the default printing."""
+    from transformers import TrainerCallback
+
+    class Report(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            self.started, self.first, self.report = time.monotonic(), state.global_step, progress(label)
+
+        def on_step_end(self, args, state, control, **kwargs):
+            losses = [h["loss"] for h in state.log_history if "loss" in h]
+            note = f"loss {losses[-1]:.3f}" if losses else ""
+            done = state.global_step - self.first
+            self.report(done, state.max_steps - self.first, time.monotonic() - self.started, note)
+
+    return Report()
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])

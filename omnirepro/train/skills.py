@@ -1,0 +1,108 @@
+"""Conversations that teach the embedded backbone single-response skills; none compares two responses.
+
+Produces chats of several turns about one to four media: short answers, full answers, descriptions, a check of one
+dimension, a one-response judgement, a refinement, and the copying of a given verdict into the judgement's notation.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from omnirepro import rubric
+from omnirepro.schema import DIMENSIONS, Part
+from omnirepro.world.language import PENALTY, compose
+from omnirepro.world.questions import Question, evidence, facts, observations, questions
+from omnirepro.world.scenes import Scene
+
+SHORT = "\none word."
+FRAGMENTS = [
+    SHORT, "\nA: ", "\nB: ", rubric.instruction("brief"),
+    *(f"\njudge {s}{note}." for s in "AB" for note in ("", " score first")),
+]  # fmt: skip
+
+
+def _say(role: str, text: str) -> dict:
+    return {"role": role, "parts": [Part(type="text", text=text)]}
+
+
+def conversation(
+    media: list[tuple[Scene, Part]], rng: np.random.Generator, turns: int = 4, only: str | None = None
+) -> list[dict]:
+    """Build a chat of `turns` exchanges over the media; several media are numbered and asked about by number."""
+    opening = []
+    for i, (_, part) in enumerate(media, 1):
+        opening += [Part(type="text", text=f"{i}:")] if len(media) > 1 else []
+        opening.append(part)
+    chat: list[dict] = []
+    for turn in range(turns):
+        which = int(rng.integers(len(media)))
+        scene = media[which][0]
+        pool = questions(scene)
+        asked, answer = exchange(scene, pool[int(rng.integers(len(pool)))], rng, only)
+        asked = f"{which + 1}: {asked}" if len(media) > 1 else asked
+        lead = "\n" if turn == 0 and media[-1][1].type == "text" else ""
+        user = {"role": "user", "parts": [*(opening if turn == 0 else []), Part(type="text", text=lead + asked)]}
+        chat += [user, _say("assistant", answer)]
+    return chat
+
+
+def exchange(scene: Scene, question: Question, rng: np.random.Generator, only=None) -> tuple[str, str]:
+    """Draw one skill and return what is asked and the right answer."""
+    kind = only or rng.choice(
+        ["short", "answer", "describe", "check", "grade", "refine", "copy"], p=[0.28, 0.14, 0.12, 0.12, 0.2, 0.09, 0.05]
+    )
+    if kind == "short":
+        return question.text + SHORT, facts(scene, question.target)[question.attribute]
+    if kind == "answer":
+        return question.text, compose(scene, question)
+    if kind == "describe":
+        return "describe.", " and ".join(observations(scene)) + "."
+    if kind == "copy":
+        return _copy(rng)
+    return _about_response(str(kind), scene, question, rng)
+
+
+def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.Generator) -> tuple[str, str]:
+    bad = {d for d in DIMENSIONS if rng.random() < 0.25}
+    side, good = "AB"[int(rng.integers(2))], {d: d not in bad for d in DIMENSIONS}
+    asked = f"{question.text}\n{side}: {compose(scene, question, bad, rng)}"
+    if kind == "refine":
+        return f"{asked}\nfix {' '.join(d for d in DIMENSIONS if d in bad) or 'nothing'}.", compose(scene, question)
+    if kind == "check":
+        dimension = DIMENSIONS[int(rng.integers(5))]
+        return f"{asked}\n{dimension}?", f" {side} {'good' if good[dimension] else 'poor'}"
+    score = max(0, 10 - sum(PENALTY[d] for d in bad))
+    format = "published" if rng.random() < 0.2 else "rationale-first"
+    seen = evidence(scene, question)
+    return f"{asked}\njudge {side}{' score first' if format == 'published' else ''}.", rubric.render_single(
+        side, good, score, seen, format
+    )
+
+
+def _copy(rng: np.random.Generator) -> tuple[str, str]:
+    """Write given scores and a given winner in the judgement's notation."""
+    a, b = (int(x) for x in rng.integers(0, 11, 2))
+    better = ("A", "B", "equal")[int(rng.integers(3))]
+    values = {
+        "reasoning": "<think>seen: </think>",
+        "score_A": a,
+        "score_B": b,
+        "better": better,
+        "final_verdict": f"<answer>[[{better}]]</answer>",
+    }
+    format = "published" if rng.random() < 0.5 else "rationale-first"
+    note = " score first" if format == "published" else ""
+    return f"write A {a} B {b} {better}{note}.", json.dumps({k: values[k] for k in rubric.FORMATS[format]})
+
+
+def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:
+    """Return raw text that covers the world's words, for training the tokenizer."""
+    lines = []
+    for scene in scenes_:
+        for question in questions(scene):
+            for _ in range(2):
+                asked, answer = exchange(scene, question, rng)
+                lines += [asked, answer]
+    return lines

@@ -1,0 +1,26 @@
+"""The smoke river: every real notebook, through the real batch, once for the whole session."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def river(results, *words, timeout=900):
+    """Run the batch on profile smoke with results in their own folder and return the finished process."""
+    environment = {**os.environ, "OMNIREPRO_RESULTS": str(results), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", *words, "--config", "profile=smoke"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """Folder of the smoke run's stages."""
+    results = tmp_path_factory.mktemp("river")
+    done = river(results)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return results / "smoke"

@@ -1,0 +1,111 @@
+"""The batch and the report, on two toy notebooks in a project of their own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = """\
+# The first toy.
+backbone:
+  # Optimiser steps.
+  steps: 10
+# The second toy.
+synthesis:
+  # Number of pairs.
+  pairs: 4
+"""
+DRAW = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nrun.write('figures/f.png', fig.savefig)"
+
+
+def write_notebook(path, work):
+    parameters = nbformat.v4.new_code_cell('profile = "tiny"\nrun = None\nbase = None\nseed = 0\noverrides = {}')
+    parameters.metadata["tags"] = ["parameters"]
+    opening = "from omnirepro.run import open_run\n"
+    opening += f"run = open_run('{path.stem}', profile, run, base, seed, overrides)"
+    code = map(nbformat.v4.new_code_cell, (opening, work, DRAW, "run.finish({'accuracy': 0.75})\nprint(run.dir)"))
+    title = nbformat.v4.new_markdown_cell(f"# The toy {path.stem}\n\nNext: [x](01_synthesis.ipynb)")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=[title, parameters, *code], metadata={"kernelspec": kernel}), path)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("batch")
+    for name in ("params/profiles", "notebooks"):
+        (folder / name).mkdir(parents=True)
+    (folder / "params/base.yaml").write_text(BASE)
+    (folder / "params/profiles/tiny.yaml").write_text("")
+    shutil.copy(ROOT / "Snakefile", folder)
+    first = "run.do(lambda run: run.write('model.txt', str(run.section().steps)))"
+    text = "run.input('00_backbone', 'model.txt').read_text()"
+    second = f"run.do(lambda run: run.write('p', {text} * run.section().pairs))"
+    write_notebook(folder / "notebooks/00_backbone.ipynb", first)
+    write_notebook(folder / "notebooks/01_synthesis.ipynb", second)
+    return folder
+
+
+def call(project, *words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("OMNIREPRO_RESULTS", None)
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def batch(project, *words):
+    answer = call(project, "snakemake", "--cores", "2", *words)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    return answer.stdout + answer.stderr
+
+
+def jobs(text):
+    return sorted(set(re.findall(r"wildcards: run=(\S+), stage=(\S+)", text)))
+
+
+def test_batch_runs_resumes_and_reports(project):
+    seeds = ("--config", "seeds=0 1", "notebooks=")
+    planned = jobs(batch(project, "-n", *seeds))
+    assert planned == [(run, stage) for run in ("tiny", "tiny-s1") for stage in ("00_backbone", "01_synthesis")]
+    batch(project, *seeds)
+    assert "Nothing to be done" in batch(project, "-n", *seeds)
+    (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 2}\n")
+    assert jobs(batch(project)) == [("tiny", "01_synthesis")]
+    assert (project / "results/tiny/01_synthesis/p").read_text() == "1010"
+    assert jobs(batch(project, "-n", "--config", "notebooks=00", "--forceall")) == [("tiny", "00_backbone")]
+    check_copies(project)
+    check_report(project)
+
+
+def check_copies(project):
+    for path in project.glob("results/*/*/notebook.ipynb"):
+        text = path.read_text()
+        assert str(project) not in text and str(ROOT) not in text and sys.prefix not in text
+        assert nbformat.read(path, as_version=4).metadata.papermill.output_path == path.relative_to(project).as_posix()
+
+
+def check_report(project):
+    card = project / "results/tiny/10_scorecard/tables/scorecard.csv"
+    card.parent.mkdir(parents=True)
+    card.write_text("claim,verdict\na claim that is told at some length,supported\n")
+    answer = call(project, "omnirepro", "report", "--run", "tiny")
+    assert answer.returncode == 0, answer.stderr
+    assert "supported" in answer.stdout and "results/tiny/report/index.html" in answer.stdout
+    pages = {path.name: path.read_text() for path in (project / "results/tiny/report").iterdir()}
+    assert set(pages) == {"index.html", "00_backbone.html", "01_synthesis.html"}
+    for text in pages.values():
+        assert not re.search(r"(src|href)=[\"'](https?:)?//|@import|<script[^>]+src", text)
+    index = pages["index.html"]
+    for part in ("The toy 00_backbone", "finished", "accuracy", "0.750", "data:image/png;base64,", "supported"):
+        assert part in index
+    assert 'href="01_synthesis.html">x</a>' in pages["00_backbone.html"]
+
+
+def test_report_of_a_run_that_is_not_there(project):
+    answer = call(project, "omnirepro", "report", "--run", "no")
+    assert answer.returncode == 1 and "no executed notebook in results/no" in answer.stderr

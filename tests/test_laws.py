@@ -1,0 +1,223 @@
+"""The laws of the repository that can be read off its files: imports, weight, cells, outline, parameters, sizes."""
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from omnirepro.run import READS, STAGES
+from omnirepro.run.parameters import flatten
+from omnirepro.run.reading import RUN_FILE_KEYS, descriptions, meaning_of, read_run_file, read_yaml
+from omnirepro.run.river import SHARED, section_of, upstream
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "omnirepro"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+RIVER = [
+    *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "judging", "labels", "reward"),
+    *("evaluate", "meta", "train", "figures", "scorecard", "report"),
+]
+PURE = ("schema", "run", "rubric", "labels", "reward", "evaluate", "meta", "figures", "scorecard")
+HEAVY = ("torch", "transformers", "trl")
+OUTLINE = ("Inputs", "The idea", "Run", "Check", "Result", "Reading")
+NAMES = {"profile", "run", "base", "seed", "overrides"}
+ABSOLUTE = re.compile(r"^(/[A-Za-z][\w.-]*|~[/\\]|[A-Za-z]:[/\\])")
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+# ---- 1. import law
+
+
+def stage_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_stages(path):
+    """Every stage that a module imports, at its top or inside a function."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            module = [*start, *(node.module.split(".") if node.module else [])]
+            names = [[*module, alias.name] for alias in node.names]
+        else:
+            continue
+        yield from (name[1] for name in names if name[0] == "omnirepro" and len(name) > 1)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent != PACKAGE or "__" not in p.name], ids=name_of)
+def test_import_law(path):
+    own = stage_of(path)
+    assert own in RIVER, f"{name_of(path)}: {own} is no stage of the river ({', '.join(RIVER)})"
+    stages = [stage for stage in imported_stages(path) if stage in RIVER or stage == "__main__"]
+    downstream = [s for s in stages if s == "__main__" or RIVER.index(s) > RIVER.index(own)]
+    assert not downstream, f"{name_of(path)} imports {downstream[0]}, downstream of {own}: pass it as an argument"
+
+
+# ---- 2. weight law
+
+
+def test_weight_law():
+    paths = [path for path in MODULES if stage_of(path) in PURE]
+    names = ["omnirepro", *(".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths)]
+    code = f"""
+import importlib, sys
+for name in {[name.removesuffix(".__init__") for name in names]}:
+    importlib.import_module(name)
+    heavy = [module for module in {HEAVY} if module in sys.modules]
+    assert not heavy, f"importing {{name}} loads {{heavy[0]}}: import it inside the function that needs it"
+"""
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, answer.stderr.strip().splitlines()[-1]
+
+
+# ---- 3. cell law
+
+
+def cells(path, kind="code"):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+def check_cell(source):
+    """Return what is wrong with a code cell, or an empty text."""
+    if len(source.splitlines()) > 10:
+        return "has more than 10 lines"
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return "is not plain Python (no ! and no %)"
+    if any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in nodes):
+        return "defines something; it belongs into the library"
+    if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "open" for n in nodes):
+        return "opens a file; use the run"
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return "holds an absolute path" if any(ABSOLUTE.match(text) for text in texts) else ""
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("def f():\n    pass", "defines"),
+        ("class A: pass", "defines"),
+        ("!ls", "plain Python"),
+        ("open('x')", "opens"),
+        ("p = '/data/x'", "absolute"),
+        ("p = '~/x'", "absolute"),
+        ("1\n" * 11, "10 lines"),
+        ("run.write('x', 'a / b')", ""),
+    ],
+)
+def test_cell_law_notices(source, wrong):
+    assert wrong in check_cell(source) and bool(wrong) == bool(check_cell(source))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_cell_law(path):
+    for number, cell in enumerate(cells(path), 1):
+        assert not (wrong := check_cell(cell.source)), f"{name_of(path)}: code cell {number} {wrong}:\n{cell.source}"
+        assert not cell.outputs and cell.execution_count is None, f"{name_of(path)} is not stripped: use nbstripout"
+
+
+# ---- 4. outline law
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_outline_law(path):
+    book = nbformat.read(path, as_version=4).cells
+    assert path.stem in STAGES, f"{path.stem} is not in DEPENDS of omnirepro/run/river.py"
+    first = book[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# "), "the first cell is the title"
+    assert "?" in first.source, "the first cell asks the notebook's question"
+    for column in ("reads", "writes", "minutes", "paper"):
+        assert re.search(rf"\|[^|\n]*{column}", first.source, re.I), f"the table of the first cell lacks {column}"
+    found = re.findall(r"^## +(?:\d+\.? *)?(.+?) *$", "\n".join(c.source for c in cells(path, "markdown")), re.M)
+    assert [title for title in found if title in OUTLINE] == list(OUTLINE), f"the sections are {found}"
+    check_code_outline(path.stem, [cell for cell in book if cell.cell_type == "code"])
+    assert book[-1].cell_type == "markdown" and "](" in book[-1].source, "the last cell links to the next notebook"
+    assert by_section(book)["Check"].count("assert ") >= 1, "Check asserts something"
+    assert len(re.findall(r"\brun\.do\(", by_section(book)["Run"])) <= 1, "Run is one call"
+
+
+def check_code_outline(stage, code):
+    tagged = [i for i, cell in enumerate(code) if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == [0], "the first code cell, and no other, is tagged parameters"
+    statements = ast.parse(code[0].source).body
+    assert {s.targets[0].id for s in statements if isinstance(s, ast.Assign)} == NAMES, f"parameters are {NAMES}"
+    for statement in statements:
+        ast.literal_eval(statement.value)  # plain literals only
+    assert re.search(rf"run = open_run\(\s*[\"']{stage}[\"']", code[1].source), "the second code cell opens the run"
+    assert "run.finish(" in code[-1].source, "the last code cell finishes the run"
+    assert any(re.search(r"\bshow\(", cell.source) for cell in code), "show(fn) displays the idea's source"
+
+
+def by_section(book):
+    """Map each section's title to the source of its code cells."""
+    title, sources = "", {}
+    for cell in book:
+        if cell.cell_type == "code":
+            sources[title] = sources.get(title, "") + cell.source + "\n"
+        elif match := re.match(r"## +(?:\d+\.? *)?(.+)", cell.source):
+            title = match[1].strip()
+    return {name: sources.get(name, "") for name in OUTLINE}
+
+
+# ---- 5. parameter law
+
+
+def test_base_has_every_key_once_with_a_sentence_above():
+    base = read_yaml(ROOT / "params/base.yaml")
+    meaning = descriptions(ROOT / "params/base.yaml")
+    sentences = {section: meaning.get(section, "") for section in base}
+    sentences |= {key: meaning_of(key, meaning) for key in flatten(base)}
+    for key, sentence in sentences.items():
+        assert sentence.endswith("."), f"{key} has no sentence (ending in a full stop) above it in base.yaml"
+    sections = {*SHARED, *(section_of(stage) for stage in STAGES)}
+    assert set(base) <= sections, f"sections are shared ones or notebooks: {set(base) - sections}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params/profiles").glob("*.yaml")), ids=name_of)
+def test_profiles_hold_differences_only(path):
+    base = flatten(read_yaml(ROOT / "params/base.yaml"))
+    for key, value in flatten(read_yaml(path)).items():
+        assert key in base, f"{name_of(path)}: {key} is not in base.yaml"
+        assert value != base[key], f"{name_of(path)}: {key} says what base.yaml says"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params/runs").glob("*.yaml")), ids=name_of)
+def test_run_files_are_papermill_parameters(path):
+    base = flatten(read_yaml(ROOT / "params/base.yaml"))
+    values = read_run_file(path)
+    assert set(flatten(values.get("overrides") or {})) <= set(base)
+    assert (ROOT / "params/profiles" / f"{values.get('profile', 'tiny')}.yaml").is_file()
+
+
+def test_notebook_parameters_and_river_agree():
+    assert RUN_FILE_KEYS == NAMES and set(READS) == set(STAGES)
+    for stage in STAGES:
+        assert all(STAGES.index(other) < STAGES.index(stage) for other in upstream(stage))
+
+
+# ---- house style
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_size_and_docstring(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 250, f"{name_of(path)} is longer than 250 lines: split it"
+    assert ast.get_docstring(ast.parse(text)), f"{name_of(path)} has no docstring"
+
+
+def test_median_module_is_short():
+    lengths = [len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES if path.name != "__init__.py"]
+    assert statistics.median(lengths) < 150

@@ -1,0 +1,117 @@
+"""The real notebooks at tiny counts: what a batch leaves behind, and what survives a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from omnirepro.schema import Judgement, Label, Pair, read_jsonl
+from tests.conftest import ROOT, river
+
+STAGES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def environment(results):
+    return {**os.environ, "OMNIREPRO_RESULTS": str(results), "OMP_NUM_THREADS": "1"}
+
+
+def command(results, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "omnirepro", *words], cwd=ROOT, env=environment(results), capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_leaves_manifest_metrics_and_a_clean_notebook(smoke, stage):
+    manifest = json.loads((smoke / stage / "manifest.json").read_text())
+    assert manifest["stage"] == stage and set(manifest["outputs"]) >= {"metrics.json"}
+    assert not any(Path(name).is_absolute() for name in (*manifest["inputs"], *manifest["outputs"]))
+    text = (smoke / stage / "notebook.ipynb").read_text()
+    assert str(ROOT) not in text and str(Path.home()) + "/" not in text
+    cells = nbformat.reads(text, 4).cells
+    assert not [o for c in cells for o in c.get("outputs", []) if o.output_type == "error"]
+
+
+def test_a_second_batch_has_nothing_to_do(smoke):
+    assert "Nothing to be done" in river(smoke.parent, "--dry-run").stdout + river(smoke.parent, "--dry-run").stderr
+
+
+def test_no_row_is_lost_between_the_stages(smoke):
+    pairs = {s: read_jsonl(smoke / f"01_synthesis/data/pairs_{s}.jsonl", Pair, True) for s in ("train", "dev", "test")}
+    kept = read_jsonl(smoke / "02_reconciliation/labels.jsonl", Label)
+    dropped = (smoke / "02_reconciliation/dropped.jsonl").read_text().splitlines()
+    assert len(kept) + len(dropped) == len(pairs["train"])
+    rows = read_jsonl(smoke / "03_sft/predictions.jsonl", Judgement)
+    assert len(rows) == 2 * 2 * (len(pairs["dev"]) + len(pairs["test"]))
+    assert {p.task for s in pairs.values() for p in s} == {"image", "video", "audio", "text"}
+    assert all(p.label in ("A", "B") for s in ("dev", "test") for p in pairs[s])
+
+
+def test_splits_share_no_scene(smoke):
+    seen = [
+        {p.cluster for p in read_jsonl(smoke / f"01_synthesis/data/pairs_{s}.jsonl", Pair)}
+        for s in ("train", "dev", "test")
+    ]
+    assert all(not a & b for i, a in enumerate(seen) for b in seen[i + 1 :])
+
+
+def test_figures_come_back_byte_for_byte(smoke):
+    stored = {p: p.read_bytes() for p in smoke.glob("*/figures/*.csv")}
+    assert stored
+    done = command(smoke.parent, "figures", "--run", "smoke")
+    assert done.returncode == 0, done.stderr
+    assert {p: p.read_bytes() for p in smoke.glob("*/figures/*.csv")} == stored
+
+
+def test_judge_from_the_command_line(smoke, tmp_path):
+    pairs, out = smoke / "01_synthesis/data/pairs_test.jsonl", tmp_path / "rows.jsonl"
+    done = command(smoke.parent, "judge", str(pairs), "--model", str(smoke / "03_sft"), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = {(r.pair_id, r.order): r.raw for r in read_jsonl(out, Judgement)}
+    frozen = read_jsonl(smoke / "03_sft/predictions.jsonl", Judgement)
+    assert found == {(r.pair_id, r.order): r.raw for r in frozen if r.model == "sft/test"}
+
+
+def test_judge_names_the_line_that_is_wrong(smoke, tmp_path):
+    good = (smoke / "01_synthesis/data/pairs_test.jsonl").read_text().splitlines()[0]
+    bad = tmp_path / "pairs.jsonl"
+    bad.write_text(
+        json.dumps(json.loads(good) | {"prompt": [{"type": "text", "text": "x"}]}) + "\n" + good[: len(good) // 2]
+    )
+    done = command(
+        smoke.parent, "judge", str(bad), "--model", str(smoke / "03_sft"), "--out", str(tmp_path / "rows.jsonl")
+    )
+    assert done.returncode != 0 and f"{bad}:2" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "rows.jsonl").exists()
+
+
+def test_fine_tuning_goes_on_after_a_kill(smoke, tmp_path):
+    """Kill the notebook after its first checkpoint: the second run resumes and ends like an unbroken one."""
+    results = tmp_path / "results"
+    results.mkdir()
+    for stage in ("00_backbone", "01_synthesis", "02_reconciliation"):
+        (results / "smoke").mkdir(exist_ok=True)
+        (results / "smoke" / stage).symlink_to(smoke / stage)
+    words = [sys.executable, "-m", "omnirepro", "run", "03", "--profile", "smoke"]
+    child = subprocess.Popen(
+        words, cwd=ROOT, env=environment(results), stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 180
+    while not list(results.glob("smoke/03_sft/.partial/*/checkpoint-5/trainer_state.json")):
+        assert child.poll() is None and time.monotonic() < deadline, "no checkpoint appeared"
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not (results / "smoke/03_sft/manifest.json").exists()
+    again = subprocess.run(words, cwd=ROOT, env=environment(results), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr[-2000:]
+    whole, resumed = (pd.read_csv(f / "03_sft/loss.csv") for f in (smoke, results / "smoke"))
+    assert resumed["step"].tolist() == whole["step"].tolist()
+    assert resumed["loss"].tolist() == pytest.approx(whole["loss"].tolist(), rel=1e-3)

@@ -1,0 +1,282 @@
+"""Claims, rule and arithmetic of the scorecard: known answers by hand, and the committed claims.yaml itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from omnirepro.run import STAGES
+from omnirepro.scorecard import (
+    ClaimsError,
+    build,
+    checks,
+    compute,
+    decide,
+    load_claims,
+    print_table,
+    read_metrics,
+    to_markdown,
+    verdicts,
+)
+
+CLAIMS = Path(__file__).resolve().parents[1] / "results" / "claims.yaml"
+HEAD = "paper: omni-rrm, where: here"
+SMALL = f"""
+numbers:
+  t: {{{HEAD}, version: v1, metric: accuracy, unit: "%", mark: P, columns: [a, b, c, avg], rows: {{
+    x: [1.0, 2.0, 6.0, 3.0], y: [1.0, ~, 2.0, 1.9], z: [~, ~, ~, 5.0]}}}}
+  v: {{{HEAD}, version: v1, metric: gain, unit: points, mark: S, values: {{gain: 12.0, seven: 7}}}}
+claims:
+  up: {{{HEAD}, statement: x beats y, published: {{difference: [t/x/avg, t/y/avg]}},
+    tests: {{stage: 03_sft, metric: up, direction: positive}}}}
+  down: {{{HEAD}, statement: y is worse, tests: {{stage: 03_sft, metric: down, direction: negative}}}}
+  both: {{{HEAD}, statement: with ties is lower,
+    tests: {{stage: 03_sft, metric: with, minus: without, direction: negative}}}}
+  alone: {{{HEAD}, kind: absolute, unit: "%", statement: x reaches 3, published: t/x/avg}}
+checks:
+  mean: {{{HEAD}, statement: the mean, each: {{table: t, mean: a..c, column: avg}}, tolerance: 0.05, differs: [y]}}
+  edge: {{{HEAD}, statement: exactly the tolerance, compute: {{sum: [t/x/a, 0.05]}}, printed: 1.1, tolerance: 0.05}}
+  least: {{{HEAD}, statement: at least, compute: v/gain, at_least: v/seven}}
+"""
+
+
+@pytest.fixture(scope="module")
+def book():
+    return load_claims(CLAIMS)
+
+
+@pytest.fixture
+def small(tmp_path):
+    return _load(tmp_path, SMALL)
+
+
+def _load(folder, text):
+    (folder / "claims.yaml").write_text(text)
+    return load_claims(folder / "claims.yaml")
+
+
+def _metric(value, low=None, high=None, n=10, seeds=1):
+    return {"value": value, "low": low, "high": high, "n": n, "seeds": seeds}
+
+
+@pytest.mark.parametrize(
+    ("interval", "positive", "negative"),
+    [
+        ((0.1, 0.01, 0.2), "supported", "contradicted"),
+        ((-0.1, -0.2, -0.01), "contradicted", "supported"),
+        ((0.1, -0.01, 0.2), "inconclusive", "inconclusive"),
+        ((0.1, 0.0, 0.2), "inconclusive", "inconclusive"),
+        ((0.1, None, None), "inconclusive", "inconclusive"),
+        ((0.1, float("nan"), float("nan")), "inconclusive", "inconclusive"),
+        ((None, None, None), "not run", "not run"),
+        ((float("nan"), 0.1, 0.2), "not run", "not run"),
+    ],
+)
+def test_rule(interval, positive, negative):
+    assert decide(_metric(*interval), "positive") == positive
+    assert decide(_metric(*interval), "negative") == negative
+
+
+def test_rule_without_metric_and_upside_down():
+    assert decide(None, "positive") == "not run"
+    with pytest.raises(ValueError, match="upside down"):
+        decide(_metric(0.0, 0.2, 0.1), "positive")
+
+
+def test_table_by_hand(small):
+    metrics = {"03_sft": {"up": _metric(0.123, 0.1, 0.145, 200, [0, 1, 2]), "down": 0.1,
+                          "with": _metric(0.5, 0.45, 0.55, 100), "without": _metric(0.7, 0.6, 0.8, 60)}}  # fmt: skip
+    table = build(metrics, small).set_index("claim")
+    assert list(table.index) == ["up", "down", "both", "alone"]
+    assert table["verdict"].tolist() == ["supported", "inconclusive", "supported", "not run"]
+    assert table["published"].tolist() == ["+1.1 pt", "< 0", "< 0", "3 %"]
+    assert table["ours"].tolist() == ["+12.3 [+10.0, +14.5]", "+10.0", "-20.0 [-35.0, -5.0]", "absolute"]
+    assert table.loc["up", ["n", "seeds"]].tolist() == [200, 3] and table.loc["both", "n"] == 60
+
+
+def test_absent_half_of_a_difference_is_not_run(small):
+    found = verdicts({"03_sft": {"with": _metric(0.5, 0.4, 0.6)}}, small)
+    assert found["both"] == _metric(None, n=None, seeds=None) | {"verdict": "not run"}
+    assert {entry["verdict"] for entry in found.values()} == {"not run"}
+
+
+def test_run_folder_and_base(tmp_path, small):
+    for run, value in (("base", -0.2), ("run", 0.2)):
+        stage = tmp_path / run / "03_sft"
+        stage.mkdir(parents=True)
+        low, high = value - 0.1, value + 0.1
+        (stage / "metrics.json").write_text(json.dumps({"up": _metric(value, low, high)}))
+    assert verdicts(tmp_path / "base", small)["up"]["verdict"] == "contradicted"
+    assert verdicts(read_metrics(tmp_path / "base", tmp_path / "run"), small)["up"]["verdict"] == "supported"
+    assert verdicts(tmp_path / "nothing", small)["up"]["verdict"] == "not run"
+
+
+def test_checks_by_hand(small):
+    found = checks(small).set_index("check")
+    assert found["outcome"].to_dict() == {"mean/x": "agrees", "mean/y": "differs", "edge": "agrees", "least": "agrees"}
+    assert found.loc["mean/y", "computed"] == 1.5  # the empty cell is left out; row z has nothing to average
+
+
+@pytest.mark.parametrize(
+    ("form", "value"),
+    [
+        (2, 2.0),
+        ("t/x/b", 2.0),
+        ({"mean": "t/x/a..c"}, 3.0),
+        ({"sum": ["t/x/a..c", "v/gain"]}, 21.0),
+        ({"product": ["t/x/b", 3]}, 6.0),
+        ({"difference": [0, {"max": "t/x/a..c"}]}, -6.0),
+        ({"ratio": ["t/x/c", "t/x/b"]}, 3.0),
+        ({"percent": ["t/x/b", {"min": ["t/x/c", 8]}]}, 100 / 3),
+    ],
+)
+def test_forms(small, form, value):
+    assert compute(form, small) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("t/y/avg]", "t/y/avgg]", "claim up, field published: no number 't/y/avgg'; the nearest is 't/y/avg'"),
+        ("direction: positive", "direction: upwards", "claim up, field tests.direction"),
+        ("statement: x beats y, ", "", "claim up, field statement"),
+        ("statement: x beats y", "statment: x beats y, statement: s", "claim up, field statment"),
+        ("kind: absolute, ", "", "claim alone, field whole entry: .*'tests'"),
+        ("difference: [t/x", "differenz: [t/x", "claim up, field published: .* operations"),
+        ("difference: [t/x/avg, ", "difference: [", "claim up, field published: difference got 1"),
+        ("[1.0, 2.0, 6.0, 3.0]", "[1.0, 2.0, 6.0]", "table t, field whole entry: .* row x .* 3 cells for 4"),
+        ("differs: [y]", "differs: [w]", "check mean, field differs: no row 'w'"),
+        ("mean: a..c", "mean: a..d", "check mean, field each: no table 't' with columns"),
+        ("printed: 1.1, ", "", "check edge, field whole entry"),
+        ("  down:", "  up:", "the key 'up' stands more than once"),
+        ("y: [1.0", "x: [1.0", "the key 'x' stands more than once"),
+        ("checks:", "check:", "three mappings"),
+    ],
+)
+def test_malformed_file_names_entry_and_field(tmp_path, old, new, message):
+    assert old in SMALL
+    with pytest.raises(ClaimsError, match=message):
+        _load(tmp_path, SMALL.replace(old, new, 1))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ClaimsError, match="claims.yaml"):
+        load_claims(tmp_path / "claims.yaml")
+
+
+def test_text_fits_100_columns(book):
+    lines: list[str] = []
+    print_table(build(_everything(book, 0.123), book), checks(book), out=lines.append)
+    assert max(map(len, lines)) <= 100
+    assert any(line.startswith("rrm-grpo-over-sft") and line.endswith("supported") for line in lines)
+    print_table(build({}, book), only_run=True, out=(short := []).append)
+    assert [line for line in short if line] == [line for line in short if line.endswith("not run")]
+
+
+def test_markdown_shows_every_claim_and_check(book):
+    page = to_markdown(build({}, book), checks(book), note="Profile tiny.")
+    assert all(f"| {name} |" in page for name in [*book.claims, *checks(book)["check"]])
+    tables = re.findall(r"(?:^\|.*\n)+", page, re.M)
+    assert all(len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1 for table in tables)
+    assert "nan" not in page.lower().split() and "None" not in page
+
+
+# ------------------------------------------------------------------------------------------- the committed claims.yaml
+
+
+def _everything(book, value):
+    metrics: dict[str, dict] = {}
+    for claim in book.claims.values():
+        if claim.tests:
+            sign = 1 if claim.tests.direction == "positive" else -1
+            stage = metrics.setdefault(claim.tests.stage, {})
+            stage[claim.tests.metric] = _metric(sign * value, *sorted((sign * value / 2, sign * value * 2)), 2000, 3)
+            if claim.tests.minus:
+                stage[claim.tests.minus] = _metric(0.0, 0.0, 0.0, 2000, 3)
+    return metrics
+
+
+def test_every_claim_can_be_decided_both_ways(book):
+    for value, verdict in ((0.1, "supported"), (-0.1, "contradicted")):
+        found = verdicts(_everything(book, value), book)
+        run = {name for name, claim in book.claims.items() if claim.tests}
+        assert {found[name]["verdict"] for name in run} == {verdict}
+        assert {found[name]["verdict"] for name in set(found) - run} == {"not run"}
+
+
+def test_claims_are_well_named_and_ordered(book):
+    prefixes = {"omni-rrm": "rrm-", "omni-reward": "reward-", "grm-omni": "grm-"}
+    for entries in (book.claims, book.checks):
+        papers = [entry.paper for entry in entries.values()]
+        assert papers == sorted(papers, key=list(prefixes).index), "the papers' order is the scorecard's"
+        assert all(name.startswith(prefixes[entry.paper]) for name, entry in entries.items())
+    assert max(map(len, book.claims)) <= 35, "the terminal table cuts longer names"
+    tests = [claim.tests for claim in book.claims.values() if claim.tests]
+    assert {test.stage for test in tests} <= set(STAGES)
+    assert len({(test.stage, test.metric) for test in tests}) == len(tests), "one metric decides one claim"
+    assert all(re.fullmatch(r"[a-z0-9_]+", test.metric) for test in tests)
+
+
+def test_published_effects_have_the_claimed_sign(book):
+    for name, claim in book.claims.items():
+        if claim.tests and claim.published is not None:
+            assert (compute(claim.published, book) > 0) == (claim.tests.direction == "positive"), name
+        assert claim.kind in ("comparison", "implied") or claim.published is not None, name
+
+
+def test_numbers_carry_their_source(book):
+    assert len(book.numbers) > 900
+    for name, table in book.tables.items():
+        named = {*table.columns, *table.rows, *table.values}
+        for field in (table.n, table.aggregation):
+            assert not isinstance(field, dict) or set(field) <= named, f"{name}: {set(field) - named}"
+        assert len(table.cells()) and all(re.fullmatch(r"[a-z0-9.+-]+", part) for part in named), name
+
+
+def test_outcomes_are_those_on_record(book):
+    found = checks(book)
+    assert found["check"].is_unique
+    wrong = found[found["outcome"] != found["listed"]]
+    assert wrong.empty, f"the arithmetic says otherwise than facts on the papers: {wrong['check'].tolist()}"
+
+
+@pytest.mark.parametrize(
+    ("check", "computed", "outcome"),
+    [
+        ("rrm-718-is-four-benchmarks", 71.75, "agrees"),
+        ("rrm-table-means/omni-rrm-7b", 70.4, "agrees"),
+        ("rrm-718-against-704", 70.4, "differs"),
+        ("rrm-gain-as-relative", 17.7, "agrees"),
+        ("rrm-gain-as-absolute", 10.8, "differs"),
+        ("rrm-ablation-is-3b", 65.1, "agrees"),
+        ("rrm-sharegpt-label-constant", 100.0, "differs"),
+        ("rrm-ties-kept", 23.4, "differs"),
+        ("rrm-rl-sum", 16671, "agrees"),
+        ("reward-with-ties-means/bt", 65.36, "agrees"),
+        ("reward-without-ties-means/bt", 73.68, "agrees"),
+        ("reward-data-sum", 317382, "agrees"),
+        ("reward-pairs-sum", 3725, "agrees"),
+        ("reward-pairwise-gemini-1.5-flash", 64.855, "differs"),
+        ("reward-pairwise-gemini-delta", 14.8, "differs"),
+        ("reward-pairwise-claude-3.5-sonnet", 71.6, "agrees"),
+        ("grm-mmrb-means/llama3.2-11b", 53.3, "differs"),
+        ("grm-mmrb-means/sft", 58.8, "differs"),
+        ("grm-rewardbench-means/ixc-2.5-reward", 88.1, "differs"),
+        ("grm-rewardbench-means/qwen-omni", 68.8, "differs"),
+        ("grm-main-means/grm", 69.6, "agrees"),
+    ],
+)
+def test_checks_reproduce_the_facts(book, check, computed, outcome):
+    row = checks(book).set_index("check").loc[check]
+    assert row["computed"] == pytest.approx(computed, abs=0.05) and row["outcome"] == outcome
+
+
+def test_weight_law():
+    import subprocess
+    import sys
+
+    code = "import sys, omnirepro.scorecard; sys.exit(bool({'torch', 'transformers', 'trl'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=CLAIMS.parents[1], check=False).returncode == 0
