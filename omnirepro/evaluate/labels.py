@@ -50,7 +50,7 @@ def agreement(first: list[Label], second: list[Label], tasks: dict[str, str]) ->
     """
     rows = []
     for task in ("all", *dict.fromkeys(tasks.values())):
-        both = [(a, b) for a, b in zip(first, second, strict=True) if task in ("all", tasks[a.pair_id])]
+        both = [(a, b) for a, b in zip(first, second, strict=True) if task in ("all", tasks.get(a.pair_id))]
         rows.append((task, "verdict", cohen_kappa([a.verdict for a, _ in both], [b.verdict for _, b in both])))
         for d in DIMENSIONS:
             ours = [side[d] for a, _ in both for side in (a.marks_a, a.marks_b)]

@@ -28,8 +28,13 @@ def loss_curve(data: pd.DataFrame) -> Figure:
 
 
 @figure_of
-def accuracy(data: pd.DataFrame, chance: float = 0.5) -> Figure:
-    """Draw accuracy with intervals (task, judge, value, low, high): a colour a judge, tasks side by side."""
+def accuracy(
+    data: pd.DataFrame, chance: float | None = 0.5, what: str = "accuracy, both orders (% of pairs)", by: str = "task"
+) -> Figure:
+    """Draw accuracy with intervals (task, judge, value, low, high): a colour a judge, tasks side by side.
+
+    `what` labels the values and `by` the groups; without `chance` no line is drawn.
+    """
     tasks, judges = (list(dict.fromkeys(data[c])) for c in ("task", "judge"))
     figure, axes = plt.subplots(figsize=(max(6.0, 1.2 + len(tasks) * (0.6 + 0.2 * len(judges))), 4.4))
     shifts = np.linspace(-0.3, 0.3, len(judges)) if len(judges) > 1 else [0]
@@ -37,10 +42,11 @@ def accuracy(data: pd.DataFrame, chance: float = 0.5) -> Figure:
         part = data[data["judge"] == judge]
         place = part.assign(x=[tasks.index(t) + shift for t in part["task"]])
         bars(axes, place, "x", "value", color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], label=judge)
-    axes.axhline(chance, color="0.35", ls=":", lw=1.5, label=f"chance ({chance:.0%})")
-    axes.set(xticks=range(len(tasks)), xticklabels=tasks, xlabel="task", xlim=(-0.5, len(tasks) - 0.5))
+    if chance is not None:
+        axes.axhline(chance, color="0.35", ls=":", lw=1.5, label=f"chance ({chance:.0%})")
+    axes.set(xticks=range(len(tasks)), xticklabels=tasks, xlabel=by, xlim=(-0.5, len(tasks) - 0.5))
     axes.grid(False, axis="x")
-    percent_axis(axes, "y", "accuracy, both orders (% of pairs)")
+    percent_axis(axes, "y", what)
     return key(figure, [axes])
 
 
@@ -57,7 +63,8 @@ def position(data: pd.DataFrame) -> Figure:
             bars(axes, place, "value", "y", horizontal=True, **look)
         axes.axvline(0.5, color="0.35", ls=":", lw=1.5)
         axes.set(yticks=range(len(judges)), yticklabels=judges, ylim=(len(judges) - 0.5, -0.5), xlim=(-0.02, 1.02))
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+        if len(part):
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     percent_axis(panels[0], "x", "accuracy in one order (%)")
     percent_axis(panels[1], "x", "share of judgements or pairs (%)")
     return figure

@@ -15,6 +15,7 @@ controls:
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def merge(a: Label, b: Label, rule: str) -> Label | None:
 
 def _whole(score_a: float, score_b: float, verdict: str) -> tuple[int, int]:
     """Round mean scores to integers away from each other, so that rounding cannot make a tie of a preference."""
-    up, down = (lambda x: int(x + 0.5)), (lambda x: -int(-x + 0.5))
+    up, down = (lambda x: math.floor(x + 0.5)), (lambda x: math.ceil(x - 0.5))
     if verdict == "A":
         return up(score_a), down(score_b)
     return (down(score_a), up(score_b)) if verdict == "B" else (down(score_a), down(score_b))

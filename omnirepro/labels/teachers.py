@@ -34,8 +34,7 @@ class Teacher(Protocol):
 class ErrorProfile:
     """How a teacher errs: chance of a wrong mark a dimension, its factor in a weak modality, and two biases.
 
-    `position`: chance to grant the candidate shown first one point; `verbosity`: the same for the longer one;
-    `abstain`: chance that no usable label comes back.
+    `position`: chance to grant the candidate shown first one point; `verbosity`: the same for the longer one.
     """
 
     noise: dict[str, float]
@@ -88,20 +87,28 @@ def _favour(scores: list[int], side: int) -> None:
 
 @dataclass(frozen=True)
 class JudgeTeacher:
-    """A judge (loaded model or endpoint) as teacher; each pair is shown once, in an order drawn from the seed."""
+    """A judge (loaded model or endpoint) as teacher; each pair is shown once, in an order drawn from the seed.
+
+    `rows` gathers every judgement behind its labels, raw text included, for the caller to write.
+    """
 
     name: str
     judge: object
     parse: Callable[[str], Parsed]
     seed: int = 0
+    rows: list[Judgement] = field(default_factory=list, compare=False, repr=False)
 
     def label(self, pairs: list[Pair]) -> list[Label]:
-        """Label every pair; one whose judgement cannot be read gets a tie with confidence 0, which no rule keeps."""
+        """Label every pair; one whose judgement cannot be read gets a tie with confidence 0.
+
+        No rule keeps such a label, but for the control `none`, which keeps every pair.
+        """
         shown = [self._order(p) for p in pairs]
         rows: list[Judgement] = []
         for order in ("AB", "BA"):
             some = [p for p, o in zip(pairs, shown, strict=True) if o == order]
             rows += self.judge.judge(some, orders=order) if some else []
+        self.rows.extend(rows)
         found = {row.pair_id: row for row in rows}
         return [self._label(found[p.id]) for p in pairs]
 

@@ -2,6 +2,9 @@
 
 Consumes the same chats as a local model; produces completions in the same form. Media travel whole, base64-encoded,
 in the parts that the API defines. A request that fails after its retries raises; no answer is invented.
+
+What a server makes of a request is its own affair: `transformers serve` leaves media out without a word where its
+model reads text only, and samples only where the model's own generation settings say so.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omnirepro.models.generation import Decoding, Generated
-from omnirepro.schema import Part
+from omnirepro.schema import MediaError, Part
 
 
 @dataclass
@@ -27,7 +30,11 @@ class EndpointModel:
     timeout: float = 120.0
 
     def complete(self, chats: list[list[dict]], decoding: Decoding, seed: int = 0, progress=None) -> list[Generated]:
-        """Complete chats in order, `concurrency` at a time. Raises openai.OpenAIError after the last retry."""
+        """Complete chats in order, `concurrency` at a time.
+
+        Raises openai.OpenAIError after the last retry, and `MediaError` where a file cannot be read; requests that
+        have not started by then are not sent.
+        """
         import os
 
         from openai import OpenAI
@@ -37,21 +44,33 @@ class EndpointModel:
         started, out = time.monotonic(), []
         with ThreadPoolExecutor(self.concurrency) as pool:
             jobs = [pool.submit(self._one, client, chat, decoding, seed + i) for i, chat in enumerate(chats)]
-            for job in jobs:
-                out.append(job.result())
-                if progress:
-                    progress(len(out), len(jobs), time.monotonic() - started)
+            try:
+                for job in jobs:
+                    out.append(job.result())
+                    if progress:
+                        progress(len(out), len(jobs), time.monotonic() - started)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return out
 
     def _one(self, client, chat: list[dict], decoding: Decoding, seed: int) -> Generated:
-        reply = client.chat.completions.create(
-            model=self.name,
-            messages=[to_message(m) for m in chat],
-            max_tokens=decoding.max_new_tokens,
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
-            seed=seed,
-        )
+        from openai import APIStatusError, OpenAIError
+
+        try:
+            reply = client.chat.completions.create(
+                model=self.name,
+                messages=[to_message(m) for m in chat],
+                max_tokens=decoding.max_new_tokens,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seed=seed,
+            )
+        except APIStatusError as error:
+            error.add_note(f"{self.url} said: {error.response.text[:500]}")
+            raise
+        if not reply.choices:
+            raise OpenAIError(f"{self.url}: the server accepted the request but sent no completion; see its log")
         choice = reply.choices[0]
         tokens = reply.usage.completion_tokens if reply.usage else 0
         return Generated(choice.message.content or "", tokens, choice.finish_reason == "stop")
@@ -66,11 +85,15 @@ def to_message(message: dict) -> dict:
 
 def _content(part: Part) -> dict:
     if part.type == "text":
-        return {"type": "text", "text": part.text}
+        return {"type": "text", "text": part.text or ""}
     path = Path(part.path)
-    data = base64.b64encode(path.read_bytes()).decode()
+    try:
+        data = base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be sent ({error.strerror}); restore the file or remove the row") from error
+    suffix = path.suffix[1:].lower()
     if part.type == "audio":
-        return {"type": "input_audio", "input_audio": {"data": data, "format": path.suffix[1:]}}
+        return {"type": "input_audio", "input_audio": {"data": data, "format": suffix}}
     kind = "video" if part.type == "video" else "image"
-    url = f"data:{kind}/{path.suffix[1:].replace('jpg', 'jpeg')};base64,{data}"
+    url = f"data:{kind}/{suffix.replace('jpg', 'jpeg')};base64,{data}"
     return {"type": f"{kind}_url", f"{kind}_url": {"url": url}}

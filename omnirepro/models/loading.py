@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from omnirepro.models.processing import OmniProcessor
+from omnirepro.run import quiet
 
 
 class ModelError(ValueError):
@@ -26,6 +27,7 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
     """
     from omnirepro.models.towers import remember
 
+    quiet()
     adapter = Path(name) if (Path(name) / "adapter_config.json").is_file() else None
     base = base_of(adapter) if adapter else str(name)
     model, processor = _load_base(base, *_place(device, dtype))
@@ -49,8 +51,10 @@ def _load_base(name: str, device: str, dtype):
     from transformers import AutoConfig, AutoModelForCausalLM, Qwen2_5OmniThinkerForConditionalGeneration
 
     gguf = _packaged_gguf(name)
-    if gguf:
-        source, extra = str(gguf.parent), {"gguf_file": gguf.name}
+    if gguf:  # unpacked to dense weights: a model that counts as quantised can be neither saved nor trained
+        from transformers import GgufConfig
+
+        source, extra = str(gguf.parent), {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True)}
     else:
         source, extra = name, {"use_safetensors": True}
     try:

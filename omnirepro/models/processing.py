@@ -132,7 +132,7 @@ class OmniProcessor:
                 found.append(self.features(part))
                 kind = "image" if part.type == "views3d" else part.type
                 content.append({"type": kind, kind: ""})
-        return (content if self.omni else " ".join(c["text"] for c in content)), found
+        return (content if self.omni else "".join(c["text"] for c in content)), found
 
     def _plain(self, text: str) -> str:
         """Break up special tokens that a text contains, so that content can never act as a control token."""

@@ -98,7 +98,10 @@ def policies(folder: Path) -> pd.DataFrame:
 
 
 PLOTS: dict[str, dict[str, Plot]] = {
-    "00_backbone": {"loss": (losses, figures.loss_curve), "gate": (gate, lambda df: figures.accuracy(df, chance=0.2))},
+    "00_backbone": {
+        "loss": (losses, figures.loss_curve),
+        "gate": (gate, lambda df: figures.accuracy(df, None, "held-out questions answered correctly (%)", "modality")),
+    },
     "01_synthesis": {"scores": (scores, figures.scores), "gap": (gaps, figures.gap)},
     "02_reconciliation": {
         "rules": (rules, figures.reconciliation),
@@ -108,7 +111,7 @@ PLOTS: dict[str, dict[str, Plot]] = {
     "03_sft": {
         "loss": (losses, figures.loss_curve),
         "accuracy": (accuracies, figures.accuracy),
-        "strata": (strata, figures.accuracy),
+        "strata": (strata, lambda df: figures.accuracy(df, by="difficulty by true margin (hard: at most 2 points)")),
         "position": (lambda f: protocol.position(predictions(f)), figures.position),
         "policies": (policies, figures.policy_range),
         "statuses": (lambda f: protocol.statuses(predictions(f)), figures.statuses),

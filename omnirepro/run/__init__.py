@@ -4,7 +4,7 @@ A notebook opens its stage with `open_run`, executes library functions through `
 `Run.finish`. Importing this package loads neither torch nor transformers.
 """
 
-from omnirepro.run.device import seed_all
+from omnirepro.run.device import quiet, seed_all
 from omnirepro.run.display import show
 from omnirepro.run.files import RunError, atomic_write, project_root, results_root
 from omnirepro.run.opening import open_run
@@ -28,6 +28,7 @@ __all__ = [
     "in_chunks",
     "open_run",
     "progress",
+    "quiet",
     "project_root",
     "results_root",
     "run_name",

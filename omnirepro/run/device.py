@@ -18,6 +18,18 @@ def seed_all(seed: int) -> None:
         torch.manual_seed(seed)
 
 
+def quiet() -> None:
+    """Keep progress bars and notices of the libraries out of notebooks; the kit reports its own progress."""
+    import warnings
+
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
 def resolve_device(section: Mapping[str, Any]) -> str:
     """Return "cuda" or "cpu" for the section `device`, and apply its number of threads. Loads torch."""
     import torch

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -32,25 +32,28 @@ def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> It
     path = Path(path)
     if not path.is_file():
         raise RowError(f"{path}: no such file; check the path")
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield _parse_row(line, kind, path, number, check_media)
 
 
-def _parse_row(line: str, kind: type[R], path: Path, number: int, check_media: bool) -> R:
+def _parse_row(line: bytes, kind: type[R], path: Path, number: int, check_media: bool) -> R:
     where = f"{path}:{number}"
     try:
-        row = kind.model_validate(json.loads(line))
-        for part in _parts(row):
+        row = kind.model_validate(json.loads(line.decode("utf-8")))
+        for part in _parts(lambda name: getattr(row, name, None)):
             _resolve(part, path.parent, check_media)
-    except json.JSONDecodeError as error:
-        raise RowError(f"{where}: not one JSON object ({error.msg}); remove the line or write it again whole") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        reason = getattr(error, "msg", "nested too deeply")
+        raise RowError(f"{where}: not one JSON object ({reason}); remove the line or write it again whole") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(x) for x in first["loc"]) or "row"
         fields = ", ".join(kind.model_fields)
         raise RowError(f"{where}: field {field}: {first['msg']}; a {kind.__name__} row has: {fields}") from None
+    except UnicodeDecodeError:
+        raise RowError(f"{where}: not UTF-8 text; write the line again in that encoding") from None
     except MediaError as error:
         raise RowError(f"{where}: {error}") from None
     return row
@@ -59,10 +62,13 @@ def _parse_row(line: str, kind: type[R], path: Path, number: int, check_media: b
 def _resolve(part: Part, folder: Path, check: bool) -> None:
     if part.path is None:
         return
-    part.path = os.path.normpath(folder / part.path)
+    part.path = os.path.abspath(folder / part.path)
     if part.type == "text" and part.text is None:
         sha256_file(part.path)
-        part.text = Path(part.path).read_text(encoding="utf-8")
+        try:
+            part.text = Path(part.path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise MediaError(f"{part.path}: not UTF-8 text; write the file again in that encoding") from None
     if check and (digest := sha256_file(part.path)) != (part.sha256 or digest):
         raise MediaError(f"{part.path}: its content changed since the row was written; restore it or drop 'sha256'")
 
@@ -74,15 +80,15 @@ def write_jsonl(path: str | Path, rows: Iterable[Row]) -> Path:
     temporary = path.with_name(f".{path.name}.part")
     with temporary.open("w", encoding="utf-8") as file:
         for row in rows:
-            row = row.model_copy(deep=True)
-            for part in _parts(row):
-                part.path = part.path and os.path.relpath(part.path, path.parent)
-            file.write(json.dumps(row.model_dump(exclude_defaults=True), ensure_ascii=False) + "\n")
+            data = row.model_dump(exclude_defaults=True)
+            for part in _parts(data.get):
+                part.update({"path": os.path.relpath(part["path"], path.parent)} if part.get("path") else {})
+            file.write(json.dumps(data, ensure_ascii=False) + "\n")
     temporary.replace(path)
     return path
 
 
-def _parts(row: Row) -> Iterator[Part]:
+def _parts(field: Callable[[str], Any]) -> Iterator[Any]:
     for name in ("parts", "prompt", "response_a", "response_b"):
-        value = getattr(row, name, None)
+        value = field(name)
         yield from value if isinstance(value, list) else ()

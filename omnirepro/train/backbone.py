@@ -20,7 +20,7 @@ import pandas as pd
 from omnirepro import rubric
 from omnirepro.models import tiny
 from omnirepro.models.processing import OmniProcessor
-from omnirepro.run import Run, progress, seed_all
+from omnirepro.run import Run, progress, quiet, seed_all
 from omnirepro.schema import DIMENSIONS, Part
 from omnirepro.train import skills
 from omnirepro.world.language import compose
@@ -28,6 +28,7 @@ from omnirepro.world.questions import facts, questions
 from omnirepro.world.scenes import Scene
 from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
 
+SHARES = {"image": 3, "video": 3, "audio": 1, "text": 1}  # in eight conversations: what is seen is learned last
 Pool = dict[str, list[tuple[Scene, Part]]]
 
 
@@ -36,6 +37,7 @@ def train_backbone(run: Run) -> None:
     import torch
 
     p, device = run.section("backbone"), run.device
+    quiet()
     seed_all(run.seed)
     with tempfile.TemporaryDirectory() as folder:
         pool = make_pool(Path(folder) / "train", "train", p["pool"], run.seed)
@@ -130,7 +132,8 @@ class Trainer:
     def _batch(self) -> dict:
         rng = np.random.default_rng([self.run.seed, self.step, self.total])
         early = self.spoil is None and self.step < self.p["short_share"] * self.total
-        rows = [self._chat(MODALITIES[i % 4], rng, early and rng.random() < 0.85) for i in range(self.p["batch"])]
+        turn = [m for m in MODALITIES for _ in range(SHARES[m])]
+        rows = [self._chat(turn[i % 8], rng, early and rng.random() < 0.85) for i in range(self.p["batch"])]
         return self.processor.collate([self.processor.encode(chat, train=True) for chat in rows])
 
     def _chat(self, modality: str, rng: np.random.Generator, short: bool) -> list[dict]:

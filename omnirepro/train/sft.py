@@ -110,6 +110,7 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
     """Assemble TRL's SFTTrainer over encoded examples, with LoRA on the language model and the omni collator."""
     from datasets import Dataset
     from peft import LoraConfig
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     p = run.section("sft")
@@ -139,7 +140,7 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
     lora = LoraConfig(
         r=p["lora_rank"], lora_alpha=p["lora_alpha"], lora_dropout=p["lora_dropout"], target_modules=LANGUAGE_LAYERS
     )
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_dict({"row": list(range(len(examples)))}),
@@ -148,6 +149,8 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
         peft_config=lora,
         callbacks=[progress_callback("SFT")],
     )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def progress_callback(label: str):

@@ -138,7 +138,8 @@ def _supports(scene: Scene, question: Question, attribute: str, value: str, stat
     words = " ".join(stated).split()
     pitches = [w for w in words if w in PITCHES]
     if attribute == "count":
-        return COUNTS.index(value) == (len(pitches) if scene.modality == "audio" else len(stated))
+        number = len(pitches) if scene.modality == "audio" else len(stated)
+        return COUNTS[number : number + 1] == (value,)
     if attribute == "pitch":
         return bool(pitches) and pitches[question.target] == value
     return value in words

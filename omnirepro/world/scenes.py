@@ -128,7 +128,7 @@ def _shape_mask(shape: str, y: float, x: float, r: float) -> np.ndarray:
     ys, xs = np.mgrid[:SIDE, :SIDE] + 0.5
     dy, dx = ys - y, xs - x
     distance = {
-        "ring": lambda: abs(np.hypot(dy, dx) - 0.78 * r) - 0.24 * r,
+        "ring": lambda: abs(np.hypot(dy, dx) - 0.72 * r) - 0.28 * r,
         "square": lambda: np.maximum(abs(dy), abs(dx)) - 0.85 * r,
         "cross": lambda: np.minimum(
             np.maximum(abs(dy) - r, abs(dx) - r / 3.2), np.maximum(abs(dx) - r, abs(dy) - r / 3.2)
@@ -144,7 +144,7 @@ def _paint(canvas: np.ndarray, color: str, shape: str, y: float, x: float, r: fl
 
 def _canvas(rng: np.random.Generator) -> np.ndarray:
     """Return a dark ground, greener towards the bottom and bluer towards the right, so that places can be told."""
-    ramp = np.linspace(0, 60, SIDE)
+    ramp = np.linspace(0, 45, SIDE)
     slope = np.stack([np.zeros((SIDE, SIDE)), *np.meshgrid(ramp, ramp, indexing="ij")], axis=-1)
     return rng.uniform(10, 30) + slope + rng.normal(0, 2, (SIDE, SIDE, 3))
 
@@ -153,8 +153,8 @@ def _render_image(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     canvas = _canvas(rng)
     for color, shape, place in scene.objects:
         row, column = PLACES[place]
-        y, x = 14 + 28 * row + rng.uniform(-3, 3), 14 + 28 * column + rng.uniform(-3, 3)
-        _paint(canvas, color, shape, y, x, rng.uniform(8, 10.5), rng.uniform(0.85, 1.0))
+        y, x = 14 + 28 * row + rng.uniform(-2, 2), 14 + 28 * column + rng.uniform(-2, 2)
+        _paint(canvas, color, shape, y, x, rng.uniform(10, 12), rng.uniform(0.85, 1.0))
     return canvas.clip(0, 255).astype(np.uint8)
 
 
@@ -164,7 +164,7 @@ def _render_video(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     dy, dx = MOTIONS[motion]
     lane, other = rng.permutation([14, 42]) + rng.uniform(-2, 2, 2)
     rest = rng.choice([14, 42]) + rng.uniform(-3, 3)
-    base, radius, light = _canvas(rng), rng.uniform(8, 10), rng.uniform(0.85, 1.0)
+    base, radius, light = _canvas(rng), rng.uniform(10, 12), rng.uniform(0.85, 1.0)
     start = 28 + rng.uniform(-3, 3)
     frames = []
     for t in range(FRAMES):

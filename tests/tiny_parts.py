@@ -1,0 +1,37 @@
+"""Parts that several test files share: the embedded world's tokenizer, an untrained Thinker, and media of every kind."""
+
+from functools import cache
+
+import numpy as np
+
+from omnirepro.models.processing import OmniProcessor
+from omnirepro.schema import Part
+from omnirepro.train.backbone import make_tokenizer
+from omnirepro.world.tasks import MODALITIES, sample_scene
+
+
+@cache
+def processor() -> OmniProcessor:
+    """Return a processor whose tokenizer is trained as the backbone's stage does (from scenes, without files)."""
+    rng = np.random.default_rng(0)
+    pool = {m: [(sample_scene(m, "train", rng), None) for _ in range(300)] for m in MODALITIES}
+    return OmniProcessor(make_tokenizer(pool, 0))
+
+
+def make_model(seed: int = 0):
+    """Build an untrained Thinker of two narrow layers; equal seeds give equal weights."""
+    import torch
+
+    from omnirepro.models import tiny
+
+    torch.manual_seed(seed)
+    return tiny.build_backbone(processor().tokenizer, hidden=64, layers=2, mlp=96, tower=48, depth=1).eval()
+
+
+def text_part(text: str) -> Part:
+    return Part(type="text", text=text)
+
+
+def user(*parts) -> dict:
+    """A user's turn of parts; strings become text."""
+    return {"role": "user", "parts": [text_part(p) if isinstance(p, str) else p for p in parts]}
