@@ -63,12 +63,13 @@ def report(args: argparse.Namespace) -> None:
 
 @command("figures", *RUN_ARGUMENTS)
 def redraw_figures(args: argparse.Namespace) -> None:
-    """Draw every figure of a run again from its saved rows; no model is loaded."""
+    """Draw every figure of a run (of `blessed` where there is no other) again from its saved rows, without a model."""
     from omnirepro.report import redraw
-    from omnirepro.run import run_name
+    from omnirepro.run import results_root, run_name
 
-    for folder in redraw(args.run or run_name(args.profile, args.seed)):
-        print(folder)
+    own = run_name(args.profile, args.seed)
+    for folder in redraw(args.run or (own if (results_root() / own).is_dir() else "blessed")):
+        print(f"drawn again: {folder}")
 
 
 @command(

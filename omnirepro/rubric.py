@@ -67,10 +67,10 @@ class Parsed:
     @property
     def marks(self) -> dict[str, dict[str, bool]]:
         """Read {side: {dimension: good}} from a rationale in the kit's own wording (absent parts are left out)."""
-        found = re.findall(r"Part \d: (\w+):((?: [AB] (?:good|poor))+)", self.reasoning)
+        found = re.findall(r"Part \d: (\w+):((?: [AB](?: [\w-]+)? (?:good|poor))+)", self.reasoning)
         sides: dict[str, dict[str, bool]] = {"A": {}, "B": {}}
         for title, text in found:
-            for side, mark in re.findall(r"([AB]) (good|poor)", text):
+            for side, mark in re.findall(r"([AB])(?: [\w-]+)? (good|poor)", text):
                 sides[side][title.lower()] = mark == "good"
         return sides
 
@@ -134,12 +134,18 @@ def ranking(score_a: float, score_b: float) -> str:
     return "A" if score_a > score_b else "B" if score_b > score_a else "tie"
 
 
-def rationale(evidence: str, marks_a: dict | None, marks_b: dict | None, dimensions=DIMENSIONS) -> str:
-    """Write a rationale: what was perceived, then a numbered part a dimension; omit a side by passing None."""
+def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIMENSIONS) -> str:
+    """Write a rationale: what was perceived, then a numbered part a dimension with each side's quote and mark.
+
+    `sides` maps A and B, or one of them, to (marks, quotes); a dimension without quote has the mark alone.
+    """
     parts = [f"seen: {evidence}"]
     for i, d in enumerate(dimensions, 1):
-        sides = [(s, m[d]) for s, m in (("A", marks_a), ("B", marks_b)) if m is not None]
-        parts.append(f"Part {i}: {TITLES[d]}:" + "".join(f" {s} {'good' if good else 'poor'}" for s, good in sides))
+        said = [
+            f" {side}{' ' + quotes[d] if d in quotes else ''} {'good' if marks[d] else 'poor'}"
+            for side, (marks, quotes) in sides.items()
+        ]
+        parts.append(f"Part {i}: {TITLES[d]}:{''.join(said)}")
     return "\n".join(parts)
 
 
@@ -149,20 +155,22 @@ def render(label: Label, format: str = "rationale-first", dimensions=DIMENSIONS)
     if ranking(score_a, score_b) != label.verdict:
         raise ValueError(f"label of {label.pair_id}: scores {score_a}, {score_b} contradict verdict {label.verdict}")
     better = _FROM_VERDICT[label.verdict]
+    sides = {"A": (label.marks_a, label.quotes_a or {}), "B": (label.marks_b, label.quotes_b or {})}
     values = {
         "score_A": score_a,
         "score_B": score_b,
         "better": better,
-        "reasoning": f"<think>{rationale(label.evidence, label.marks_a, label.marks_b, dimensions)}</think>",
+        "reasoning": f"<think>{rationale(label.evidence, sides, dimensions)}</think>",
         "final_verdict": f"<answer>[[{better}]]</answer>",
     }
     return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)
 
 
-def render_single(side: str, marks: dict[str, bool], score: int, evidence: str, format="rationale-first") -> str:
+def render_single(
+    side: str, marks: dict, quotes: dict, score: int, evidence: str, format: str = "rationale-first"
+) -> str:
     """Write the one-response form that teaches the base the notation; it never compares."""
-    text = rationale(evidence, marks if side == "A" else None, marks if side == "B" else None)
-    values = {"reasoning": f"<think>{text}</think>", f"score_{side}": score}
+    values = {"reasoning": f"<think>{rationale(evidence, {side: (marks, quotes)})}</think>", f"score_{side}": score}
     keys = sorted(values, reverse=format == "published")
     return json.dumps({k: values[k] for k in keys}, ensure_ascii=False)
 

@@ -7,8 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirepro.schema import Judgement, Label, MediaError, Pair, Part, Prompt, Response, RowError
-from omnirepro.schema import read_jsonl, sha256_file, swap_verdict, text_of, write_jsonl
+from omnirepro.schema import (
+    Judgement,
+    Label,
+    MediaError,
+    Pair,
+    Part,
+    Prompt,
+    Response,
+    RowError,
+    read_jsonl,
+    sha256_file,
+    swap_verdict,
+    text_of,
+    write_jsonl,
+)
 
 QUICK = settings(max_examples=60, deadline=None)
 NAMES = st.text(min_size=1, max_size=12)

@@ -1,4 +1,4 @@
-"""Parts that several test files share: the embedded world's tokenizer, an untrained Thinker, and media of every kind."""
+"""Parts that several test files share: the world's processor, an untrained Thinker, short ways to write a turn."""
 
 from functools import cache
 

@@ -17,7 +17,7 @@ from omnirepro.rubric import ranking
 from omnirepro.run import Run
 from omnirepro.schema import Label, Pair, read_jsonl, text_of, write_jsonl
 from omnirepro.synthesis import Origin
-from omnirepro.world.questions import evidence
+from omnirepro.world.questions import seen
 from omnirepro.world.tasks import Truth, World
 
 
@@ -27,7 +27,7 @@ def world_teachers(run: Run, world: World) -> list[OracleTeacher]:
     biases = {k: p[k] for k in ("weak_factor", "position", "verbosity")} | {"seed": run.seed}
     profiles = [ErrorProfile(p[f"noise_{i + 1}"], p["weak_modality"][i], **biases) for i in (0, 1)]
     return [
-        OracleTeacher(f"teacher-{i}", world.assess, lambda prompt: evidence(*world.truths[prompt]), profile)
+        OracleTeacher(f"teacher-{i}", world.assess, lambda prompt: seen(*world.truths[prompt]), profile)
         for i, profile in enumerate(profiles, 1)
     ]
 

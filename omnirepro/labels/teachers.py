@@ -17,7 +17,7 @@ import numpy as np
 
 from omnirepro.rubric import Parsed, ranking
 from omnirepro.schema import DIMENSIONS, Judgement, Label, Pair, text_of
-from omnirepro.world.language import PENALTY, Assessment
+from omnirepro.world.language import PENALTY, Assessment, claim
 
 Oracle = Callable[[str, str], Assessment]
 
@@ -73,7 +73,8 @@ class OracleTeacher:
             _favour(scores, int(lengths[1] > lengths[0]))
         return Label(
             pair_id=pair.id, verdict=ranking(*scores), score_a=scores[0], score_b=scores[1],
-            marks_a=marks[0], marks_b=marks[1], evidence=self.evidence(prompt), provenance=self.name,
+            marks_a=marks[0], marks_b=marks[1], quotes_a=claim(texts[0]), quotes_b=claim(texts[1]),
+            evidence=self.evidence(prompt), provenance=self.name,
         )  # fmt: skip
 
     def _see(self, truth: dict[str, bool], modality: str, rng: np.random.Generator) -> dict[str, bool]:

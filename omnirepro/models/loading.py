@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from omnirepro.models.processing import OmniProcessor
@@ -35,7 +37,8 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
     if adapter:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+        with _named(str(adapter)):
+            model = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
     return model.eval(), processor
 
 
@@ -57,17 +60,26 @@ def _load_base(name: str, device: str, dtype):
         source, extra = str(gguf.parent), {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True)}
     else:
         source, extra = name, {"use_safetensors": True}
-    try:
+    with _named(name):
         kind = "llama" if gguf else AutoConfig.from_pretrained(source, trust_remote_code=False).model_type
         factory = Qwen2_5OmniThinkerForConditionalGeneration if "omni" in kind else AutoModelForCausalLM
         model = factory.from_pretrained(source, dtype=dtype, trust_remote_code=False, **extra)
         processor = OmniProcessor.from_pretrained(source, **({"gguf_file": gguf.name} if gguf else {}))
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).splitlines()[0]
+    return model.to(device), processor
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn what a missing or damaged model raises into a `ModelError` that names the model."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"{name}: no model could be loaded ({reason}); give a folder, a hub id or a package name"
         ) from error
-    return model.to(device), processor
 
 
 def _packaged_gguf(name: str) -> Path | None:

@@ -79,8 +79,8 @@ class OmniProcessor:
 
     @property
     def suppressed_ids(self) -> list[int]:
-        """Ids that must never be sampled: every special token but the one that ends a turn."""
-        return [i for i in self.tokenizer.all_special_ids if i != self.tokenizer.eos_token_id]
+        """Ids that must never be sampled: every control token but the one that ends a turn."""
+        return [i for i in self._control if i != self.tokenizer.eos_token_id]
 
     def encode(self, messages: list[dict], train: bool = False) -> Example:
         """Tokenise messages of the form {"role", "parts"}; with `train`, take loss on assistant turns only.
@@ -134,9 +134,16 @@ class OmniProcessor:
                 content.append({"type": kind, kind: ""})
         return (content if self.omni else "".join(c["text"] for c in content)), found
 
+    @cached_property
+    def _control(self) -> dict[int, str]:
+        """Control tokens by id: those with a named use, and those that only the vocabulary marks (the roles)."""
+        known = self.tokenizer
+        marked = {i: str(t) for i, t in known.added_tokens_decoder.items() if t.special}
+        return dict(sorted((marked | dict(zip(known.all_special_ids, known.all_special_tokens, strict=True))).items()))
+
     def _plain(self, text: str) -> str:
         """Break up special tokens that a text contains, so that content can never act as a control token."""
-        for token in self.tokenizer.all_special_tokens:
+        for token in self._control.values():
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
@@ -154,7 +161,12 @@ class OmniProcessor:
             raise MediaError(f"{part.path}: this model reads text only; choose an omni model or drop the media")
         key = f"{part.type}:{part.sha256 or part.path}"
         if key not in self._features:
-            self._features[key] = self._prepare(part) | {"key": key}
+            try:
+                self._features[key] = self._prepare(part) | {"key": key}
+            except MediaError:
+                raise
+            except ValueError as error:
+                raise MediaError(f"{part.path}: no model input can be made of it ({error}); remove the row") from error
             if len(self._features) > self._cache:
                 self._features.popitem(last=False)
         return self._features[key]
@@ -164,11 +176,11 @@ class OmniProcessor:
             return self._audio(media.load_audio(part.path))
         if part.type == "video":
             frames, fps = media.load_video(part.path, self.max_frames)
-            patches, grid = to_patches(frames, **self.vision)
+            patches, grid = media.to_patches(frames, **self.vision)
             seconds = self.vision["temporal_patch_size"] / fps
             found = {"pixel_values_videos": patches, "video_grid_thw": grid, "video_second_per_grid": seconds}
         else:
-            patches, grid = to_patches(media.load_image(part.path)[None], **self.vision)
+            patches, grid = media.to_patches(media.load_image(part.path)[None], **self.vision)
             found = {"pixel_values": patches, "image_grid_thw": grid}
         return found | {"tokens": int(np.prod(grid)) // self.vision["merge_size"] ** 2}
 
@@ -221,27 +233,3 @@ def collate_media(features: list[dict[str, Any]]) -> dict[str, Any]:
             [[1] * s.shape[1] + [0] * (longest - s.shape[1]) for s in sounds]
         )
     return batch
-
-
-def to_patches(
-    frames: np.ndarray, patch_size, temporal_patch_size, merge_size, min_pixels, max_pixels, image_mean, image_std
-) -> tuple[np.ndarray, list[int]]:
-    """Cut frames (T, H, W, 3) uint8 into the vision tower's rows (T' h w, 3 * t * p * p) and grid [T', h, w].
-
-    Resizes to multiples of patch x merge within the pixel limits, normalises per channel, repeats a single frame,
-    and orders patches by merge block, as the official Qwen2-VL image processor does.
-    """
-    from PIL import Image
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
-
-    p, m, t = patch_size, merge_size, temporal_patch_size
-    height, width = smart_resize(*frames.shape[1:3], p * m, min_pixels, max_pixels)
-    if (height, width) != frames.shape[1:3]:
-        frames = np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.BICUBIC)) for f in frames])
-    if len(frames) % t:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], t - len(frames) % t, axis=0)])
-    x = (frames / np.float32(255) - np.float32(image_mean)) / np.float32(image_std)
-    grid = [len(x) // t, height // p, width // p]
-    x = x.transpose(0, 3, 1, 2).reshape(grid[0], t, 3, grid[1] // m, m, p, grid[2] // m, m, p)
-    x = x.transpose(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(-1, 3 * t * p * p)
-    return np.ascontiguousarray(x, dtype=np.float32), grid

@@ -62,7 +62,6 @@ def build_tokenizer(corpus: Iterable[str], fragments: Iterable[str], vocabulary:
         tokenizer_object=bpe,
         eos_token=SPECIAL["eos_token"],
         pad_token=SPECIAL["pad_token"],
-        additional_special_tokens=list(ROLES),
         extra_special_tokens=extra,
         clean_up_tokenization_spaces=False,
     )

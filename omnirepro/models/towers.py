@@ -35,8 +35,8 @@ class _Remembering:
         import torch
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-        pieces, arguments = self.split(values, kwargs)
-        keys = [hashlib.blake2b(p.detach().cpu().float().numpy().tobytes(), digest_size=16).digest() for p in pieces]
+        pieces, shapes, arguments = self.split(values, kwargs)
+        keys = [_key(piece, shape) for piece, shape in zip(pieces, shapes, strict=True)]
         memory = self.tower.remembered
         missing = list({k: i for i, k in enumerate(keys) if k not in memory}.values())
         if missing:
@@ -46,10 +46,18 @@ class _Remembering:
             sizes = [_tokens(self.tower, pieces[i], self.split) for i in missing]
             for i, output in zip(missing, outputs.split(sizes), strict=True):
                 memory[keys[i]] = output
+        for key in keys:
+            memory.move_to_end(key)
         found = torch.cat([memory[k] for k in keys])
         while len(memory) > self.capacity:
             memory.popitem(last=False)
         return BaseModelOutputWithPooling(last_hidden_state=found, pooler_output=found)
+
+
+def _key(piece, shape: list[int]) -> bytes:
+    """Name a medium by its values and shape: a wide and a tall plain picture have the same patches."""
+    values = piece.detach().cpu().float().numpy().tobytes()
+    return hashlib.blake2b(repr(shape).encode() + values, digest_size=16).digest()
 
 
 def _tokens(tower, piece, split) -> int:
@@ -63,7 +71,7 @@ def _split_vision(values, kwargs):
 
     grid = kwargs["grid_thw"]
     pieces = values.split(grid.prod(-1).tolist())
-    return pieces, lambda rows: (torch.cat([pieces[i] for i in rows]), grid[rows])
+    return pieces, grid.tolist(), lambda rows: (torch.cat([pieces[i] for i in rows]), grid[rows])
 
 
 def _split_audio(values, kwargs):
@@ -72,4 +80,5 @@ def _split_audio(values, kwargs):
     lengths = kwargs["feature_lens"]
     pieces = values.split(lengths.tolist(), dim=1)
     after = kwargs["aftercnn_lens"]
-    return pieces, lambda rows: (torch.cat([pieces[i] for i in rows], dim=1), lengths[rows], after[rows])
+    shapes = [list(p.shape) for p in pieces]
+    return pieces, shapes, lambda rows: (torch.cat([pieces[i] for i in rows], dim=1), lengths[rows], after[rows])

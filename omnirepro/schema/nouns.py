@@ -125,6 +125,8 @@ class Label(Row):
     score_b: float
     marks_a: dict[str, bool] | None = None
     marks_b: dict[str, bool] | None = None
+    quotes_a: dict[str, str] | None = None
+    quotes_b: dict[str, str] | None = None
     evidence: str = ""
     confidence: float | None = None
     provenance: str

@@ -5,7 +5,7 @@ Consumes the section `backbone`; produces the folders `strong` (the backbone: ev
 No conversation of the training compares two responses.
 
 Matrices are trained with Muon, the rest with AdamW: at equal steps it learned clearly faster here than AdamW alone.
-The loop is plain so that a checkpoint is two safetensors files and step k's batch depends on the seed and k only.
+The loop is plain so that a checkpoint is one safetensors file and step k's batch depends on the seed and k only.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def train_backbone(run: Run) -> None:
         held_out = make_pool(Path(folder) / "dev", "dev", p["gate_scenes"], run.seed)
         run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
         model.load_state_dict(weak_state)
-        spoiler = Trainer(model, processor, pool, run, p["weak_steps"], p["lr"] / 4, spoil=p["spoil"])
+        spoiler = Trainer(model, processor, pool, run, p["weak_steps"], p["lr"] / 2, spoil=p["spoil"])
         spoiled = spoiler.fit(p["weak_steps"], "weak")
         run.write("weak", lambda f: _save(model, processor, f))
     rows = [("skills", i, x) for i, x in enumerate(losses, 1)] + [
@@ -195,31 +195,33 @@ def _checkpoint(trainer: Trainer, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {
-        f"{i}/{j}/{k}": v.clone()
+        f"optimizer/{i}/{j}/{k}": v.clone()
         for i, o in enumerate(trainer.optimizers)
         for j, s in o.state_dict()["state"].items()
         for k, v in s.items()
     }
-    save_file(state, folder / "optimizer.safetensors")
-    model = {k: v.contiguous() for k, v in trainer.model.state_dict().items() if k != "lm_head.weight"}
-    save_file(model, folder / "model.part", metadata={"losses": " ".join(f"{x:.4f}" for x in trainer.losses)})
-    (folder / "model.part").replace(folder / "model.safetensors")
+    model = {f"model/{k}": v.contiguous() for k, v in trainer.model.state_dict().items() if k != "lm_head.weight"}
+    losses = {"losses": " ".join(f"{x:.4f}" for x in trainer.losses)}
+    save_file(model | state, folder / "checkpoint.part", metadata=losses)
+    (folder / "checkpoint.part").replace(folder / "checkpoint.safetensors")
 
 
 def _resume(trainer: Trainer, folder: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import load_file
 
-    if not (folder / "model.safetensors").is_file():
+    path = folder / "checkpoint.safetensors"
+    if not path.is_file():
         return
-    with safe_open(folder / "model.safetensors", "pt") as file:
+    with safe_open(path, "pt") as file:
         trainer.losses = [float(x) for x in file.metadata()["losses"].split()]
-    trainer.model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    stored = load_file(path)
+    model = {k.removeprefix("model/"): v for k, v in stored.items() if k.startswith("model/")}
+    trainer.model.load_state_dict(model, strict=False)
     trainer.step = len(trainer.losses)
-    state = load_file(folder / "optimizer.safetensors")
     for i, optimizer in enumerate(trainer.optimizers):
         slots: dict[int, dict] = {}
-        for key in (k for k in state if k.startswith(f"{i}/")):
-            _, j, name = key.split("/")
-            slots.setdefault(int(j), {})[name] = state[key]
+        for key in (k for k in stored if k.startswith(f"optimizer/{i}/")):
+            _, _, j, name = key.split("/")
+            slots.setdefault(int(j), {})[name] = stored[key]
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})

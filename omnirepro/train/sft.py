@@ -35,6 +35,8 @@ def swap_label(label: Label) -> Label:
             "score_b": label.score_a,
             "marks_a": label.marks_b,
             "marks_b": label.marks_a,
+            "quotes_a": label.quotes_b,
+            "quotes_b": label.quotes_a,
         }
     )
 

@@ -12,10 +12,13 @@ import numpy as np
 
 from omnirepro import rubric
 from omnirepro.schema import DIMENSIONS, Part
-from omnirepro.world.language import PENALTY, compose
-from omnirepro.world.questions import Question, evidence, facts, observations, questions
+from omnirepro.world.language import PENALTY, claim, compose
+from omnirepro.world.questions import Question, facts, observations, questions, seen
 from omnirepro.world.scenes import Scene
 
+SKILLS = {
+    "short": 0.14, "answer": 0.12, "describe": 0.06, "check": 0.16, "grade": 0.36, "refine": 0.1, "copy": 0.06,
+}  # fmt: skip
 SHORT = "\none word."
 FRAGMENTS = [
     SHORT, "\nA: ", "\nB: ", rubric.instruction("brief"),
@@ -50,9 +53,7 @@ def conversation(
 
 def exchange(scene: Scene, question: Question, rng: np.random.Generator, only=None) -> tuple[str, str]:
     """Draw one skill and return what is asked and the right answer."""
-    kind = only or rng.choice(
-        ["short", "answer", "describe", "check", "grade", "refine", "copy"], p=[0.28, 0.14, 0.12, 0.12, 0.2, 0.09, 0.05]
-    )
+    kind = only or rng.choice(tuple(SKILLS), p=tuple(SKILLS.values()))
     if kind == "short":
         return question.text + SHORT, facts(scene, question.target)[question.attribute]
     if kind == "answer":
@@ -65,20 +66,19 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, only=No
 
 
 def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.Generator) -> tuple[str, str]:
-    bad = {d for d in DIMENSIONS if rng.random() < 0.25}
-    side, good = "AB"[int(rng.integers(2))], {d: d not in bad for d in DIMENSIONS}
-    asked = f"{question.text}\n{side}: {compose(scene, question, bad, rng)}"
+    bad = {d for d in DIMENSIONS if rng.random() < 0.3}
+    side, marks = "AB"[int(rng.integers(2))], {d: d not in bad for d in DIMENSIONS}
+    answer = compose(scene, question, bad, rng)
+    asked, quotes = f"{question.text}\n{side}: {answer}", claim(answer)
     if kind == "refine":
         return f"{asked}\nfix {' '.join(d for d in DIMENSIONS if d in bad) or 'nothing'}.", compose(scene, question)
     if kind == "check":
-        dimension = DIMENSIONS[int(rng.integers(5))]
-        return f"{asked}\n{dimension}?", f" {side} {'good' if good[dimension] else 'poor'}"
+        d = DIMENSIONS[int(rng.integers(5))]
+        return f"{asked}\n{d}?", f" {side}{' ' + quotes[d] if d in quotes else ''} {'good' if marks[d] else 'poor'}"
     score = max(0, 10 - sum(PENALTY[d] for d in bad))
-    format = "published" if rng.random() < 0.2 else "rationale-first"
-    seen = evidence(scene, question)
-    return f"{asked}\njudge {side}{' score first' if format == 'published' else ''}.", rubric.render_single(
-        side, good, score, seen, format
-    )
+    format, note = ("published", " score first") if rng.random() < 0.2 else ("rationale-first", "")
+    judgement = rubric.render_single(side, marks, quotes, score, seen(scene, question), format)
+    return f"{asked}\njudge {side}{note}.", judgement
 
 
 def _copy(rng: np.random.Generator) -> tuple[str, str]:

@@ -135,6 +135,11 @@ def evidence(scene: Scene, question: Question) -> str:
     return seen[question.target]
 
 
+def seen(scene: Scene, question: Question) -> str:
+    """Return what a rationale notes first: the true value and the observation behind it."""
+    return f"{facts(scene, question.target)[question.attribute]}, {evidence(scene, question)}"
+
+
 def alter(scene: Scene, question: Question, rng: np.random.Generator) -> Scene:
     """Return a scene in which the asked fact, and only it, is another."""
     attribute, target = question.attribute, question.target

@@ -1,0 +1,223 @@
+"""Models on disk and in training: folders and adapters load with equal logits, LoRA hits the language model alone."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from tiny_parts import make_model, processor, user
+
+from omnirepro import models
+from omnirepro.models.loading import ModelError, base_of, load, save_adapter
+from omnirepro.run import open_run
+from omnirepro.train.backbone import Trainer, make_pool, schedule
+from omnirepro.train.sft import LANGUAGE_LAYERS
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    return make_pool(tmp_path_factory.mktemp("pool"), "train", 4, 0)
+
+
+@pytest.fixture(scope="module")
+def batch(pool):
+    turns = [*(user(pool[m][0][1], "what is it?") for m in pool), user(pool["image"][1][1], pool["audio"][1][1], "?")]
+    batch = processor().collate([processor().encode([turn]) for turn in turns])
+    batch.pop("labels")
+    return batch
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder as the backbone's stage writes it."""
+    folder = tmp_path / "run" / "00_backbone" / "strong"
+    make_model().save_pretrained(folder, safe_serialization=True)
+    processor().save_pretrained(folder)
+    return folder
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model.eval()(**batch).logits
+
+
+def adapted(model, seed=0):
+    """Put LoRA on the language model, with weights that are not nothing."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    model = get_peft_model(model, LoraConfig(r=2, lora_alpha=8, target_modules=LANGUAGE_LAYERS))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 0.1)
+    return model
+
+
+def test_a_saved_folder_loads_with_equal_logits(saved, batch):
+    model, again = models.load(saved, device="cpu")
+    assert torch.equal(logits(model, batch), logits(make_model(), batch))
+    assert model.dtype == torch.float32 and not model.training and again.vision == processor().vision
+    assert not list(saved.glob("*.bin")) and (saved / "model.safetensors").is_file()
+
+
+def test_the_backbone_is_the_real_architecture_and_small():
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration as Thinker
+
+    from omnirepro.models import tiny
+
+    model = tiny.build_backbone(processor().tokenizer)
+    assert type(model) is Thinker
+    assert 1e6 < sum(p.numel() for p in model.parameters()) < 5e6
+    matrix = model.model.language_model.layers[0].mlp.up_proj.weight
+    assert matrix.std().item() == pytest.approx(0.04, rel=0.05)
+
+
+def test_an_adapter_finds_its_base_after_both_moved(saved, batch, tmp_path):
+    adapter = tmp_path / "run" / "03_sft" / "adapter"
+    tuned = adapted(load(saved, device="cpu")[0])
+    wanted = logits(tuned, batch)
+    assert not torch.allclose(wanted, logits(make_model(), batch), atol=1e-3)
+    save_adapter(tuned, adapter, saved)
+    written = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert written == "../../00_backbone/strong" and str(tmp_path) not in (adapter / "adapter_config.json").read_text()
+    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    moved = tmp_path / "elsewhere" / "03_sft" / "adapter"
+    assert base_of(moved) == str(tmp_path / "elsewhere" / "00_backbone" / "strong")
+    again, _ = load(moved, device="cpu")
+    assert torch.allclose(logits(again, batch), wanted, atol=1e-6)
+    assert not any(p.requires_grad for name, p in again.named_parameters() if "lora" in name)
+    trainable, _ = load(moved, device="cpu", trainable=True)
+    assert {n.split(".lora_")[1][0] for n, p in trainable.named_parameters() if p.requires_grad} == {"A", "B"}
+
+
+def test_a_base_of_the_hub_keeps_its_name(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "Qwen/Qwen2.5-Omni-3B"}')
+    assert base_of(tmp_path) == "Qwen/Qwen2.5-Omni-3B"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: (f / "config.json").unlink(),
+        lambda f: (f / "config.json").write_text("{"),
+        lambda f: (f / "config.json").write_text('{"model_type": "no-such-kind"}'),
+        lambda f: (f / "model.safetensors").unlink(),
+        lambda f: (f / "model.safetensors").write_bytes(b"nonsense"),
+        lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-1000]),
+        lambda f: (f / "tokenizer.json").write_text("{"),
+        lambda f: (f / "preprocessor_config.json").write_text("{"),
+    ],
+    ids=["no config", "half config", "odd config", "no weights", "odd weights", "cut weights", "tokenizer", "settings"],
+)
+def test_a_damaged_folder_is_named(saved, damage):
+    damage(saved)
+    with pytest.raises(ModelError, match="strong: no model could be loaded .*give a folder"):
+        load(saved, device="cpu")
+
+
+def test_nonsense_is_no_model(tmp_path):
+    for name in (tmp_path, tmp_path / "missing", "not a model!"):
+        with pytest.raises(ModelError, match="no model could be loaded"):
+            load(name, device="cpu")
+
+
+def test_an_adapter_that_cannot_be_read_or_has_no_base_is_named(saved, tmp_path):
+    adapter = tmp_path / "run" / "adapter"
+    save_adapter(adapted(make_model()), adapter, saved)
+    (adapter / "adapter_model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="adapter"):
+        load(adapter, device="cpu")
+    shutil.rmtree(saved)
+    with pytest.raises(ModelError, match="00_backbone/strong"):
+        load(adapter, device="cpu")
+
+
+def test_lora_hits_every_linear_layer_of_the_language_model_and_no_other():
+    model = adapted(make_model())
+    names = [name for name, _ in model.named_parameters() if "lora_A" in name]
+    hit = {name.split(".lora_A")[0].removeprefix("base_model.model.") for name in names}
+    linear = {n for n, m in make_model().named_modules() if isinstance(m, torch.nn.Linear) and "lm_head" not in n}
+    language = {n for n in linear if "language_model" in n}
+    assert hit == language and len(hit) == 2 * 7
+    assert len(linear - language) > 10, "the towers have linear layers too, and none is hit"
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    rates = [schedule(step, 900) for step in range(900)]
+    assert rates[0] == pytest.approx(1 / 30) and rates[29:451] == [1.0] * 422
+    assert rates[675] == pytest.approx(0.5) and rates[-1] == 0.02
+    assert all(b <= a for a, b in zip(rates[450:], rates[451:], strict=False))
+
+
+# ---- resuming the backbone's training
+
+
+class Killed(BaseException):
+    """Stands for the process being killed."""
+
+
+@pytest.fixture
+def trainer(pool, tmp_path, monkeypatch):
+    """Make a trainer of a real run of its own name, six steps long, with a checkpoint every second step."""
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
+    small = {"backbone.batch": 8, "backbone.save_every": 2, "backbone.turns": 2}
+
+    def make(name):
+        run = open_run("00_backbone", "smoke", name, overrides=small)
+        return Trainer(make_model(), processor(), pool, run, 6, 0.004)
+
+    return make
+
+
+@pytest.fixture
+def straight(trainer):
+    return trainer("straight").fit(6, "skills")
+
+
+def test_training_learns_and_is_deterministic(trainer, straight):
+    assert len(straight) == 6 and straight[-1] < straight[0] - 0.05
+    assert trainer("again").fit(6, "skills") == straight
+
+
+@pytest.mark.parametrize("at", [3, 4, 6])
+def test_a_killed_training_goes_on_as_if_nothing_happened(trainer, straight, monkeypatch, at):
+    first = trainer("killed")
+    update, done = first._update, []
+
+    def until_killed():
+        if len(done) == at - 1:
+            raise Killed
+        done.append(update())
+        return done[-1]
+
+    monkeypatch.setattr(first, "_update", until_killed)
+    with pytest.raises(Killed):
+        first.fit(6, "skills")
+    second = trainer("killed")
+    assert second.fit(6, "skills") == pytest.approx(straight, abs=1e-4)
+    assert second.step == 6 and len(done) == at - 1
+    third = trainer("killed")
+    monkeypatch.setattr(third, "_update", None)
+    assert third.fit(6, "skills") == pytest.approx(straight, abs=1e-4), "a finished phase is read, not trained again"
+
+
+@pytest.mark.parametrize("call", range(1, 6))
+def test_a_kill_while_a_checkpoint_is_written_loses_that_checkpoint_only(trainer, straight, monkeypatch, call):
+    import safetensors.torch
+
+    save, calls = safetensors.torch.save_file, []
+
+    def half(tensors, path, *args, **kwargs):
+        calls.append(path)
+        save(tensors, path, *args, **kwargs)
+        if len(calls) == call:
+            path.write_bytes(path.read_bytes()[:-1000])
+            raise Killed
+
+    monkeypatch.setattr(safetensors.torch, "save_file", half)
+    try:
+        trainer("killed").fit(6, "skills")
+    except Killed:
+        pass
+    assert trainer("killed").fit(6, "skills") == pytest.approx(straight, abs=1e-4)

@@ -1,0 +1,226 @@
+"""The judgement: every failure has its status, nothing raises, what is rendered is read back, and it is short."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_parts import processor, text_part
+
+from omnirepro.rubric import ASKED, FORMATS, STATUSES, TITLES, instruction, messages, parse, render, render_single
+from omnirepro.schema import DIMENSIONS, Label, Pair
+
+KEYS = {"score_A", "score_B", "better", "reasoning", "final_verdict"}
+GOOD = {
+    "reasoning": "<think>Part 1: ...</think>", "score_A": 8, "score_B": 5, "better": "A",
+    "final_verdict": "<answer>[[A]]</answer>",
+}  # fmt: skip
+QUICK = settings(max_examples=150, deadline=None)
+EVERY_FORMAT = pytest.mark.parametrize("format", FORMATS)
+MARKS = st.fixed_dictionaries({d: st.booleans() for d in DIMENSIONS})
+
+
+def judged(**changes):
+    return json.dumps(GOOD | changes)
+
+
+def without(key):
+    return json.dumps({k: v for k, v in GOOD.items() if k != key})
+
+
+BROKEN = [
+    ("ok", judged()),
+    ("ok", judged(better="equal", score_A=5, final_verdict=" <answer> verdict [[ C ]] </answer>\n")),
+    ("ok", judged(better="equal", score_A=5, final_verdict="<answer>[[equal]]</answer>")),
+    ("ok", judged(final_verdict="<answer>[[A]] [[A]]</answer>")),
+    ("ok", judged(reasoning="<think>one\ntwo</think>", score_A=10, score_B=0)),
+    ("empty", ""),
+    ("empty", " \n\t"),
+    ("no_json", "A is better."),
+    ("no_json", judged()[:-1]),
+    ("no_json", "```json\n" + judged() + "\n```"),
+    ("no_json", judged() + judged()),
+    ("no_json", "[" * 100_000),
+    ("no_json", '{"score_A": ' + "9" * 5000 + "}"),
+    ("not_an_object", "[1, 2]"),
+    ("not_an_object", "null"),
+    ("not_an_object", '"[[A]]"'),
+    ("wrong_keys", "{}"),
+    ("wrong_keys", without("better")),
+    ("wrong_keys", judged(tone="kind")),
+    ("wrong_keys", '{"score_A": 1, ' + judged()[1:]),
+    ("bad_score", judged(score_A=11)),
+    ("bad_score", judged(score_B=-1)),
+    ("bad_score", judged(score_B=7.5)),
+    ("bad_score", judged(score_A="8")),
+    ("bad_score", judged(score_A=True)),
+    ("bad_score", judged(score_A=None)),
+    ("bad_score", '{"score_A": NaN, ' + without("score_A")[1:]),
+    ("bad_better", judged(better="tie")),
+    ("bad_better", judged(better="a")),
+    ("no_rationale", judged(reasoning="A is better")),
+    ("no_rationale", judged(reasoning="<think></think>")),
+    ("no_rationale", judged(reasoning=["<think>x</think>"])),
+    ("no_verdict", judged(final_verdict="[[A]]")),
+    ("no_verdict", judged(final_verdict="<answer>A</answer>")),
+    ("no_verdict", judged(final_verdict=1)),
+    ("no_verdict", judged(final_verdict="so <answer>[[A]]</answer>")),
+    ("several_verdicts", judged(final_verdict="<answer>[[A]] or [[B]]</answer>")),
+    ("verdict_mismatch", judged(final_verdict="<answer>[[B]]</answer>")),
+    ("verdict_mismatch", judged(better="equal")),
+    ("score_mismatch", judged(score_A=5)),
+    ("score_mismatch", judged(score_A=3)),
+    ("score_mismatch", judged(better="equal", final_verdict="<answer>[[equal]]</answer>")),
+]
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize(("status", "text"), BROKEN)
+def test_each_failure_has_its_status(format, status, text):
+    found = parse(text, format)
+    assert found.status == status
+    assert (found.verdict is None) == (status not in ("ok", "score_mismatch"))
+
+
+def test_every_status_is_reached():
+    assert {status for status, _ in BROKEN} == set(STATUSES)
+
+
+def test_what_is_legible_is_kept_beside_the_status():
+    found = parse(judged(score_A=3))
+    assert (found.status, found.verdict, found.score_a, found.score_b) == ("score_mismatch", "A", 3, 5)
+    assert parse(judged(reasoning="no tags")).score_a == 8 and parse(judged(score_A=11)).score_a is None
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "verdict"),
+    [
+        ("... so [[B]]", "ok", "B"),
+        ("[[C]]", "ok", "tie"),
+        ("[[A]] and again [[A]]", "ok", "A"),
+        ("[[A]] [[B]]", "several_verdicts", None),
+        ("A", "no_verdict", None),
+        ("", "empty", None),
+    ],
+)
+def test_a_bare_verdict(text, status, verdict):
+    assert (parse(text, "verdict").status, parse(text, "verdict").verdict) == (status, verdict)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(sorted(KEYS)) | st.text(), inner),
+)
+NEARLY = st.fixed_dictionaries(
+    {
+        "score_A": st.integers(-1, 11) | JSON, "score_B": st.integers(0, 10) | JSON,
+        "better": st.sampled_from(["A", "B", "equal", "tie"]) | JSON,
+        "reasoning": st.text().map(lambda t: f"<think>{t}</think>") | JSON,
+        "final_verdict": st.text("[]ABC<answer>/").map(lambda t: f"<answer>[[{t}]]</answer>") | JSON,
+    }
+)  # fmt: skip
+
+
+@QUICK
+@given(
+    st.text() | st.text(st.characters(min_codepoint=0xD7FF, max_codepoint=0xE000, categories=None))
+    | JSON.map(json.dumps) | NEARLY.map(json.dumps),
+    st.sampled_from([*FORMATS, "verdict"]),
+)  # fmt: skip
+def test_parse_never_raises(text, format):
+    found = parse(text, format)
+    assert found.status in STATUSES and found.verdict in ("A", "B", "tie", None)
+    assert found.status != "ok" or found.verdict is not None
+    assert set(found.marks) == {"A", "B"}
+
+
+def make_label(score_a, score_b, marks_a, marks_b, evidence="a red ring top-left"):
+    verdict = "A" if score_a > score_b else "B" if score_b > score_a else "tie"
+    return Label(
+        pair_id="p", verdict=verdict, score_a=score_a, score_b=score_b, marks_a=marks_a, marks_b=marks_b,
+        evidence=evidence, provenance="t",
+    )  # fmt: skip
+
+
+@EVERY_FORMAT
+@QUICK
+@given(a=st.integers(0, 10), b=st.integers(0, 10), marks_a=MARKS, marks_b=MARKS, evidence=st.text())
+def test_what_is_rendered_is_read_back(format, a, b, marks_a, marks_b, evidence):
+    label = make_label(a, b, marks_a, marks_b, evidence.replace("Part", ""))
+    found = parse(text := render(label, format), format)
+    assert (found.status, found.verdict, found.score_a, found.score_b) == ("ok", label.verdict, a, b)
+    assert found.marks == {"A": marks_a, "B": marks_b}
+    assert tuple(json.loads(text)) == FORMATS[format]
+
+
+def test_formats_hold_the_same_five_keys_and_differ_in_order_only():
+    assert all(set(keys) == KEYS and len(keys) == 5 for keys in FORMATS.values())
+    published, moved = FORMATS["published"], FORMATS["rationale-first"]
+    assert published[3] == moved[0] == "reasoning"
+    assert [k for k in published if k != "reasoning"] == [k for k in moved if k != "reasoning"]
+
+
+def test_a_label_that_contradicts_itself_is_not_rendered():
+    label = make_label(5, 8, {}, {}).model_copy(update={"verdict": "A"})
+    with pytest.raises(ValueError, match="label of p: scores 5, 8 contradict verdict A"):
+        render(label, dimensions=())
+
+
+def test_fewer_dimensions_are_left_out_of_the_rationale():
+    good = dict.fromkeys(DIMENSIONS, True)
+    found = parse(render(make_label(7, 7, good, good), dimensions=("accuracy",)))
+    assert found.status == "ok" and found.marks == {"A": {"accuracy": True}, "B": {"accuracy": True}}
+
+
+def make_pair(criterion=None):
+    say = {k: [text_part(k)] for k in ("question", "first answer", "second answer")}
+    return Pair(
+        id="secret-id", task="secret-task", prompt=say["question"], response_a=say["first answer"],
+        response_b=say["second answer"], criterion=criterion, label="A", margin=3.0, source="secret-source",
+        cluster="secret-cluster", meta={"generator_a": "secret-model", "origin_b": "secret"},
+    )  # fmt: skip
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize("wording", ["brief", "full"])
+def test_a_judge_sees_the_content_and_nothing_else(format, wording):
+    chat = messages(make_pair("be brief"), wording, format)
+    text = "".join(p.text for turn in chat for p in turn["parts"])
+    assert "secret" not in text and "3.0" not in text
+    places = [text.index(x) for x in ("question", "be brief", "first answer", "second answer")]
+    assert wording == "full" or places == sorted(places)
+    assert chat == messages(make_pair("be brief").model_copy(update={"label": "B", "meta": None}), wording, format)
+    swapped = "".join(p.text for turn in messages(make_pair().swap(), wording, format) for p in turn["parts"])
+    assert swapped.index("second answer") < swapped.index("first answer")
+
+
+@EVERY_FORMAT
+def test_the_full_instruction_names_every_key_and_dimension(format):
+    text = instruction("full", format)
+    places = [text.index(f'"{key}"') for key in FORMATS[format]]
+    assert places == sorted(places), "the keys stand in the order that is asked for"
+    assert all(question in text and TITLES[d] in question for d, question in ASKED.items())
+    assert set(ASKED) == set(TITLES) == set(DIMENSIONS)
+
+
+@EVERY_FORMAT
+def test_a_judgement_is_short_in_the_embedded_models_tokens(format):
+    def tokens(text):
+        return len(processor().tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    good, poor = dict.fromkeys(DIMENSIONS, True), dict.fromkeys(DIMENSIONS, False)
+    seen = {  # the longest evidence that the world has, a modality
+        "image": "a purple square bottom-left and a yellow cross bottom-right and a white ring top-left",
+        "video": "a purple square moving right slow", "audio": "noisy high low mid high",
+        "text": "gus has a purple drum in the shop at night",
+    }  # fmt: skip
+    lengths = {
+        (m, a, b): tokens(render(make_label(a, b, good, poor, text), format)) + 1
+        for m, text in seen.items() for a, b in ((10, 0), (0, 10), (7, 7))
+    }  # fmt: skip
+    assert max(lengths.values()) <= 64, lengths
+    brief = messages(make_pair(), "brief", format)
+    assert tokens(instruction("brief", format)) <= 2
+    frame = len(processor().encode(brief).ids) - sum(tokens(x) for x in ("question", "first answer", "second answer"))
+    assert frame <= 40, "all that is said beside the prompt and the two responses"
+    assert tokens(render_single("A", good, 10, seen["image"], format)) <= 45
