@@ -137,13 +137,15 @@ def ranking(score_a: float, score_b: float) -> str:
 def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIMENSIONS) -> str:
     """Write a rationale: what was perceived, then a numbered part a dimension with each side's quote and mark.
 
-    `sides` maps A and B, or one of them, to (marks, quotes); a dimension without quote has the mark alone.
+    `sides` maps A and B, or one of them, to (marks, quotes); a dimension without quote has the mark alone, and one
+    that was not marked on a side leaves that side out.
     """
     parts = [f"seen: {evidence}"]
     for i, d in enumerate(dimensions, 1):
         said = [
             f" {side}{' ' + quotes[d] if d in quotes else ''} {'good' if marks[d] else 'poor'}"
             for side, (marks, quotes) in sides.items()
+            if d in marks
         ]
         parts.append(f"Part {i}: {TITLES[d]}:{''.join(said)}")
     return "\n".join(parts)
@@ -155,12 +157,12 @@ def render(label: Label, format: str = "rationale-first", dimensions=DIMENSIONS)
     if ranking(score_a, score_b) != label.verdict:
         raise ValueError(f"label of {label.pair_id}: scores {score_a}, {score_b} contradict verdict {label.verdict}")
     better = _FROM_VERDICT[label.verdict]
-    sides = {"A": (label.marks_a, label.quotes_a or {}), "B": (label.marks_b, label.quotes_b or {})}
+    sides = {"A": (label.marks_a or {}, label.quotes_a or {}), "B": (label.marks_b or {}, label.quotes_b or {})}
     values = {
         "score_A": score_a,
         "score_B": score_b,
         "better": better,
-        "reasoning": f"<think>{rationale(label.evidence, sides, dimensions)}</think>",
+        "reasoning": f"<think>{label.rationale or rationale(label.evidence, sides, dimensions)}</think>",
         "final_verdict": f"<answer>[[{better}]]</answer>",
     }
     return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)

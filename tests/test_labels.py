@@ -10,9 +10,10 @@ from omnirepro.schema import DIMENSIONS, Label, swap_verdict
 from omnirepro.train.sft import swap_label
 
 MARKS = st.none() | st.fixed_dictionaries({d: st.booleans() for d in DIMENSIONS})
+QUOTES = st.none() | st.fixed_dictionaries({"accuracy": st.sampled_from(["red", "two"])})
 LABELS = st.builds(
     dict, verdict=st.sampled_from(["A", "B", "tie"]), score_a=st.integers(0, 10), score_b=st.integers(0, 10),
-    marks_a=MARKS, marks_b=MARKS, confidence=st.sampled_from([None, 0.0, 1.0]),
+    marks_a=MARKS, marks_b=MARKS, quotes_a=QUOTES, quotes_b=QUOTES, confidence=st.sampled_from([None, 0.0, 1.0]),
 )  # fmt: skip
 BOTH = st.lists(st.tuples(LABELS, LABELS), max_size=12)
 EVERY_RULE = pytest.mark.parametrize("rule", RULES)
@@ -143,6 +144,7 @@ def test_published_is_idempotent(drawn):
 @given(drawn=BOTH)
 def test_swapping_the_sides_swaps_the_outcome(rule, drawn):
     first, second = both(drawn)
+    assert all(swap_label(swap_label(x)) == x for x in first)
     plain, swapped = (
         reconcile(first, second, rule),
         reconcile(*([swap_label(x) for x in s] for s in (first, second)), rule),

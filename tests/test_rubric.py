@@ -2,13 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_parts import processor, text_part
 
-from omnirepro.rubric import ASKED, FORMATS, STATUSES, TITLES, instruction, messages, parse, render, render_single
+from omnirepro.rubric import ASKED, FORMATS, STATUSES, TITLES, instruction, messages, parse, render
 from omnirepro.schema import DIMENSIONS, Label, Pair
+from omnirepro.world.language import claim, compose
+from omnirepro.world.questions import questions, seen
+from omnirepro.world.tasks import MODALITIES, sample_scene
 
 KEYS = {"score_A", "score_B", "better", "reasoning", "final_verdict"}
 GOOD = {
@@ -166,6 +170,20 @@ def test_a_label_that_contradicts_itself_is_not_rendered():
         render(label, dimensions=())
 
 
+def test_quotes_stand_beside_their_marks_and_are_no_marks():
+    good, poor = dict.fromkeys(DIMENSIONS, True), dict.fromkeys(DIMENSIONS, False)
+    quotes = {"quotes_a": {"relevance": "color", "accuracy": "top-left"}, "quotes_b": {"accuracy": "none"}}
+    found = parse(render(make_label(10, 0, good, poor).model_copy(update=quotes)))
+    assert "Relevance: A color good B poor" in found.reasoning and "A top-left good B none poor" in found.reasoning
+    assert found.marks == {"A": good, "B": poor}
+
+
+@pytest.mark.parametrize(("marks_a", "marks_b"), [(None, None), ({"safety": True}, None), ({}, {"fluency": False})])
+def test_a_label_with_marks_missing_is_rendered_without_them(marks_a, marks_b):
+    found = parse(render(make_label(7, 4, marks_a, marks_b)))
+    assert found.status == "ok" and found.marks == {"A": marks_a or {}, "B": marks_b or {}}
+
+
 def test_fewer_dimensions_are_left_out_of_the_rationale():
     good = dict.fromkeys(DIMENSIONS, True)
     found = parse(render(make_label(7, 7, good, good), dimensions=("accuracy",)))
@@ -203,24 +221,25 @@ def test_the_full_instruction_names_every_key_and_dimension(format):
     assert set(ASKED) == set(TITLES) == set(DIMENSIONS)
 
 
-@EVERY_FORMAT
-def test_a_judgement_is_short_in_the_embedded_models_tokens(format):
-    def tokens(text):
-        return len(processor().tokenizer(text, add_special_tokens=False)["input_ids"])
+def count_tokens(text):
+    return len(processor().tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    good, poor = dict.fromkeys(DIMENSIONS, True), dict.fromkeys(DIMENSIONS, False)
-    seen = {  # the longest evidence that the world has, a modality
-        "image": "a purple square bottom-left and a yellow cross bottom-right and a white ring top-left",
-        "video": "a purple square moving right slow", "audio": "noisy high low mid high",
-        "text": "gus has a purple drum in the shop at night",
-    }  # fmt: skip
-    lengths = {
-        (m, a, b): tokens(render(make_label(a, b, good, poor, text), format)) + 1
-        for m, text in seen.items() for a, b in ((10, 0), (0, 10), (7, 7))
-    }  # fmt: skip
-    assert max(lengths.values()) <= 64, lengths
-    brief = messages(make_pair(), "brief", format)
-    assert tokens(instruction("brief", format)) <= 2
-    frame = len(processor().encode(brief).ids) - sum(tokens(x) for x in ("question", "first answer", "second answer"))
-    assert frame <= 40, "all that is said beside the prompt and the two responses"
-    assert tokens(render_single("A", good, 10, seen["image"], format)) <= 45
+
+@EVERY_FORMAT
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_judgement_is_short_in_the_embedded_models_tokens(modality, format):
+    rng, good, lengths = np.random.default_rng(5), dict.fromkeys(DIMENSIONS, True), []
+    scenes = [sample_scene(modality, "test", rng) for _ in range(60)]
+    for scene, question in ((s, q) for s in scenes for q in questions(s)):
+        quotes = [claim(compose(scene, question, bad, rng)) for bad in ((), ("relevance", "accuracy"))]
+        label = make_label(10, 0, good, good, seen(scene, question))
+        label = label.model_copy(update={"quotes_a": quotes[0], "quotes_b": quotes[1]})
+        lengths.append(count_tokens(render(label, format)) + 1)  # and the end of the turn
+    assert 30 < max(lengths) <= 64
+
+
+@EVERY_FORMAT
+def test_the_brief_instruction_is_short(format):
+    frame = len(processor().encode(messages(make_pair(), "brief", format)).ids)
+    frame -= sum(count_tokens(x) for x in ("question", "first answer", "second answer"))
+    assert count_tokens(instruction("brief", format)) <= frame <= 40, "all that is said beside prompt and responses"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omnirepro.models import media
 from omnirepro.schema import DIMENSIONS
 from omnirepro.world import scenes
-from omnirepro.world.language import FILLERS, HARMS, PENALTY, UNSAFE, assess, compose
+from omnirepro.world.language import FILLERS, HARMS, PENALTY, QUOTED, UNSAFE, assess, claim, compose
 from omnirepro.world.questions import VALUES, alter, evidence, facts, observations, questions
 from omnirepro.world.scenes import COLORS, PLACES, SHAPES, count_scenes, render, sample, save, scene_from
 from omnirepro.world.tasks import MODALITIES, SPLITS, Truth, World, check_disjoint, make_prompts, split_of
@@ -22,6 +22,8 @@ WORDS = sorted(
     | {"the", "is", "because", "i", "see", "hear", "read", "a", "and", "still", "moving", "has", "in", "at", "go", "it"}
     | {*VALUES, *HARMS, *FILLERS, ".", ",", "?"}
 )
+
+QUOTABLE = {"none", *VALUES, *(v for values in VALUES.values() for v in values)}
 
 
 def draw(modality, seed):
@@ -39,6 +41,9 @@ def test_the_oracle_finds_exactly_the_defects(modality, seed, defects):
     found = assess(scene, question, text := compose(scene, question, defects, rng))
     assert {d for d, good in found.marks.items() if not good} == defects, text
     assert found.score == max(0, 10 - sum(PENALTY[d] for d in defects))
+    quoted, true = claim(text), facts(scene, question.target)
+    assert (quoted["relevance"] != question.attribute) == ("relevance" in defects)
+    assert (quoted["accuracy"] != true[quoted["relevance"]]) == ("accuracy" in defects)
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
@@ -67,6 +72,7 @@ def test_scores_fall_into_the_bands_of_the_scale():
 
 def check_any_text(scene, question, text):
     found = assess(scene, question, text)
+    assert set(claim(text)) == set(QUOTED) and all(q in QUOTABLE for q in claim(text).values())
     assert tuple(found.marks) == DIMENSIONS and set(map(type, found.marks.values())) == {bool}
     assert found == assess(scene, question, text) and 0 <= found.score <= 10
     return found

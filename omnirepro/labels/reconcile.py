@@ -10,7 +10,7 @@ controls:
     strict      as published, and all marks of both sides equal
     floor       as published, and at least one candidate scores 3 or more
     first       the first teacher alone, ties dropped
-    none        every pair, by the mean of both scores
+    none        every pair that both could judge, by the mean of both scores
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def reconcile(labels_a: list[Label], labels_b: list[Label], rule: str = "publish
     kept, dropped = [], []
     for a in labels_a:
         b = other[a.pair_id]
-        reason = RULES[rule](a, b)
+        reason = _unreadable(a, b, rule) or RULES[rule](a, b)
         if reason is None and (merged := merge(a, b, rule)) is not None:
             kept.append(merged)
         else:
@@ -103,13 +103,16 @@ def _whole(score_a: float, score_b: float, verdict: str) -> tuple[int, int]:
     return (down(score_a), up(score_b)) if verdict == "B" else (down(score_a), down(score_b))
 
 
+def _unreadable(a: Label, b: Label, rule: str) -> str | None:
+    asked = (a,) if rule == "first" else (a, b)
+    return "a teacher's judgement was unreadable" if 0.0 in [x.confidence for x in asked] else None
+
+
 def _published(a: Label, b: Label) -> str | None:
     return _agree(a, b) or _tie(a) or _consistent(a) or _consistent(b)
 
 
 def _agree(a: Label, b: Label) -> str | None:
-    if 0.0 in (a.confidence, b.confidence):
-        return "a teacher's judgement was unreadable"
     return None if a.verdict == b.verdict else "verdicts conflict"
 
 

@@ -100,10 +100,7 @@ class JudgeTeacher:
     rows: list[Judgement] = field(default_factory=list, compare=False, repr=False)
 
     def label(self, pairs: list[Pair]) -> list[Label]:
-        """Label every pair; one whose judgement cannot be read gets a tie with confidence 0.
-
-        No rule keeps such a label, but for the control `none`, which keeps every pair.
-        """
+        """Label every pair; one whose judgement cannot be read gets a tie with confidence 0, which no rule keeps."""
         shown = [self._order(p) for p in pairs]
         rows: list[Judgement] = []
         for order in ("AB", "BA"):
@@ -124,5 +121,6 @@ class JudgeTeacher:
             pair_id=row.pair_id, verdict=row.verdict if legible else "tie",
             score_a=row.score_a if legible else 0, score_b=row.score_b if legible else 0,
             marks_a=parsed.marks[sides[0]] or None, marks_b=parsed.marks[sides[1]] or None,
-            evidence=parsed.reasoning, confidence=1.0 if legible else 0.0, provenance=f"{self.name}:{row.status}",
+            rationale=parsed.reasoning.replace("<think>", "").replace("</think>", "") or None, shown=row.order,
+            confidence=1.0 if legible else 0.0, provenance=f"{self.name}:{row.status}",
         )  # fmt: skip

@@ -16,6 +16,8 @@ from pathlib import Path
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import quiet
 
+POINTER = "pointer.json"
+
 
 class ModelError(ValueError):
     """A model cannot be loaded; the message names it and the remedy."""
@@ -32,7 +34,7 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
     quiet()
     adapter = Path(name) if (Path(name) / "adapter_config.json").is_file() else None
     base = base_of(adapter) if adapter else str(name)
-    model, processor = _load_base(base, *_place(device, dtype))
+    model, processor = _load_base(_follow(base), *_place(device, dtype))
     remember(model)
     if adapter:
         from peft import PeftModel
@@ -40,6 +42,17 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
         with _named(str(adapter)):
             model = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
     return model.eval(), processor
+
+
+def point_to(name: str, folder: Path) -> None:
+    """Write a folder that stands for a model kept elsewhere: a hub id, a folder or a package."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    (Path(folder) / POINTER).write_text(json.dumps({"model": name}) + "\n", encoding="utf-8")
+
+
+def _follow(name: str) -> str:
+    pointer = Path(name) / POINTER
+    return json.loads(pointer.read_text(encoding="utf-8"))["model"] if pointer.is_file() else name
 
 
 def _place(device: str, dtype: str):

@@ -120,13 +120,19 @@ PLOTS: dict[str, dict[str, Plot]] = {
 
 
 def plot(run: Run, name: str):
-    """Draw a figure of the run's stage, save it with its data below `figures/`, and return it."""
+    """Draw a figure of the run's stage, save it with its data below `figures/`, and return it.
+
+    Where the stage wrote no such rows (a model that was adopted has no loss) there is no figure: None.
+    """
     return _draw(run.stage, run.dir, name)
 
 
 def _draw(stage: str, folder: Path, name: str):
     data, draw = PLOTS[stage][name]
-    table = data(folder)
+    try:
+        table = data(folder)
+    except FileNotFoundError:
+        return None
     figure = draw(table)
     figures.save(figure, table, folder / "figures", name)
     return figure

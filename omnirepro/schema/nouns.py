@@ -117,7 +117,10 @@ class Pair(Row):
 
 
 class Label(Row):
-    """One labeller's opinion on a pair, in the pair's own frame (A is `response_a`)."""
+    """One labeller's opinion on a pair, in the pair's own frame (A is `response_a`).
+
+    A free-text `rationale` names the candidates as they were `shown` (BA: exchanged); marks and quotes do not.
+    """
 
     pair_id: str
     verdict: Verdict
@@ -128,6 +131,8 @@ class Label(Row):
     quotes_a: dict[str, str] | None = None
     quotes_b: dict[str, str] | None = None
     evidence: str = ""
+    rationale: str | None = None
+    shown: Order = "AB"
     confidence: float | None = None
     provenance: str
 

@@ -19,6 +19,7 @@ import pandas as pd
 
 from omnirepro import rubric
 from omnirepro.models import tiny
+from omnirepro.models.loading import load, point_to
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, progress, quiet, seed_all
 from omnirepro.schema import DIMENSIONS, Part
@@ -30,6 +31,22 @@ from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
 
 SHARES = {"image": 3, "video": 3, "audio": 1, "text": 1}  # in eight conversations: what is seen is learned last
 Pool = dict[str, list[tuple[Scene, Part]]]
+
+
+def prepare_backbone(run: Run) -> None:
+    """Make both generators: trained from nothing, or the released models that the parameters name."""
+    named = {k: run.section("backbone")[k] for k in ("model", "weak_model")}
+    return adopt(run, named["model"], named["weak_model"]) if named["model"] else train_backbone(run)
+
+
+def adopt(run: Run, strong: str, weak: str) -> None:
+    """Take released models as generators: write pointers to them and what the strong one answers at the gate."""
+    run.write("strong", lambda f: point_to(strong, f))
+    run.write("weak", lambda f: point_to(weak or strong, f))
+    model, processor = load(run.path("strong"), run.device, run.dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        held_out = make_pool(Path(folder), "dev", run.section("backbone")["gate_scenes"], run.seed)
+        run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
 
 
 def train_backbone(run: Run) -> None:

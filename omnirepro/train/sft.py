@@ -42,12 +42,17 @@ def swap_label(label: Label) -> Label:
 
 
 def conversations(pairs: list[Pair], labels: list[Label], wording: str, format: str, both_orders: bool = True):
-    """Build one training chat a labelled pair (two with `both_orders`); raises KeyError for a label without pair."""
+    """Build one training chat a labelled pair (two with `both_orders`); raises KeyError for a label without pair.
+
+    A label with a free-text rationale is used in the order in which its teacher saw the pair, and in no other: the
+    text names the candidates by their letters.
+    """
     known, chats = {p.id: p for p in pairs}, []
     for label in labels:
         pair = known[label.pair_id]
-        shown = [(pair, label)] + ([(pair.swap(), swap_label(label))] if both_orders else [])
-        for p, target in shown:
+        shown = {"AB": (pair, label), "BA": (pair.swap(), swap_label(label))}
+        orders = (label.shown,) if label.rationale else ("AB", "BA")[: 2 if both_orders else 1]
+        for p, target in (shown[order] for order in orders):
             answer = {"role": "assistant", "parts": [Part(type="text", text=rubric.render(target, format))]}
             chats.append([*rubric.messages(p, wording, format), answer])
     return chats
@@ -131,7 +136,7 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
         seed=run.seed,
         bf16=run.dtype == "bfloat16",
         use_cpu=run.device == "cpu",
-        gradient_checkpointing=p["gradient_checkpointing"],
+        **({"gradient_checkpointing": True} if p["gradient_checkpointing"] else {}),
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         report_to=[],
