@@ -67,10 +67,10 @@ class Parsed:
     @property
     def marks(self) -> dict[str, dict[str, bool]]:
         """Read {side: {dimension: good}} from a rationale in the kit's own wording (absent parts are left out)."""
-        found = re.findall(r"Part \d: (\w+):((?: [AB](?: [\w-]+)? (?:good|poor))+)", self.reasoning)
+        found = re.findall(r"Part \d: (\w+):((?: [AB](?: [\w-]+)*? (?:good|poor))+)", self.reasoning)
         sides: dict[str, dict[str, bool]] = {"A": {}, "B": {}}
         for title, text in found:
-            for side, mark in re.findall(r"([AB])(?: [\w-]+)? (good|poor)", text):
+            for side, mark in re.findall(r"([AB])(?: [\w-]+)*? (good|poor)", text):
                 sides[side][title.lower()] = mark == "good"
         return sides
 

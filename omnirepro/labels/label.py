@@ -17,6 +17,7 @@ from omnirepro.rubric import ranking
 from omnirepro.run import Run
 from omnirepro.schema import Label, Pair, read_jsonl, text_of, write_jsonl
 from omnirepro.synthesis import Origin
+from omnirepro.world.language import claims
 from omnirepro.world.questions import seen
 from omnirepro.world.tasks import Truth, World
 
@@ -26,9 +27,9 @@ def world_teachers(run: Run, world: World) -> list[OracleTeacher]:
     p = run.section("reconciliation")
     biases = {k: p[k] for k in ("weak_factor", "position", "verbosity")} | {"seed": run.seed}
     profiles = [ErrorProfile(p[f"noise_{i + 1}"], p["weak_modality"][i], **biases) for i in (0, 1)]
+    evidence, quote = (lambda prompt: seen(*world.truths[prompt])), (lambda p, text: claims(*world.truths[p], text))
     return [
-        OracleTeacher(f"teacher-{i}", world.assess, lambda prompt: seen(*world.truths[prompt]), profile)
-        for i, profile in enumerate(profiles, 1)
+        OracleTeacher(f"teacher-{i}", world.assess, evidence, quote, profile) for i, profile in enumerate(profiles, 1)
     ]
 
 

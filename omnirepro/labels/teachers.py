@@ -17,7 +17,7 @@ import numpy as np
 
 from omnirepro.rubric import Parsed, ranking
 from omnirepro.schema import DIMENSIONS, Judgement, Label, Pair, text_of
-from omnirepro.world.language import PENALTY, Assessment, claim
+from omnirepro.world.language import PENALTY, Assessment
 
 Oracle = Callable[[str, str], Assessment]
 
@@ -55,6 +55,7 @@ class OracleTeacher:
     name: str
     oracle: Oracle
     evidence: Callable[[str], str]
+    quote: Callable[[str, str], dict[str, str]]
     profile: ErrorProfile = field(default_factory=lambda: ErrorProfile({}))
 
     def label(self, pairs: list[Pair]) -> list[Label]:
@@ -66,14 +67,14 @@ class OracleTeacher:
         prompt, texts = pair.id.split("#")[0], (text_of(pair.response_a), text_of(pair.response_b))
         marks = [self._see(self.oracle(prompt, t).marks, pair.task, rng) for t in texts]
         scores = [max(0, 10 - sum(PENALTY[d] for d in DIMENSIONS if not m[d])) for m in marks]
-        lengths = [len(t) for t in texts]
+        quotes, lengths = [self.quote(prompt, t) for t in texts], [len(t) for t in texts]
         if rng.random() < self.profile.position:
             _favour(scores, int(rng.integers(2)))
         if lengths[0] != lengths[1] and rng.random() < self.profile.verbosity:
             _favour(scores, int(lengths[1] > lengths[0]))
         return Label(
             pair_id=pair.id, verdict=ranking(*scores), score_a=scores[0], score_b=scores[1],
-            marks_a=marks[0], marks_b=marks[1], quotes_a=claim(texts[0]), quotes_b=claim(texts[1]),
+            marks_a=marks[0], marks_b=marks[1], quotes_a=quotes[0], quotes_b=quotes[1],
             evidence=self.evidence(prompt), provenance=self.name,
         )  # fmt: skip
 

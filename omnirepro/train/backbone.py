@@ -29,7 +29,7 @@ from omnirepro.world.questions import facts, questions
 from omnirepro.world.scenes import Scene
 from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
 
-SHARES = {"image": 3, "video": 3, "audio": 1, "text": 1}  # in eight conversations: what is seen is learned last
+SHARES = {"image": 3, "video": 2, "audio": 2, "text": 1}  # in eight conversations: what is seen is learned last
 Pool = dict[str, list[tuple[Scene, Part]]]
 
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from omnirepro import rubric
 from omnirepro.schema import DIMENSIONS, Part
-from omnirepro.world.language import PENALTY, claim, compose
-from omnirepro.world.questions import Question, facts, observations, questions, seen
+from omnirepro.world.language import PENALTY, claims, compose
+from omnirepro.world.questions import VALUES, Question, facts, observations, questions, seen
 from omnirepro.world.scenes import Scene
 
 SKILLS = {
-    "short": 0.14, "answer": 0.12, "describe": 0.06, "check": 0.16, "grade": 0.36, "refine": 0.1, "copy": 0.06,
+    "short": 0.16, "answer": 0.12, "describe": 0.05, "check": 0.14, "grade": 0.34, "refine": 0.08, "copy": 0.05,
+    "match": 0.06,
 }  # fmt: skip
 SHORT = "\none word."
 FRAGMENTS = [
@@ -62,6 +63,8 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, only=No
         return "describe.", " and ".join(observations(scene)) + "."
     if kind == "copy":
         return _copy(rng)
+    if kind == "match":
+        return _match(rng)
     return _about_response(str(kind), scene, question, rng)
 
 
@@ -69,7 +72,7 @@ def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.
     bad = {d for d in DIMENSIONS if rng.random() < 0.3}
     side, marks = "AB"[int(rng.integers(2))], {d: d not in bad for d in DIMENSIONS}
     answer = compose(scene, question, bad, rng)
-    asked, quotes = f"{question.text}\n{side}: {answer}", claim(answer)
+    asked, quotes = f"{question.text}\n{side}: {answer}", claims(scene, question, answer)
     if kind == "refine":
         return f"{asked}\nfix {' '.join(d for d in DIMENSIONS if d in bad) or 'nothing'}.", compose(scene, question)
     if kind == "check":
@@ -79,6 +82,15 @@ def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.
     format, note = ("published", " score first") if rng.random() < 0.2 else ("rationale-first", "")
     judgement = rubric.render_single(side, marks, quotes, score, seen(scene, question), format)
     return f"{asked}\njudge {side}{note}.", judgement
+
+
+def _match(rng: np.random.Generator) -> tuple[str, str]:
+    """Mark a stated value against a given true one: the last step of checking accuracy, without perception."""
+    pool = list(VALUES.values())[int(rng.integers(len(VALUES)))]
+    said, true = (pool[int(rng.integers(len(pool)))] for _ in range(2))
+    said = true if rng.random() < 0.5 else said
+    side = "AB"[int(rng.integers(2))]
+    return f"{side} said {said}, true {true}.", f" {side} {said} is {true} {'good' if said == true else 'poor'}"
 
 
 def _copy(rng: np.random.Generator) -> tuple[str, str]:

@@ -104,10 +104,13 @@ _EVIDENCE = {
 }
 
 
-def claim(text: str) -> dict[str, str]:
-    """Quote what an answer states: its attribute, for relevance, and its value, for accuracy ("none" if nothing)."""
+def claims(scene: Scene, question: Question, text: str) -> dict[str, str]:
+    """Quote what an answer states: its attribute, for relevance; its value and the true one, for accuracy."""
     found = _ANSWER.search(_sentence(text)[0])
-    return {"relevance": found["attribute"], "accuracy": found["value"]} if found else dict.fromkeys(QUOTED, "none")
+    if not found:
+        return dict.fromkeys(QUOTED, "none")
+    true = facts(scene, question.target).get(found["attribute"], "none")
+    return {"relevance": found["attribute"], "accuracy": f"{found['value']} is {true}"}
 
 
 def assess(scene: Scene, question: Question, text: str) -> Assessment:

@@ -78,7 +78,7 @@ def _draw(rng: np.random.Generator, values, n: int) -> list[str]:
 
 
 def _sample_image(rng: np.random.Generator) -> Scene:
-    n = int(rng.choice([1, 2, 3], p=[0.35, 0.45, 0.2]))
+    n = int(rng.choice([1, 2], p=[0.35, 0.65]))
     colors, shapes = _draw(rng, COLORS, n), _draw(rng, SHAPES, n)
     places = sorted(_draw(rng, PLACES, n), key=list(PLACES).index)
     return Scene("image", tuple(zip(colors, shapes, places, strict=True)))
@@ -101,7 +101,7 @@ def _sample_text(rng: np.random.Generator) -> Scene:
 def count_scenes() -> dict[str, int]:
     """Count the distinct scenes of each modality (facts only, before jitter)."""
     c, s, p = len(COLORS), len(SHAPES), len(PLACES)
-    image = sum(math.comb(p, n) * math.perm(c, n) * math.perm(s, n) for n in (1, 2, 3))
+    image = sum(math.comb(p, n) * math.perm(c, n) * math.perm(s, n) for n in (1, 2))
     video = math.perm(c, 2) * math.perm(s, 2) * len(MOTIONS) * len(SPEEDS)
     audio = len(TIMBRES) * sum(len(PITCHES) ** n for n in (1, 2, 3, 4))
     text = math.prod(len(v) for v in (NAMES, COLORS, THINGS, SPOTS, TIMES))
@@ -144,7 +144,7 @@ def _paint(canvas: np.ndarray, color: str, shape: str, y: float, x: float, r: fl
 
 def _canvas(rng: np.random.Generator) -> np.ndarray:
     """Return a dark ground, greener towards the bottom and bluer towards the right, so that places can be told."""
-    ramp = np.linspace(0, 45, SIDE)
+    ramp = np.linspace(0, 60, SIDE)
     slope = np.stack([np.zeros((SIDE, SIDE)), *np.meshgrid(ramp, ramp, indexing="ij")], axis=-1)
     return rng.uniform(10, 30) + slope + rng.normal(0, 2, (SIDE, SIDE, 3))
 
