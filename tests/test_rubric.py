@@ -10,7 +10,7 @@ from tiny_parts import processor, text_part
 
 from omnirepro.rubric import ASKED, FORMATS, STATUSES, TITLES, instruction, messages, parse, render
 from omnirepro.schema import DIMENSIONS, Label, Pair
-from omnirepro.world.language import claim, compose
+from omnirepro.world.language import claims, compose
 from omnirepro.world.questions import questions, seen
 from omnirepro.world.tasks import MODALITIES, sample_scene
 
@@ -231,7 +231,9 @@ def test_a_judgement_is_short_in_the_embedded_models_tokens(modality, format):
     rng, good, lengths = np.random.default_rng(5), dict.fromkeys(DIMENSIONS, True), []
     scenes = [sample_scene(modality, "test", rng) for _ in range(60)]
     for scene, question in ((s, q) for s in scenes for q in questions(s)):
-        quotes = [claim(compose(scene, question, bad, rng)) for bad in ((), ("relevance", "accuracy"))]
+        quotes = [
+            claims(scene, question, compose(scene, question, bad, rng)) for bad in ((), ("relevance", "accuracy"))
+        ]
         label = make_label(10, 0, good, good, seen(scene, question))
         label = label.model_copy(update={"quotes_a": quotes[0], "quotes_b": quotes[1]})
         lengths.append(count_tokens(render(label, format)) + 1)  # and the end of the turn

@@ -70,9 +70,8 @@ def oracle(prompt, text):
 
 
 def teach(pairs, name="t", **profile):
-    return OracleTeacher(name, oracle, lambda prompt: f"seen {prompt}", ErrorProfile(**{"noise": {}} | profile)).label(
-        pairs
-    )
+    errors = ErrorProfile(**{"noise": {}} | profile)
+    return OracleTeacher(name, oracle, lambda p: f"seen {p}", lambda p, text: {"accuracy": text}, errors).label(pairs)
 
 
 def share(labels, dimension):

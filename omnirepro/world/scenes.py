@@ -143,10 +143,10 @@ def _paint(canvas: np.ndarray, color: str, shape: str, y: float, x: float, r: fl
 
 
 def _canvas(rng: np.random.Generator) -> np.ndarray:
-    """Return a dark ground, greener towards the bottom and bluer towards the right, so that places can be told."""
-    ramp = np.linspace(0, 60, SIDE)
-    slope = np.stack([np.zeros((SIDE, SIDE)), *np.meshgrid(ramp, ramp, indexing="ij")], axis=-1)
-    return rng.uniform(10, 30) + slope + rng.normal(0, 2, (SIDE, SIDE, 3))
+    """Return a dark ground whose lower half is greener and whose right half is bluer, so that places can be told."""
+    half = np.repeat([0.0, 70.0], SIDE // 2)
+    tint = np.stack([np.zeros((SIDE, SIDE)), *np.meshgrid(half, half, indexing="ij")], axis=-1)
+    return rng.uniform(10, 30) + tint + rng.normal(0, 2, (SIDE, SIDE, 3))
 
 
 def _render_image(scene: Scene, rng: np.random.Generator) -> np.ndarray:
