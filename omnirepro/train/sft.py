@@ -72,7 +72,8 @@ def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]
     trainer.train(resume_from_checkpoint=str(max(checkpoints, key=_step)) if checkpoints else None)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write("loss.csv", pd.DataFrame(history)[["step", "loss"]].to_csv(index=False))
-    asked = Judge(LocalModel(model, processor, run.name), judge["format"], judge["wording"])
+    decoding = Decoding(max_new_tokens=judge["max_new_tokens"])
+    asked = Judge(LocalModel(model, processor, run.name), judge["format"], judge["wording"], decoding)
     return run.write("adapter", lambda f: (save_adapter(trainer.model, f, base), save_settings(asked, f)))
 
 
