@@ -134,6 +134,11 @@ def ranking(score_a: float, score_b: float) -> str:
     return "A" if score_a > score_b else "B" if score_b > score_a else "tie"
 
 
+def marked(side: str, good: bool, quote: str | None = None) -> str:
+    """Write one side's mark, after its quote where there is one, with a leading space."""
+    return f" {side}{' ' + quote if quote else ''} {'good' if good else 'poor'}"
+
+
 def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIMENSIONS) -> str:
     """Write a rationale: what was perceived, then a numbered part a dimension with each side's quote and mark.
 
@@ -142,11 +147,7 @@ def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIM
     """
     parts = [f"seen: {evidence}"]
     for i, d in enumerate(dimensions, 1):
-        said = [
-            f" {side}{' ' + quotes[d] if d in quotes else ''} {'good' if marks[d] else 'poor'}"
-            for side, (marks, quotes) in sides.items()
-            if d in marks
-        ]
+        said = [marked(side, marks[d], quotes.get(d)) for side, (marks, quotes) in sides.items() if d in marks]
         parts.append(f"Part {i}: {TITLES[d]}:{''.join(said)}")
     return "\n".join(parts)
 

@@ -77,7 +77,7 @@ def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.
         return f"{asked}\nfix {' '.join(d for d in DIMENSIONS if d in bad) or 'nothing'}.", compose(scene, question)
     if kind == "check":
         d = DIMENSIONS[int(rng.integers(5))]
-        return f"{asked}\n{d}?", f" {side}{' ' + quotes[d] if d in quotes else ''} {'good' if marks[d] else 'poor'}"
+        return f"{asked}\n{d}?", rubric.marked(side, marks[d], quotes.get(d))
     score = max(0, 10 - sum(PENALTY[d] for d in bad))
     format, note = ("published", " score first") if rng.random() < 0.2 else ("rationale-first", "")
     judgement = rubric.render_single(side, marks, quotes, score, seen(scene, question), format)
@@ -90,7 +90,7 @@ def _match(rng: np.random.Generator) -> tuple[str, str]:
     said, true = (pool[int(rng.integers(len(pool)))] for _ in range(2))
     said = true if rng.random() < 0.5 else said
     side = "AB"[int(rng.integers(2))]
-    return f"{side} said {said}, true {true}.", f" {side} {said} is {true} {'good' if said == true else 'poor'}"
+    return f"{side} said {said}, true {true}.", rubric.marked(side, said == true, f"{said} is {true}")
 
 
 def _copy(rng: np.random.Generator) -> tuple[str, str]:
