@@ -1,7 +1,7 @@
 """Conversations that teach the embedded backbone single-response skills; none compares two responses.
 
 Produces chats of several turns about one to four media: short answers, full answers, descriptions, a check of one
-dimension, a one-response judgement, a refinement, and the copying of a given verdict into the judgement's notation.
+dimension, a one-response judgement, a refinement, and two given numbers written as scores with the winner they name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from omnirepro.world.questions import VALUES, Question, facts, observations, que
 from omnirepro.world.scenes import Scene
 
 SKILLS = {
-    "short": 0.16, "answer": 0.12, "describe": 0.05, "check": 0.14, "grade": 0.34, "refine": 0.08, "copy": 0.05,
+    "short": 0.16, "answer": 0.12, "describe": 0.05, "check": 0.14, "grade": 0.34, "refine": 0.08, "state": 0.05,
     "match": 0.06,
 }  # fmt: skip
 SHORT = "\none word."
@@ -61,8 +61,8 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, only=No
         return question.text, compose(scene, question)
     if kind == "describe":
         return "describe.", " and ".join(observations(scene)) + "."
-    if kind == "copy":
-        return _copy(rng)
+    if kind == "state":
+        return _state(rng)
     if kind == "match":
         return _match(rng)
     return _about_response(str(kind), scene, question, rng)
@@ -93,10 +93,11 @@ def _match(rng: np.random.Generator) -> tuple[str, str]:
     return f"{side} said {said}, true {true}.", rubric.marked(side, said == true, f"{said} is {true}")
 
 
-def _copy(rng: np.random.Generator) -> tuple[str, str]:
-    """Write given scores and a given winner in the judgement's notation."""
+def _state(rng: np.random.Generator) -> tuple[str, str]:
+    """Write given scores and the winner that they name in the judgement's notation; equal scores name none."""
     a, b = (int(x) for x in rng.integers(0, 11, 2))
-    better = ("A", "B", "equal")[int(rng.integers(3))]
+    b = a if rng.random() < 0.2 else b
+    better = {"A": "A", "B": "B", "tie": "equal"}[rubric.ranking(a, b)]
     values = {
         "reasoning": "<think>seen: </think>",
         "score_A": a,
@@ -104,9 +105,8 @@ def _copy(rng: np.random.Generator) -> tuple[str, str]:
         "better": better,
         "final_verdict": f"<answer>[[{better}]]</answer>",
     }
-    format = "published" if rng.random() < 0.5 else "rationale-first"
-    note = " score first" if format == "published" else ""
-    return f"write A {a} B {b} {better}{note}.", json.dumps({k: values[k] for k in rubric.FORMATS[format]})
+    format, note = ("published", " score first") if rng.random() < 0.5 else ("rationale-first", "")
+    return f"write A {a} B {b}{note}.", json.dumps({k: values[k] for k in rubric.FORMATS[format]})
 
 
 def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:

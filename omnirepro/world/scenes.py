@@ -142,15 +142,21 @@ def _paint(canvas: np.ndarray, color: str, shape: str, y: float, x: float, r: fl
     canvas[:] = canvas * (1 - mask) + np.asarray(COLORS[color]) * light * mask
 
 
-def _canvas(rng: np.random.Generator) -> np.ndarray:
-    """Return a dark ground whose lower half is greener and whose right half is bluer, so that places can be told."""
-    half = np.repeat([0.0, 70.0], SIDE // 2)
-    tint = np.stack([np.zeros((SIDE, SIDE)), *np.meshgrid(half, half, indexing="ij")], axis=-1)
-    return rng.uniform(10, 30) + tint + rng.normal(0, 2, (SIDE, SIDE, 3))
+def _canvas(rng: np.random.Generator, tiles=tuple(PLACES)) -> np.ndarray:
+    """Return a dark ground with tiles at the given places: lower ones are greener, right ones bluer.
+
+    The tint tells places apart where the language model's rotary positions, made for large pictures, cannot.
+    """
+    canvas, half = rng.uniform(10, 30) + rng.normal(0, 2, (SIDE, SIDE, 3)), SIDE // 2
+    for row, column in (PLACES[place] for place in tiles):
+        tint = (20, 20 + 70 * row, 20 + 70 * column)
+        canvas[half * row : half * (row + 1), half * column : half * (column + 1)] += tint
+    return canvas
 
 
 def _render_image(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    canvas = _canvas(rng)
+    """Lay each object on its tile; were empty places tinted too, a place could be told without finding its object."""
+    canvas = _canvas(rng, [place for _, _, place in scene.objects])
     for color, shape, place in scene.objects:
         row, column = PLACES[place]
         y, x = 14 + 28 * row + rng.uniform(-2, 2), 14 + 28 * column + rng.uniform(-2, 2)
