@@ -45,7 +45,7 @@ def test_a_second_batch_has_nothing_to_do(smoke):
 
 def test_no_row_is_lost_between_the_stages(smoke):
     pairs = {s: read_jsonl(smoke / f"01_synthesis/data/pairs_{s}.jsonl", Pair, True) for s in ("train", "dev", "test")}
-    kept = read_jsonl(smoke / "02_reconciliation/labels.jsonl", Label)
+    kept = [x for p in ("sft", "rl") for x in read_jsonl(smoke / f"02_reconciliation/labels_{p}.jsonl", Label)]
     dropped = (smoke / "02_reconciliation/dropped.jsonl").read_text().splitlines()
     assert len(kept) + len(dropped) == len(pairs["train"])
     rows = read_jsonl(smoke / "03_sft/predictions.jsonl", Judgement)

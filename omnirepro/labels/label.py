@@ -1,7 +1,7 @@
 """The labelling stage: two teachers, every rule, and what the world's truth says of each.
 
-Consumes the synthesis stage's training pairs; produces both teachers' labels, the kept labels of the chosen rule, the
-dropped pairs with their reasons, and a table of rules with coverage and precision.
+Consumes the synthesis stage's training pairs; produces both teachers' labels, the kept labels of the chosen rule
+(divided between SFT and GRPO), the dropped pairs with their reasons, and a table of rules with coverage and precision.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.labels.reconcile import RULES, Reconciled, reconcile
+from omnirepro.labels.reconcile import RULES, Reconciled, divide, reconcile
 from omnirepro.labels.teachers import ErrorProfile, OracleTeacher
 from omnirepro.rubric import ranking
 from omnirepro.run import Run
@@ -39,10 +39,12 @@ def label_pairs(run: Run, data: Path) -> None:
     origins = {o.pair_id: o.strong for o in read_jsonl(data / "origins_train.jsonl", Origin)}
     world = World.from_rows(read_jsonl(data / "truths_train.jsonl", Truth))
     first, second = (teacher.label(pairs) for teacher in world_teachers(run, world))
-    outcome = reconcile(first, second, run.section("reconciliation")["rule"])
+    p = run.section("reconciliation")
+    outcome = reconcile(first, second, p["rule"])
+    for part, labels in zip(("sft", "rl"), divide(outcome.kept, p["rl_share"]), strict=True):
+        run.write(f"labels_{part}.jsonl", lambda path, labels=labels: write_jsonl(path, labels))
     run.write("teacher-1.jsonl", lambda path: write_jsonl(path, first))
     run.write("teacher-2.jsonl", lambda path: write_jsonl(path, second))
-    run.write("labels.jsonl", lambda path: write_jsonl(path, outcome.kept))
     dropped = [{"pair_id": d.pair_id, "reason": d.reason} for d in outcome.dropped]
     run.write("dropped.jsonl", "".join(json.dumps(d) + "\n" for d in dropped))
     truth = {
