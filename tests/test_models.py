@@ -161,7 +161,7 @@ class Killed(BaseException):
 def trainer(pool, tmp_path, monkeypatch):
     """Make a trainer of a real run of its own name, six steps long, with a checkpoint every second step."""
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
-    small = {"backbone.batch": 8, "backbone.save_every": 2, "backbone.turns": 2}
+    small = {"backbone.batch": 8, "backbone.save_every": 2, "backbone.length": 40}
 
     def make(name):
         run = open_run("00_backbone", "smoke", name, overrides=small)

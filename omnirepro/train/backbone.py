@@ -30,6 +30,7 @@ from omnirepro.world.scenes import Scene
 from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
 
 SHARES = {"image": 3, "video": 2, "audio": 2, "text": 1}  # in eight conversations: what is seen is learned last
+SHORT_TURN, LONG_TURN = 12, 30  # tokens of a question with a one-word answer, and of most others
 Pool = dict[str, list[tuple[Scene, Part]]]
 
 
@@ -151,7 +152,8 @@ class Trainer:
         early = self.spoil is None and self.step < self.p["short_share"] * self.total
         turn = [m for m in MODALITIES for _ in range(SHARES[m])]
         rows = [self._chat(turn[i % 8], rng, early and rng.random() < 0.85) for i in range(self.p["batch"])]
-        return self.processor.collate([self.processor.encode(chat, train=True) for chat in rows])
+        examples = [self.processor.encode(chat, train=True) for chat in rows]
+        return self.processor.collate([skills.cut(example, self.p["length"]) for example in examples])
 
     def _chat(self, modality: str, rng: np.random.Generator, short: bool) -> list[dict]:
         def draw(m: str):
@@ -165,7 +167,7 @@ class Trainer:
             if several
             else [draw(modality)]
         )
-        turns = self.p["turns"] if short else max(1, self.p["turns"] // 2)
+        turns = self.p["length"] // (SHORT_TURN if short else LONG_TURN)
         return skills.conversation(media, rng, turns, "short" if short else None)
 
 

@@ -11,6 +11,7 @@ import json
 import numpy as np
 
 from omnirepro import rubric
+from omnirepro.models.processing import Example
 from omnirepro.schema import DIMENSIONS, Part
 from omnirepro.world.language import PENALTY, claims, compose
 from omnirepro.world.questions import VALUES, Question, facts, observations, questions, seen
@@ -50,6 +51,12 @@ def conversation(
         user = {"role": "user", "parts": [*(opening if turn == 0 else []), Part(type="text", text=lead + asked)]}
         chat += [user, _say("assistant", answer)]
     return chat
+
+
+def cut(example: Example, length: int) -> Example:
+    """Cut a conversation that is longer, behind its media: rows of one length waste no padding."""
+    length = max(length, next(i for i, label in enumerate(example.labels) if label != -100) + 1)
+    return Example(example.ids[:length], example.labels[:length], example.features)
 
 
 def exchange(scene: Scene, question: Question, rng: np.random.Generator, only=None) -> tuple[str, str]:
