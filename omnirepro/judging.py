@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from omnirepro import rubric
 from omnirepro.models.generation import Decoding, Generated, LocalModel
 from omnirepro.schema import Judgement, Pair, swap_verdict, text_of
+from omnirepro.scoring import ScalarJudge, load_scalar_judge, scorer_in
 
 ORDERS = {"both": ("AB", "BA"), "AB": ("AB",), "BA": ("BA",)}
 
@@ -81,11 +82,12 @@ class Judge:
 
 def load_judge(
     path_or_name: str | Path, batch_size: int = 256, device: str = "auto", dtype: str = "auto", **kw: Any
-) -> Judge:
-    """Load a judge from a stage's folder, an adapter, a model folder, a hub id, a GGUF package or a URL.
+) -> Judge | ScalarJudge:
+    """Load a judge from a stage's folder, an adapter, a scorer, a model folder, a hub id, a GGUF package or a URL.
 
-    A URL has the form http://host:port/v1#model. Keyword arguments override the judge's stored settings
-    (`format`, `wording`, `decoding`, `seed`). Raises `ModelError` where nothing can be loaded.
+    A scorer (Bradley-Terry) gives a scalar judge. A URL has the form http://host:port/v1#model. Keyword arguments
+    override the judge's stored settings (`format`, `wording`, `decoding`, `seed`). Raises `ModelError` where nothing
+    can be loaded.
     """
     name = str(path_or_name)
     if name.startswith(("http://", "https://")):
@@ -93,6 +95,8 @@ def load_judge(
 
         url, _, model = name.partition("#")
         return Judge(EndpointModel(url, model or "default"), **({"wording": "full"} | _settings(kw)))
+    if scorer_in(name):
+        return load_scalar_judge(name, batch_size, device, dtype, **kw)
     folder = _adapter_in(Path(name))
     from omnirepro.models.loading import load
 

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "omnirepro"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RIVER = [
-    *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "judging", "labels", "reward"),
+    *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "scoring", "judging", "labels", "reward"),
     *("evaluate", "meta", "train", "figures", "scorecard", "report"),
 ]
 PURE = ("schema", "run", "rubric", "labels", "reward", "evaluate", "meta", "figures", "scorecard")

@@ -257,7 +257,7 @@ def test_a_healthy_run_is_left_alone():
     [
         ({"always_a": 1.0}, "of the displayed verdicts are A"),
         ({"always_a": 0.0}, "of the displayed verdicts are A"),
-        ({"valid": 0.5}, "of the judgements are valid"),
+        ({"valid": 0.5}, "valid judgements fell"),
         ({"dead_groups": 1.1}, "of the groups are dead"),
         ({"entropy": -0.05}, "entropy vanished, 0.0767 -> "),
         ({"accuracy": 0.4, "reward": 0.8}, "accuracy fell 0.65 -> 0.45 while reward rose 0.72 -> 0.78"),

@@ -154,6 +154,19 @@ def compare(rows_a: Rows, rows_b: Rows, **policy: Any) -> Interval:
     return _difference(pairs(a, **policy), pairs(b, **policy))
 
 
+def compare_strata(rows_a: Rows, rows_b: Rows) -> Interval:
+    """Return how much larger the gain of a over b is on hard pairs than on easy ones; seeds as in `compare`.
+
+    The stratum's sizes are held fixed: every gain counts with its stratum's inverse size, easy ones negative.
+    """
+    both = pairs(rows_a).merge(
+        pairs(rows_b)[["pair_id", "seed", "credit"]], on=["pair_id", "seed"], suffixes=("", "_b")
+    )
+    sizes = both["stratum"].value_counts()
+    weight = both["stratum"].map({"hard": len(both) / sizes["hard"], "easy": -len(both) / sizes["easy"]})
+    return clustered_bootstrap(weight * (both["credit"] - both["credit_b"]), both["cluster"], seeds=both["seed"])
+
+
 def _difference(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
     on = ["pair_id", "seed"] if set(a["seed"]) == set(b["seed"]) else ["pair_id"]
     if on == ["pair_id"] and max(a["seed"].nunique(), b["seed"].nunique()) > 1:

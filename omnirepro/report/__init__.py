@@ -3,7 +3,7 @@
 from omnirepro.report.card import write_scorecard
 from omnirepro.report.execution import execute, find_notebook, tidy_notebook
 from omnirepro.report.gallery import gallery, one_of_each
-from omnirepro.report.metrics import gap_metrics, gate_metrics, rule_metrics, sft_metrics
+from omnirepro.report.metrics import gap_metrics, gate_metrics, grpo_metrics, rule_metrics, sft_metrics
 from omnirepro.report.pages import build
 from omnirepro.report.plots import plot, redraw
 from omnirepro.report.summary import summary
@@ -16,6 +16,7 @@ __all__ = [
     "gallery",
     "gap_metrics",
     "gate_metrics",
+    "grpo_metrics",
     "notes",
     "one_of_each",
     "plot",

@@ -71,3 +71,29 @@ def sft_metrics(folder: Path) -> Metrics:
     found["tokens_per_judgement"] = float(sft["tokens"].mean())
     dev = predictions(folder, "dev")
     return found | {"dev_accuracy": protocol.metrics(dev[dev["model"] == "sft"])["accuracy"]}
+
+
+def grpo_metrics(folder: Path, sft_folder: Path) -> Metrics:
+    """Return the reinforced judge's metrics on the test split and its paired gains over SFT and base.
+
+    Intervals resample training seeds, then scenes; the SFT judge that every seed starts from is one.
+    """
+    grpo, before = predictions(folder), predictions(sft_folder)
+    sft, base = (_for_seeds(before[before["model"] == m], grpo["seed"].unique()) for m in ("sft", "base"))
+    found = protocol.metrics(grpo)
+    found = {k: v for k, v in found.items() if "_minus_" not in k and not k.startswith("minus_")}
+    found |= {f"grpo_minus_{name}": protocol.compare(grpo, rows) for name, rows in (("sft", sft), ("base", base))}
+    for part, rows in grpo.groupby("task"):
+        found[f"grpo_minus_sft_{part}"] = protocol.compare(rows, sft[sft["task"] == part])
+    hard = {"hard": lambda t: t["margin"] <= protocol.HARD_MARGIN, "easy": lambda t: t["margin"] > protocol.HARD_MARGIN}
+    for name, of in hard.items():
+        if of(grpo).any():
+            found[f"grpo_minus_sft_{name}"] = protocol.compare(grpo[of(grpo)], sft[of(sft)])
+    if all(of(grpo).any() for of in hard.values()):
+        found["hard_gain_minus_easy_gain"] = protocol.compare_strata(grpo, sft)
+    return found | {"tokens_per_judgement": float(grpo["tokens"].mean())}
+
+
+def _for_seeds(rows: pd.DataFrame, seeds: np.ndarray) -> pd.DataFrame:
+    """Repeat one judge's rows as the partner of every training seed."""
+    return pd.concat([rows.assign(seed=seed) for seed in seeds], ignore_index=True)

@@ -14,6 +14,7 @@ import pandas as pd
 from omnirepro import figures
 from omnirepro.evaluate import labels as label_quality
 from omnirepro.evaluate import protocol
+from omnirepro.evaluate.statistics import clustered_bootstrap
 from omnirepro.report.metrics import share
 from omnirepro.report.tables import predictions, teachers
 from omnirepro.run import STAGES, Run, results_root
@@ -97,6 +98,64 @@ def policies(folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+COURSE = {
+    "accuracy": "accuracy of the samples",
+    "reward": "reward (own scale)",
+    "always_a": "share of A as displayed",
+    "swap_consistency": "same verdict in both orders",
+    "rationale_agrees": "verdict follows the rationale",
+    "valid": "valid judgements",
+    "kl": "KL to the SFT judge (nats a token)",
+    "entropy": "entropy (nats a token)",
+    "dead_groups": "groups without spread",
+}
+
+
+def course(folder: Path, columns: dict[str, str] | None = None) -> pd.DataFrame:
+    """Return (step, arm, seed, measure, value) of every training of the stage, smoothed over five steps."""
+    arms = [("recipe", path) for path in sorted([folder / "watch.csv", *folder.glob("seed-*/watch.csv")])]
+    arms += [("published, no KL", path) for path in folder.glob("contrast/watch.csv")]
+    parts = []
+    for arm, path in arms:
+        table = pd.read_csv(path)
+        named = {k: v for k, v in (columns or COURSE).items() if k in table}
+        smooth = table[list(named)].rolling(5, min_periods=1).mean().rename(columns=named).assign(step=table["step"])
+        parts.append(smooth.melt("step", var_name="measure").assign(arm=arm, seed=str(path.parent.name)))
+    return pd.concat(parts, ignore_index=True).astype({"value": float})
+
+
+def rewards(folder: Path) -> pd.DataFrame:
+    """Return `course` of every reward, also of those that a training is not paid for."""
+    names = [c for c in pd.read_csv(folder / "watch.csv") if c.startswith("reward_")]
+    return course(folder, {n: f"{n.removeprefix('reward_')} reward" for n in names})
+
+
+def gains(folder: Path) -> pd.DataFrame:
+    """Return accuracy before and after reinforcement (judge, task, value, low, high): by difficulty and by modality."""
+    after = protocol.pairs(predictions(folder))
+    table = pd.concat([pd.read_csv(folder / "before.csv").query("model == 'sft/test'"), after])
+    rows = []
+    for by in ("stratum", "task"):
+        for (group, model), part in table.groupby([by, "model"]):
+            found = clustered_bootstrap(part["credit"], part["cluster"], seeds=part["seed"])
+            judge = "GRPO" if model == "grpo" else "SFT"
+            rows.append({"task": group, "judge": judge, "value": found.value, "low": found.low, "high": found.high})
+    return pd.DataFrame(rows).sort_values("judge", ascending=False, kind="stable")
+
+
+def dead(folder: Path) -> pd.DataFrame:
+    """Return the share of dead groups (kind, name, group, share) under each preset, and by the formula."""
+    table = pd.read_csv(folder / "preflight.csv").query("kind != 'reward'")
+    long = table.melt(["kind", "name"], [c for c in table if c.startswith("dead_")], "group", "share")
+    return long.assign(group=long["group"].str.removeprefix("dead_").astype(int)).dropna(subset="share")
+
+
+def paid(folder: Path) -> pd.DataFrame:
+    """Return what each probe earns as a share of the gold judgement's reward (probe, preset, share)."""
+    table = pd.read_csv(folder / "probes.csv")
+    return table.assign(share=table["reward"] / (table["reward"] - table["minus_gold"]))
+
+
 PLOTS: dict[str, dict[str, Plot]] = {
     "00_backbone": {
         "loss": (losses, figures.loss_curve),
@@ -115,6 +174,14 @@ PLOTS: dict[str, dict[str, Plot]] = {
         "position": (lambda f: protocol.position(predictions(f)), figures.position),
         "policies": (policies, figures.policy_range),
         "statuses": (lambda f: protocol.statuses(predictions(f)), figures.statuses),
+    },
+    "04_grpo": {
+        "probes": (paid, figures.probes),
+        "dead": (dead, figures.dead_groups),
+        "course": (course, figures.course),
+        "rewards": (rewards, figures.course),
+        "gains": (gains, lambda df: figures.accuracy(df, by="difficulty by true margin, and modality")),
+        "position": (lambda f: protocol.position(predictions(f)), figures.position),
     },
 }
 

@@ -92,12 +92,13 @@ def judge_splits(run: Run, models: dict[str, Path | str], splits: dict[str, list
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
         for split, pairs in splits.items():
             judge.chat.name = f"{name}/{split}"
-            rows += _judge_split(run, judge, pairs)
+            rows += judge_split(run, judge, pairs)
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
 
 
-def _judge_split(run: Run, judge: Judge, pairs: list[Pair]) -> list[Judgement]:
-    report, name = progress(f"{judge.name}, judging"), judge.name.replace("/", "-")
+def judge_split(run: Run, judge: Judge, pairs: list[Pair]) -> list[Judgement]:
+    """Judge pairs with a judge whose name and seed tell it apart; what was judged before a kill is not judged again."""
+    report, name = progress(f"{judge.name}, judging"), f"{judge.name.replace('/', '-')}-{judge.seed}"
     return in_chunks(
         run.checkpoint_dir, name, pairs, lambda some, at: judge.judge(some, progress=report), Judgement, size=1024
     )
@@ -137,7 +138,7 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
         seed=run.seed,
         bf16=run.dtype == "bfloat16",
         use_cpu=run.device == "cpu",
-        **({"gradient_checkpointing": True} if p["gradient_checkpointing"] else {}),
+        gradient_checkpointing=p["gradient_checkpointing"],
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         report_to=[],

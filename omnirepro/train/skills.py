@@ -22,6 +22,7 @@ SKILLS = {
     "match": 0.06,
 }  # fmt: skip
 SHORT = "\none word."
+FLAWS = 0.1  # chance that a dimension of an answer to learn from is spoiled: a strong generator errs too
 FRAGMENTS = [
     SHORT, "\nA: ", "\nB: ", rubric.instruction("brief"),
     *(f"\njudge {s}{note}." for s in "AB" for note in ("", " score first")),
@@ -65,7 +66,7 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, only=No
     if kind == "short":
         return question.text + SHORT, facts(scene, question.target)[question.attribute]
     if kind == "answer":
-        return question.text, compose(scene, question)
+        return question.text, compose(scene, question, {d for d in DIMENSIONS if rng.random() < FLAWS}, rng)
     if kind == "describe":
         return "describe.", " and ".join(observations(scene)) + "."
     if kind == "state":

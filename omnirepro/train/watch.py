@@ -20,7 +20,7 @@ EXTRAS = ("entropy", "kl")  # where the trainer gives them
 
 WINDOW = 10  # steps that are averaged: one step of some 16 pairs moves accuracy by 10 points by chance
 ALWAYS_A = (0.2, 0.8)  # in both orders an unbiased judge says A as often as B; .2 is far outside of sampling noise
-VALID = 0.9  # after SFT nearly all are valid; a tenth lost is no longer sampling at a high temperature
+VALID = 0.9  # of its own start: how many samples are valid depends on the temperature
 ENTROPY = 0.1  # of its own start: absolute entropy depends on the vocabulary and on how fixed the format is
 DEAD = 0.95  # then one group in twenty teaches, and its noise is the whole gradient
 FALL = 0.05  # of accuracy: smaller ones are no collapse, whatever their significance
@@ -95,24 +95,25 @@ def collapse(history: Sequence[Mapping[str, float]], window: int = WINDOW) -> st
     """Return a loud sentence that names every sign of collapse in the last `window` steps, or None.
 
     `history` holds what `watch` returned, one mapping a step, oldest first. Nothing is said before `window` steps;
-    accuracy, reward and entropy are compared with the first `window` steps, once the two do not overlap.
+    validity, accuracy, reward and entropy are compared with the first `window` steps.
     """
     if len(history) < window:
         return None
     first, last = history[:window], history[-window:]
-    signs = [*_levels(last), *(_trends(first, last) if len(history) >= 2 * window else [])]
+    signs = [*_levels(first, last), *(_trends(first, last) if len(history) >= 2 * window else [])]
     if not signs:
         return None
     return f"COLLAPSE at step {len(history)}, over the last {window} steps: {'; '.join(signs)}."
 
 
-def _levels(last: Sequence[Mapping[str, float]]) -> list[str]:
+def _levels(first: Sequence[Mapping[str, float]], last: Sequence[Mapping[str, float]]) -> list[str]:
     always, valid, dead = (_mean(last, name) for name in ("always_a", "valid", "dead_groups"))
+    started = _mean(first, "valid")
     signs = []
     if always < ALWAYS_A[0] or always > ALWAYS_A[1]:
         signs.append(f"{always:.0%} of the displayed verdicts are A (healthy: {ALWAYS_A[0]:.0%} to {ALWAYS_A[1]:.0%})")
-    if valid < VALID:
-        signs.append(f"only {valid:.0%} of the judgements are valid (healthy: {VALID:.0%} or more)")
+    if valid < VALID * started:
+        signs.append(f"valid judgements fell {started:.0%} -> {valid:.0%}")
     if dead > DEAD:
         signs.append(f"{dead:.0%} of the groups are dead, so that nothing is learnt (healthy: {DEAD:.0%} or less)")
     return signs

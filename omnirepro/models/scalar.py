@@ -1,0 +1,110 @@
+"""A scalar reward model: an omni backbone whose language model ends in a linear value head (Omni-Reward and its code).
+
+Consumes chats that end in one response; produces one score a chat, in logits: only differences between the responses
+to one prompt mean something. Any media may stand anywhere in a chat. On disk: what `loading.load` reads (an adapter,
+or a whole tuned backbone) and `value_head.safetensors` beside it.
+
+Departures: (1) the head has no bias, which cancels in every difference, and starts at zero, so that an untrained model
+prefers nothing; (2) head and score are float32 in any precision of the backbone, so that close scores stay apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from omnirepro.models.loading import ModelError, _named, load, save_adapter
+from omnirepro.models.processing import OmniProcessor
+
+HEAD = "value_head.safetensors"
+
+
+class Scorer(nn.Module):
+    """A backbone with its value head; `tie`, where there is one, is the learned log-weight of a tie (Davidson)."""
+
+    def __init__(self, backbone, processor: OmniProcessor, ties: bool = False):
+        super().__init__()
+        self.backbone, self.processor = backbone, processor
+        width = self.decoder.get_input_embeddings().weight.shape[1]
+        self.value = nn.Parameter(torch.zeros(width, device=backbone.device))
+        self.tie = nn.Parameter(torch.zeros((), device=backbone.device)) if ties else None
+
+    @property
+    def decoder(self):
+        """The backbone without its vocabulary head (and below an adapter's wrapper)."""
+        whole = self.backbone.get_base_model() if hasattr(self.backbone, "peft_config") else self.backbone
+        return getattr(whole, whole.base_model_prefix)
+
+    @property
+    def tie_threshold(self) -> float:
+        """The |difference| up to which a tie is the likeliest outcome under the learned weight; 0 without one."""
+        return max(0.0, 2 * self.tie.item()) if self.tie is not None else 0.0
+
+    def forward(self, input_ids, attention_mask, **media):
+        """Return scores (B,) float32 for ids and mask (B, L), padded on the right, and the rows' media."""
+        states = self.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **media)
+        last = attention_mask.cumsum(1).argmax(1)  # the last token that is no padding
+        read = states.last_hidden_state[torch.arange(len(last), device=last.device), last]
+        return (read.float() * self.value).sum(-1)
+
+    def score(
+        self,
+        chats: list[list[dict]],
+        batch_size: int = 64,
+        progress: Callable[[int, int, float], None] | None = None,
+    ) -> list[float]:
+        """Score chats whose last message is the response, in the order given; each row's score is its own alone.
+
+        Chats of like length share a batch. `progress(done, total, seconds)` is called after each. Raises `MediaError`
+        on bad media.
+        """
+        examples = [self.processor.encode(chat, train=True) for chat in chats]
+        order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
+        out, started, was_training = [0.0] * len(examples), time.monotonic(), self.training
+        self.eval()
+        for at in range(0, len(order), batch_size):
+            rows = order[at : at + batch_size]
+            with torch.inference_mode():
+                scores = self(**self.collate([examples[i] for i in rows])).tolist()
+            for i, score in zip(rows, scores, strict=True):
+                out[i] = score
+            if progress:
+                progress(at + len(rows), len(order), time.monotonic() - started)
+        self.train(was_training)
+        return out
+
+    def collate(self, examples: list) -> dict:
+        """Make the batch that `forward` takes, on the model's device."""
+        batch = self.processor.collate(examples)
+        batch.pop("labels")
+        return {k: v.to(self.value.device) for k, v in batch.items()}
+
+
+def save_scorer(scorer: Scorer, folder: Path, base: Path | str) -> None:
+    """Save a scorer, safetensors only: its adapter, which names `base`, or its whole backbone; and its head."""
+    from safetensors.torch import save_file
+
+    if hasattr(scorer.backbone, "peft_config"):
+        save_adapter(scorer.backbone, folder, base)
+    else:
+        scorer.backbone.save_pretrained(folder, safe_serialization=True)
+        scorer.processor.save_pretrained(folder)
+    named = {"value": scorer.value, "tie": scorer.tie}
+    save_file({k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}, Path(folder) / HEAD)
+
+
+def load_scorer(folder: str | Path, device: str = "auto", dtype: str = "auto") -> Scorer:
+    """Load what `save_scorer` wrote, ready to score. Raises `ModelError` where backbone or head are missing or odd."""
+    from safetensors.torch import load_file
+
+    with _named(f"{folder}"):
+        head = load_file(Path(folder) / HEAD)
+    scorer = Scorer(*load(folder, device, dtype), ties="tie" in head)
+    if "value" not in head or head["value"].shape != scorer.value.shape:
+        raise ModelError(f"{folder}: {HEAD} does not fit its backbone of width {len(scorer.value)}; restore the folder")
+    scorer.load_state_dict(head, strict=False)
+    return scorer.eval()

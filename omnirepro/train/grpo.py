@@ -1,0 +1,210 @@
+"""Group Relative Policy Optimisation of the rubric judge (Omni-RRM, Section 4.2), from the adapter that SFT left.
+
+Consumes labelled pairs and the SFT adapter; produces a tuned adapter, every sampled completion with its rewards, and
+one row of statistics a step. The loss is TRL's `loss_type="grpo"`: the mean over tokens within each completion, then
+over completions, which is what the published script gets from ms-swift by default. The KL term is taken to the SFT
+adapter, of which TRL keeps a frozen copy, not to the bare base.
+
+Departures:
+1. Both orders of a pair stand in one batch (`both_orders`), against position bias; the published data show one.
+2. KL coefficient and clip range, which the published script leaves to its framework, are parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from omnirepro import reward, rubric
+from omnirepro.judging import Judge, save_settings
+from omnirepro.models.generation import Decoding, LocalModel
+from omnirepro.models.loading import base_of, load, save_adapter
+from omnirepro.models.processing import Example, OmniProcessor
+from omnirepro.run import Run, seed_all
+from omnirepro.schema import Label, Pair
+from omnirepro.train.sft import _step, progress_callback, swap_label
+from omnirepro.train.watch import collapse, watch
+
+HARD = 2  # points of margin up to which a pair counts as hard
+
+
+@dataclass
+class Shown:
+    """A pair as displayed in one order: what the judge reads, and the label in the displayed frame."""
+
+    pair_id: str
+    order: str
+    example: Example
+    label: Label
+
+
+def train_grpo(run: Run, base_adapter: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
+    """Tune the adapter on labelled pairs; returns the folder `adapter`.
+
+    Writes `adapter`, `completions.parquet` (a row a completion: step, prompt, order, text, gold as displayed, total,
+    finished, each reward) and `watch.csv` (a row an optimizer step). Resumes from the last checkpoint. Raises
+    ValueError where `base_adapter` is none, or no pair is left to train on.
+    """
+    p, judge = run.section("grpo"), run.section("judge")
+    seed_all(run.seed)
+    model, processor = load(base_adapter, run.device, run.dtype, trainable=True)
+    if not hasattr(model, "peft_config"):
+        raise ValueError(f"{base_adapter} is no adapter: GRPO goes on from the adapter of 03_sft, its KL reference")
+    base = model.peft_config["default"].base_model_name_or_path = base_of(Path(base_adapter))
+    chosen = [label for label in labels if label.margin <= HARD or not p["hard_only"]]
+    shown = show_pairs(pairs, chosen, processor, judge["wording"], judge["format"], p["both_orders"])
+    trainer, log = make_trainer(model, processor, shown, run)
+    checkpoint = max(run.checkpoint_dir.glob("checkpoint-*"), key=_step, default=None)
+    log.keep(_step(checkpoint) if checkpoint else 0)
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    run.write("completions.parquet", lambda f: log.read().to_parquet(f, index=False))
+    run.write("watch.csv", step_table(trainer.state.log_history).to_csv(index=False))
+    if "ref" in model.peft_config:
+        model.delete_adapter("ref")
+    decoding = Decoding(max_new_tokens=judge["max_new_tokens"])
+    asked = Judge(LocalModel(model, processor, run.name), judge["format"], judge["wording"], decoding)
+    return run.write("adapter", lambda f: (save_adapter(model, f, base), save_settings(asked, f)))
+
+
+def show_pairs(
+    pairs: list[Pair], labels: list[Label], processor: OmniProcessor, wording: str, format: str, both_orders: bool
+) -> dict[str, Shown]:
+    """Encode the prompt of every labelled pair, in both orders where asked; keys are the pair's id and the order.
+
+    The orders of a pair stand next to each other. Raises KeyError for a label without pair.
+    """
+    known, shown = {p.id: p for p in pairs}, {}
+    for label in labels:
+        pair = known[label.pair_id]
+        displays = {"AB": (pair, label), "BA": (pair.swap(), swap_label(label))}
+        for order in ("AB", "BA")[: 2 if both_orders else 1]:
+            display, gold = displays[order]
+            example = processor.encode(rubric.messages(display, wording, format))
+            shown[f"{pair.id} {order}"] = Shown(pair.id, order, example, gold)
+    return shown
+
+
+def draw_batches(shown: dict[str, Shown], pairs: int, batches: int, seed: int) -> list[str]:
+    """Return the keys of `batches` batches of `pairs` pairs each, all orders of a pair in the same batch.
+
+    Every pass over the pairs has its own order; the pairs that fill no batch at its end are left out of that pass.
+    """
+    rng, keys, groups = np.random.default_rng([seed, 4]), [], {}
+    for key, one in shown.items():
+        groups.setdefault(one.pair_id, []).append(key)
+    found = list(groups.values())
+    while len(keys) < batches * pairs * len(found[0]):
+        order = rng.permutation(len(found))[: len(found) // pairs * pairs]
+        keys += [key for i in order for key in found[i]]
+    return keys[: batches * pairs * len(found[0])]
+
+
+class CompletionLog:
+    """The completions of every batch, one file a batch: one that is generated again after a kill replaces its file."""
+
+    def __init__(self, folder: Path, shown: dict[str, Shown], weights: dict[str, float]):
+        self.folder, self.shown, self.weights = Path(folder), shown, weights
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.fresh: pd.DataFrame | None = None  # completions that no statistics were taken of yet
+
+    def keep(self, steps: int) -> None:
+        """Drop the completions of step `steps` and later: they will be generated again."""
+        for path in self.folder.glob("*.parquet"):
+            if int(path.stem) >= steps:
+                path.unlink()
+
+    def add(self, step: int, keys: list[str], texts: list[str], finished: list[bool], rewards: list[list[float]]):
+        """Store a batch under the number of optimizer steps that were done before it."""
+        rows = []
+        for key, text, ended, earned in zip(keys, texts, finished, rewards, strict=True):
+            one, parts = self.shown[key], dict(zip(reward.REWARDS, earned, strict=True))
+            total = sum(weight * parts[name] for name, weight in self.weights.items())
+            known = {"step": step, "prompt": one.pair_id, "order": one.order, "text": text, "gold": one.label.verdict}
+            rows.append(known | {"total": total, "finished": ended} | parts)
+        self.fresh, path = pd.DataFrame(rows), self.folder / f"{step:07d}.parquet"
+        self.fresh.to_parquet(path.with_suffix(".part"), index=False)
+        path.with_suffix(".part").replace(path)
+
+    def read(self) -> pd.DataFrame:
+        """Return all completions, batch by batch."""
+        return pd.concat([pd.read_parquet(path) for path in sorted(self.folder.glob("*.parquet"))], ignore_index=True)
+
+
+def make_trainer(model, processor: OmniProcessor, shown: dict[str, Shown], run: Run):
+    """Assemble the omni-modal GRPO trainer over displayed pairs; returns it and its `CompletionLog`."""
+    from datasets import Dataset
+    from transformers import PrinterCallback
+
+    from omnirepro.train.omni_grpo import OmniGRPOTrainer, configure
+
+    p = run.section("grpo")
+    if not shown:
+        raise ValueError("no labelled pair to train on; grpo.hard_only keeps those with a margin of at most 2 points")
+    if p["save_every"] % p["iterations"]:
+        raise ValueError("grpo.save_every must be a multiple of grpo.iterations: a resumed run samples a new batch")
+    weights = dict(reward.weights_of(p["preset"]))
+    log = CompletionLog(run.checkpoint_dir / "completions", shown, weights)
+    number = len({one.pair_id for one in shown.values()})
+    pairs = min(p["pairs"], number)
+    steps = p["steps"] or number // pairs * p["iterations"]
+    keys = draw_batches(shown, pairs, math.ceil(steps / p["iterations"]), run.seed)
+    trainer = OmniGRPOTrainer(
+        processor,
+        {key: one.example for key, one in shown.items()},
+        log.add,
+        model=model,
+        args=configure(
+            run, steps, pairs * len(shown) // number * p["group"], [weights.get(name, 0.0) for name in reward.REWARDS]
+        ),
+        reward_funcs=[_reward_function(name, shown) for name in reward.REWARDS],
+        train_dataset=Dataset.from_dict({"prompt": keys}),
+        callbacks=[progress_callback("GRPO"), _watch_callback(log, run)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer, log
+
+
+def _reward_function(name: str, shown: dict[str, Shown]):
+    """Wrap a reward for TRL, which calls it with the keys of a batch and their completions."""
+
+    def scores(prompts: list[str], completions: list[str], **_) -> list[float]:
+        return [reward.REWARDS[name](text, shown[key].label) for key, text in zip(prompts, completions, strict=True)]
+
+    scores.__name__ = name
+    return scores
+
+
+def step_table(history: list[dict]) -> pd.DataFrame:
+    """Return a row an optimizer step of the trainer's log: what `watch` says, loss, kl, entropy, clip_ratio and so on.
+
+    With several iterations a batch's statistics stand in the row of the first; the others are empty there.
+    """
+    table = pd.DataFrame([h for h in history if "loss" in h]).rename(columns={"clip_ratio/region_mean": "clip_ratio"})
+    return table[["step", *sorted(c for c in table if "/" not in c and c not in ("step", "step_time", "epoch"))]]
+
+
+def _watch_callback(log: CompletionLog, run: Run):
+    """Return a callback that adds each batch's statistics to the trainer's log and says loudly where it collapses."""
+    from transformers import TrainerCallback
+
+    stop, format = run.section("grpo")["stop_on_collapse"], run.section("judge")["format"]
+
+    class Watch(TrainerCallback):
+        def on_log(self, args, state, control, **kwargs):
+            if log.fresh is None:
+                return
+            entry, seen = state.log_history[-1], [h for h in state.log_history[:-1] if "accuracy" in h]
+            measured = {k: entry[k] for k in ("kl", "entropy") if k in entry}
+            entry |= watch(log.fresh.assign(**measured), format)
+            log.fresh, entry["collapse"] = None, collapse([*seen, entry])
+            if entry["collapse"]:
+                control.should_training_stop = control.should_training_stop or stop
+                if not (seen and seen[-1]["collapse"]):
+                    warnings.warn(entry["collapse"], RuntimeWarning, stacklevel=2)
+
+    return Watch()
