@@ -21,7 +21,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RIVER = [
     *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "scoring", "judging", "labels", "reward"),
-    *("evaluate", "meta", "train", "figures", "scorecard", "report"),
+    *("evaluate", "meta", "criteria", "search", "train", "figures", "scorecard", "report"),
 ]
 PURE = ("schema", "run", "rubric", "labels", "reward", "evaluate", "meta", "figures", "scorecard")
 HEAVY = ("torch", "transformers", "trl")
