@@ -57,7 +57,7 @@ def probes(data: pd.DataFrame) -> Figure:
     table = data.pivot(index="probe", columns="preset", values="share")
     table = table.reindex(index=list(dict.fromkeys(data["probe"])), columns=list(dict.fromkeys(data["preset"])))
     figure, axes = plt.subplots(figsize=(3.6 + 1.2 * table.shape[1], 1.2 + 0.34 * len(table)))
-    words = [[f"{x:.2f}" for x in row] for row in table.to_numpy()]
+    words = [[f"{round(x, 2) + 0.0:.2f}" for x in row] for row in table.to_numpy()]
     heat(
         axes,
         table,

@@ -1,8 +1,8 @@
-"""The embedded backbone, trained from nothing in minutes, and the weak generator that contrasts with it.
+"""The embedded backbone, trained from nothing in minutes, and two generators that contrast.
 
-Consumes the section `backbone`; produces the folders `strong` (the backbone: every later model starts from it) and
-`weak` (an early checkpoint tuned on answers spoiled on all five dimensions), the loss, and the gate's answers.
-No conversation of the training compares two responses.
+Consumes the section `backbone`; produces the folders `strong` (the backbone: every later model starts from it),
+`generator` (it, tuned on answers with few defects: a capable model errs too), `weak` (an early checkpoint, tuned on
+answers with many), the loss, and the gate's answers. No conversation of the training compares two responses.
 
 Matrices are trained with Muon, the rest with AdamW: at equal steps it learned clearly faster here than AdamW alone.
 The loop is plain so that a checkpoint is one safetensors file and step k's batch depends on the seed and k only.
@@ -30,7 +30,6 @@ from omnirepro.world.scenes import Scene
 from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
 
 SHARES = {"image": 3, "video": 2, "audio": 2, "text": 1}  # in eight conversations: what is seen is learned last
-SHORT_TURN, LONG_TURN = 12, 30  # tokens of a question with a one-word answer, and of most others
 Pool = dict[str, list[tuple[Scene, Part]]]
 
 
@@ -42,8 +41,8 @@ def prepare_backbone(run: Run) -> None:
 
 def adopt(run: Run, strong: str, weak: str) -> None:
     """Take released models as generators: write pointers to them and what the strong one answers at the gate."""
-    run.write("strong", lambda f: point_to(strong, f))
-    run.write("weak", lambda f: point_to(weak or strong, f))
+    for name, model in (("strong", strong), ("generator", strong), ("weak", weak or strong)):
+        run.write(name, lambda f, model=model: point_to(model, f))
     model, processor = load(run.path("strong"), run.device, run.dtype)
     with tempfile.TemporaryDirectory() as folder:
         held_out = make_pool(Path(folder), "dev", run.section("backbone")["gate_scenes"], run.seed)
@@ -51,7 +50,7 @@ def adopt(run: Run, strong: str, weak: str) -> None:
 
 
 def train_backbone(run: Run) -> None:
-    """Train strong and weak model and write them with the loss and the gate's answers."""
+    """Train backbone and generators and write them with the loss and the gate's answers."""
     import torch
 
     p, device = run.section("backbone"), run.device
@@ -69,13 +68,12 @@ def train_backbone(run: Run) -> None:
         run.write("strong", lambda f: _save(model, processor, f))
         held_out = make_pool(Path(folder) / "dev", "dev", p["gate_scenes"], run.seed)
         run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
-        model.load_state_dict(weak_state)
-        spoiler = Trainer(model, processor, pool, run, p["weak_steps"], p["lr"] / 2, spoil=p["spoil"])
-        spoiled = spoiler.fit(p["weak_steps"], "weak")
-        run.write("weak", lambda f: _save(model, processor, f))
-    rows = [("skills", i, x) for i, x in enumerate(losses, 1)] + [
-        ("spoiled answers", i, x) for i, x in enumerate(spoiled, 1)
-    ]
+        rows = [("skills", i, x) for i, x in enumerate(losses, 1)]
+        for name, state, spoil in (("generator", None, p["flaws"]), ("weak", weak_state, p["spoil"])):
+            model.load_state_dict(state or model.state_dict())
+            tuner = Trainer(model, processor, pool, run, p["weak_steps"], p["lr"] / 2, spoil)
+            rows += [(f"answers of {name}", i, x) for i, x in enumerate(tuner.fit(p["weak_steps"], name), 1)]
+            run.write(name, lambda f: _save(model, processor, f))
     run.write("loss.csv", pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False))
     torch.manual_seed(run.seed)
 
@@ -167,8 +165,7 @@ class Trainer:
             if several
             else [draw(modality)]
         )
-        turns = self.p["length"] // (SHORT_TURN if short else LONG_TURN)
-        return skills.conversation(media, rng, turns, "short" if short else None)
+        return skills.conversation(media, rng, short)
 
 
 def schedule(step: int, total: int) -> float:

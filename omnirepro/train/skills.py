@@ -21,8 +21,9 @@ SKILLS = {
     "short": 0.16, "answer": 0.12, "describe": 0.05, "check": 0.14, "grade": 0.34, "refine": 0.08, "state": 0.05,
     "match": 0.06,
 }  # fmt: skip
+EARLY = {"short": 0.8, "match": 0.2}  # to see and to compare words come first: every other skill rests on them
 SHORT = "\none word."
-FLAWS = 0.1  # chance that a dimension of an answer to learn from is spoiled: a strong generator errs too
+TURNS, EARLY_TURNS = 2, 3  # exchanges of a conversation
 FRAGMENTS = [
     SHORT, "\nA: ", "\nB: ", rubric.instruction("brief"),
     *(f"\njudge {s}{note}." for s in "AB" for note in ("", " score first")),
@@ -33,20 +34,21 @@ def _say(role: str, text: str) -> dict:
     return {"role": role, "parts": [Part(type="text", text=text)]}
 
 
-def conversation(
-    media: list[tuple[Scene, Part]], rng: np.random.Generator, turns: int = 4, only: str | None = None
-) -> list[dict]:
-    """Build a chat of `turns` exchanges over the media; several media are numbered and asked about by number."""
+def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, early: bool = False) -> list[dict]:
+    """Build a chat about the media; several media are numbered and asked about by number.
+
+    A question is asked once and few follow each other: with more, answers were copied from earlier ones, and seeing
+    was learned several times more slowly.
+    """
     opening = []
     for i, (_, part) in enumerate(media, 1):
         opening += [Part(type="text", text=f"{i}:")] if len(media) > 1 else []
         opening.append(part)
+    asks = [(i, question) for i, (scene, _) in enumerate(media) for question in questions(scene)]
     chat: list[dict] = []
-    for turn in range(turns):
-        which = int(rng.integers(len(media)))
-        scene = media[which][0]
-        pool = questions(scene)
-        asked, answer = exchange(scene, pool[int(rng.integers(len(pool)))], rng, only)
+    for turn, at in enumerate(rng.permutation(len(asks))[: EARLY_TURNS if early else TURNS]):
+        which, question = asks[at]
+        asked, answer = exchange(media[which][0], question, rng, EARLY if early else SKILLS)
         asked = f"{which + 1}: {asked}" if len(media) > 1 else asked
         lead = "\n" if turn == 0 and media[-1][1].type == "text" else ""
         user = {"role": "user", "parts": [*(opening if turn == 0 else []), Part(type="text", text=lead + asked)]}
@@ -60,13 +62,13 @@ def cut(example: Example, length: int) -> Example:
     return Example(example.ids[:length], example.labels[:length], example.features)
 
 
-def exchange(scene: Scene, question: Question, rng: np.random.Generator, only=None) -> tuple[str, str]:
+def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares=SKILLS) -> tuple[str, str]:
     """Draw one skill and return what is asked and the right answer."""
-    kind = only or rng.choice(tuple(SKILLS), p=tuple(SKILLS.values()))
+    kind = rng.choice(tuple(shares), p=tuple(shares.values()))
     if kind == "short":
         return question.text + SHORT, facts(scene, question.target)[question.attribute]
     if kind == "answer":
-        return question.text, compose(scene, question, {d for d in DIMENSIONS if rng.random() < FLAWS}, rng)
+        return question.text, compose(scene, question)
     if kind == "describe":
         return "describe.", " and ".join(observations(scene)) + "."
     if kind == "state":
