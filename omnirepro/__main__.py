@@ -95,6 +95,22 @@ def judge_pairs(args: argparse.Namespace) -> None:
     print(f"{len(rows)} judgements of {len(pairs)} pairs in {args.out}; {failed} without a verdict")
 
 
+@command(
+    "data",
+    arg("action", choices=("check",), help="what to do: check counts, media, licence and leaks"),
+    arg("path", help="pairs or public data: a file, a folder, a hub id, or a source's name"),
+    arg("--source", help="format of the data (default: guessed from its fields)"),
+    arg("--root", help="folder that the rows' media paths are relative to (default: the file's)"),
+)
+def check_data(args: argparse.Namespace) -> None:
+    """Report what a preference data set holds and which features without content give its labels away."""
+    from omnirepro.evaluate.statistics import clustered_bootstrap
+    from omnirepro.sources import load
+    from omnirepro.sources.check import report
+
+    print(report(list(load(args.path, args.source, args.root)), clustered_bootstrap))
+
+
 @command("tidy", arg("notebook", help="an executed notebook"))
 def tidy(args: argparse.Namespace) -> None:
     """Take this machine's paths out of an executed notebook."""

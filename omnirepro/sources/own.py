@@ -1,0 +1,83 @@
+"""The kit's own pairs, its flat relatives (texts as plain strings, media in one list), and Omni-RewardBench's rows.
+
+Flat rows are those of derived sets such as a codec listening test or checked answers to picture problems: `prompt`,
+`response_a`, `response_b` (text or one medium), `label`, `media` of the prompt, `meta`. Pairs about one medium are one
+cluster, by which intervals are drawn. A listening test's signed mean difference (0-100) is stored by side, so that a
+swap keeps it right, and its size, a tenth of it, is the margin in points of the 0-10 scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omnirepro.schema import Pair, Part, RowError
+from omnirepro.sources import omni_rewardbench
+from omnirepro.sources.parts import answer, cluster, locate, medium, text
+from omnirepro.sources.ranked import ACCURACY
+from omnirepro.sources.rows import Raw
+from omnirepro.sources.source import Source, lists, texts
+
+_LABELS = {"A": "A", "B": "B", "tie": "tie", None: None}
+
+
+def _own(raw: Raw) -> Iterator[Pair]:
+    pair = Pair.model_validate(raw.fields)
+    for part in (*pair.prompt, *pair.response_a, *pair.response_b):
+        part.path = part.path and locate(part.path, raw.root)
+        if part.type == "text" and part.text is None and part.path:
+            part.text = Path(part.path).read_text(encoding="utf-8")
+    yield pair
+
+
+def _flat(raw: Raw) -> Iterator[Pair]:
+    shown = [medium(m["type"], m["path"], raw) for m in raw.need("media", list)]
+    meta = dict(raw.need("meta", dict)) | {"media_roles": [m.get("role") for m in raw.fields["media"]]}
+    difference = meta.pop("mean_diff", None)
+    if difference is not None:
+        meta |= {"mean_diff_a": difference, "mean_diff_b": -difference}
+    used = ("id", "task", "prompt", "response_a", "response_b", "label", "media", "meta", "source")
+    yield Pair(
+        id=raw.need("id"), task=raw.need("task"), prompt=[*shown, text(raw.need("prompt"))],
+        response_a=_side(raw, "response_a"), response_b=_side(raw, "response_b"),
+        label=raw.choose("label", _LABELS), margin=None if difference is None else abs(difference) / 10,
+        source=raw.need("source"), cluster=cluster([m["path"] for m in raw.fields["media"]] or raw.fields["prompt"]),
+        meta=meta | raw.rest(*used),
+    )  # fmt: skip
+
+
+def _side(raw: Raw, name: str) -> list[Part]:
+    value: Any = raw.need(name, str, dict)
+    return answer(value) if isinstance(value, str) else [medium(value["type"], value["path"], raw)]
+
+
+def _bench(raw: Raw) -> Iterator[Pair]:
+    stem = Path(raw.file).name.removesuffix(".json").removesuffix("_preferences")
+    task = next((t for t, (name, *_) in omni_rewardbench.LAYOUT.items() if name == stem), None)
+    if task is None:
+        raise RowError(f"a task's file is named <task>_preferences.json, not {Path(raw.file).name}; keep the name")
+    yield omni_rewardbench.from_row(raw.fields, task, Path(raw.file).parent / omni_rewardbench.MEDIA)
+
+
+def _flat_of(name: str) -> Callable[[dict[str, Any]], bool]:
+    """Accept flat rows of one derived set; `flat-pairs` those of any other."""
+    known = name != "flat-pairs"
+    return lambda f: texts("prompt")(f) and lists("media")(f) and (f["source"] == name or not known)
+
+
+SOURCES = (
+    Source("omnirepro", ("id", "task", "prompt", "response_a", "response_b"), _own, "as the run that made it",
+           "this kit", ACCURACY, accepts=lists("prompt", "response_a", "response_b")),
+    *(
+        Source(name, ("id", "source", "task", "prompt", "response_a", "response_b", "label", "media", "meta"), _flat,
+               licence, citation, ACCURACY, accepts=_flat_of(name))
+        for name, licence, citation in (
+            ("codec_mushra", "CC-BY-4.0", "Stahl et al. 2024, doi:10.1109/ACCESS.2024.3482359"),
+            ("mathvision", "MIT", "MATH-Vision"),
+            ("flat-pairs", "see the LICENSE beside the file", "see the README beside the file"),
+        )
+    ),
+    Source("omni-rewardbench", omni_rewardbench.FIELDS, _bench, "not known to the kit; read the data's own card",
+           "Omni-Reward, Section 2", "mean over the tasks a model supports, with ties (three-way) and without"),
+)  # fmt: skip

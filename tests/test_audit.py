@@ -1,0 +1,235 @@
+"""What gives labels away is found where it was planted, and nowhere else; the command says it in words."""
+
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from omnirepro.__main__ import main
+from omnirepro.evaluate.statistics import clustered_bootstrap
+from omnirepro.schema import Pair, Part, write_jsonl
+from omnirepro.sources import load
+from omnirepro.sources.audit import audit
+from omnirepro.sources.check import facts, report
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def text(value):
+    return [Part(type="text", text=value)]
+
+
+def pair(i, label, a="yes", b="no!", **fields):
+    a, b = (text(x) if isinstance(x, str) else x for x in (a, b))
+    return Pair(id=str(i), task="t", prompt=text(f"q {i}"), response_a=a, response_b=b, label=label, **fields)
+
+
+def coins(n, seed=0, p=0.5):
+    rng = random.Random(seed)
+    return ["A" if rng.random() < p else "B" for _ in range(n)]
+
+
+def findings(pairs):
+    return {(f.feature, f.rule.split(",")[-1].strip()): f for f in audit(pairs, clustered_bootstrap)}
+
+
+def leaks(pairs):
+    return {f.feature for f in audit(pairs, clustered_bootstrap) if f.leak}
+
+
+def media(folder, kind, name, amount):
+    """Write a picture of `amount` columns or a sound of `amount` samples."""
+    import soundfile
+
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "image":
+        Image.fromarray(np.zeros((4, amount, 3), np.uint8)).save(path)
+    else:
+        soundfile.write(path, np.zeros(amount), 16000)
+    return [Part(type=kind, path=str(path))]
+
+
+def test_a_constant_label_scores_100_per_cent():
+    pairs = [pair(i, "A") for i in range(40)]
+    found = findings(pairs)["constant label", "constant A"]
+    assert found.leak and found.interval.value == 1.0
+    assert found.sentence.startswith("constant A scores 100.0 % of 40 decided pairs, above the 50 % of chance")
+    assert leaks(pairs) == {"constant label"}, "repeating the row before is no second leak where it must be right"
+    assert leaks([pair(i, "B") for i in range(40)]) == {"constant label"}
+
+
+def test_nothing_is_found_in_noise():
+    false = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        texts = [("x" * rng.randint(1, 50), "y" * rng.randint(1, 50)) for _ in range(120)]
+        false += bool(leaks([pair(i, g, *t) for i, (g, t) in enumerate(zip(coins(120, seed), texts, strict=True))]))
+    assert false <= 5, "the family-wise rate is 5 % of 40"
+
+
+def test_a_sorted_file_and_an_alternating_one_are_found():
+    assert leaks([pair(i, "A" if i < 60 else "B") for i in range(120)]) == {"position"}
+    alternating = [pair(i, "AB"[i % 2]) for i in range(120)]
+    assert leaks(alternating) == {"position"}
+    assert findings(alternating)["position", "as the row before"].interval.value == 0
+    assert leaks([pair(i, g) for i, g in enumerate(coins(400, p=0.8))]) == {"constant label"}, "unbalanced, not sorted"
+
+
+def test_length_is_found_whichever_side_is_better():
+    long_wins = [pair(i, g, *(("xxx", "y") if g == "A" else ("x", "yyy"))) for i, g in enumerate(coins(60))]
+    found = findings(long_wins)["length", "the longer response"]
+    assert found.leak and found.interval.value == 1.0 and (found.differ, found.where) == (60, 1.0)
+    swapped = findings([p.swap() for p in long_wins])["length", "the longer response"]
+    assert swapped.interval == found.interval, "a feature of the responses follows a swap"
+    equal = [pair(i, g, "same", "also") for i, g in enumerate(coins(60))]
+    assert ("length", "the longer response") not in findings(equal)
+
+
+def test_a_threshold_is_fitted_on_other_prompts():
+    """Longer wins up to 20 characters of difference, shorter beyond: the sign rule sees little."""
+    pairs, rng = [], random.Random(0)
+    for i, g in enumerate(coins(300)):
+        much = rng.random() < 0.5
+        better, worse = ("x" * 10, "y" * 60) if much else ("x" * 30, "y" * 20)
+        pairs.append(pair(i, g, *((better, worse) if g == "A" else (worse, better))))
+    found = findings(pairs)
+    assert found["length", "fitted threshold"].interval.value == 1.0
+    assert 0.4 < found["length", "the longer response"].interval.value < 0.6
+    noise = [p.model_copy(update={"label": g}) for p, g in zip(pairs, coins(300, 1), strict=True)]
+    assert findings(noise)["length", "fitted threshold"].interval.value < 0.6, "fitted and scored on different folds"
+
+
+@pytest.mark.parametrize("kind", ["image", "audio"])
+def test_media_size_and_frames_are_found(tmp_path, kind):
+    pairs = []
+    for i, g in enumerate(coins(40)):
+        suffix = {"image": "png", "audio": "wav"}[kind]
+        better, worse = (media(tmp_path, kind, f"{i}-{n}.{suffix}", n * 400 + i) for n in (2, 1))
+        pairs.append(pair(i, g, *((better, worse) if g == "A" else (worse, better))))
+    assert {"image": {"media size", "media pixels"}, "audio": {"media size", "frame count"}}[kind] <= leaks(pairs)
+    assert "length" not in leaks(pairs)
+
+
+def test_frames_of_films_are_counted(tmp_path):
+    import av
+
+    def film(name, frames):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width = stream.height = 32
+            for _ in range(frames):
+                picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+        return [Part(type="video", path=str(tmp_path / name))]
+
+    long, short = film("1.mp4", 9), film("2.mp4", 4)
+    pairs = [pair(i, g, *((short, long) if g == "A" else (long, short))) for i, g in enumerate(coins(30))]
+    found = findings(pairs)["frame count", "the side with more frames"]
+    assert found.leak and found.interval.value == 0 and "below the 50 % of chance" in found.sentence
+
+
+def test_words_of_a_file_name_are_found_on_prompts_not_seen(tmp_path):
+    pairs = []
+    for i, g in enumerate(coins(60)):
+        better, worse = (media(tmp_path, "image", f"{f}/{i:06d}.png", 4) for f in ("winvideos", "losevideos"))
+        pairs.append(pair(i, g, *((better, worse) if g == "A" else (worse, better))))
+    found = findings(pairs)["file name", "words of the path that won elsewhere"]
+    assert found.leak and found.interval.value == 1.0 and "never show a path" in found.sentence
+    plain = []
+    for i, g in enumerate(coins(60)):
+        a, b = (media(tmp_path, "image", f"media/{s}{i:06d}.png", 4) for s in "xy")
+        plain.append(pair(i, g, a, b))
+    assert leaks(plain) == set(), "a name that no other prompt has tells nothing"
+
+
+def test_pairs_of_one_prompt_do_not_count_as_many():
+    """Ten prompts of thirty pairs each: what holds for a whole prompt is ten observations, not three hundred."""
+    gold = [g for g in coins(10, 3, p=0.75) for _ in range(30)]
+    one_prompt = [pair(i, g, cluster=str(i // 30)) for i, g in enumerate(gold)]
+    apart = [pair(i, g) for i, g in enumerate(gold)]
+    wide, narrow = (findings(x)["constant label", "constant A"].interval for x in (one_prompt, apart))
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+
+
+def test_few_clusters_and_no_labels_are_said_to_be_so():
+    assert "too few to tell" in report([pair(i, "A") for i in range(5)], clustered_bootstrap)
+    assert audit([pair(0, "tie"), pair(1, None)], clustered_bootstrap) == []
+    assert "nothing to audit" in report([pair(0, "tie")], clustered_bootstrap)
+    assert report([], clustered_bootstrap) == "no pairs"
+    assert "no predictor is significantly away" in report(
+        [pair(i, g) for i, g in enumerate(coins(60))], clustered_bootstrap
+    )
+
+
+def test_facts_count_ties_duplicates_and_missing_media():
+    gone = [Part(type="image", path="/nowhere/one.png")]
+    same = Pair(
+        id="r", task="t", prompt=[*gone, *text("see one.png")], response_a=gone, response_b=text("z"), label="B"
+    )
+    pairs = [
+        pair(0, "A"),
+        pair(1, "tie"),
+        pair(2, None),
+        same,
+        pair(0, "A").swap(),
+        pair(0, "B"),
+        pair(7, "A", "e", "e"),
+    ]
+    found = facts(pairs)
+    assert found["pairs"] == "7 in 5 clusters" and found["ties"] == "1 (14.3%)" and found["unlabelled"] == "1"
+    assert found["duplicates"] == "2 (1 with another label); 1 decided pairs of equal responses"
+    turned = pair(0, "A").swap().model_copy(update={"label": "A"})
+    assert facts([pair(0, "A"), turned])["duplicates"].startswith("1 (1 with another label)")
+    assert found["missing media"] == "1, such as /nowhere/one.png"
+    assert found["prompt as answer"] == "1 pairs" and found["file names"].startswith("1 prompts show one")
+
+
+# ---- the command
+
+
+def test_the_command_reports_and_fails_only_on_a_malformed_file(tmp_path, capsys):
+    path = write_jsonl(tmp_path / "pairs.jsonl", [pair(i, "A", source="sharegpt-video") for i in range(30)])
+    assert main(["data", "check", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert f"{path}: read as omnirepro" in said and "30 in 30 clusters" in said
+    assert "none stated in its repository" in said and "constant A scores 100.0 % of 30 decided pairs" in said
+    path.write_text(path.read_text() + "{broken\n")
+    assert main(["data", "check", str(path)]) == 1
+    assert f"{path}:31: not one JSON object" in capsys.readouterr().err
+    assert main(["data", "check", str(path), "--source", "nonsense"]) == 1
+    assert "no such source" in capsys.readouterr().err
+
+
+def test_the_command_runs_as_documented(tmp_path):
+    path = write_jsonl(tmp_path / "pairs.jsonl", [pair(i, g) for i, g in enumerate(coins(30))])
+    command = [sys.executable, "-m", "omnirepro", "data", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0 and "no predictor is significantly away from chance" in done.stdout
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the small real data sets")
+@pytest.mark.parametrize(
+    ("folder", "found"),
+    [
+        ("codec_mushra", {"file name"}),
+        ("mathvision_pairs", {"length"}),
+        ("llmbar", {"length"}),
+        ("pandalm", {"length", "position"}),
+        ("hh_rlhf", {"constant label", "length"}),
+    ],
+)
+def test_real_files_have_the_leaks_that_they_are_known_for(folder, found):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pairs = list(load(REAL / folder, say=lambda text: None))
+    assert leaks(pairs) == found
+    if folder == "mathvision_pairs":
+        longer = findings(pairs)["length", "the longer response"]
+        assert (round(longer.where, 2), longer.differ) == (0.78, 204)
