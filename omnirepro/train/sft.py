@@ -3,8 +3,9 @@
 Consumes pairs and kept labels; produces a LoRA adapter and the loss. Text, image, video and audio mix in a batch;
 encoders are frozen, LoRA sits on every linear layer of the language model, loss is taken on the judgement only.
 
-Departure: each pair is shown in both orders with its label exchanged (`both_orders`), against position bias; the
-published data show one order.
+Departures: (1) each pair is shown in both orders with its label exchanged (`both_orders`), against position bias; the
+published data show one order; (2) some responses are shown beside themselves and labelled a tie (`ties`): the
+published rule keeps no tie, and a judge that finds no difference then writes equal scores and still names a winner.
 """
 
 from __future__ import annotations
@@ -41,18 +42,29 @@ def swap_label(label: Label) -> Label:
     )
 
 
-def conversations(pairs: list[Pair], labels: list[Label], wording: str, format: str, both_orders: bool = True):
+def self_pair(pair: Pair, label: Label) -> tuple[Pair, Label]:
+    """Set a response against itself: a tie that needs no teacher."""
+    same = {"verdict": "tie", "score_b": label.score_a, "marks_b": label.marks_a, "quotes_b": label.quotes_a}
+    return pair.model_copy(update={"response_b": pair.response_a}), label.model_copy(update=same)
+
+
+def conversations(
+    pairs: list[Pair], labels: list[Label], wording: str, format: str, both_orders: bool = True, ties: float = 0.0
+):
     """Build one training chat a labelled pair (two with `both_orders`); raises KeyError for a label without pair.
+
+    For a share `ties` of the labels, one more chat shows a response beside itself.
 
     A label with a free-text rationale is used in the order in which its teacher saw the pair, and in no other: the
     text names the candidates by their letters.
     """
     known, chats = {p.id: p for p in pairs}, []
-    for label in labels:
+    for number, label in enumerate(labels):
         pair = known[label.pair_id]
         shown = {"AB": (pair, label), "BA": (pair.swap(), swap_label(label))}
         orders = (label.shown,) if label.rationale else ("AB", "BA")[: 2 if both_orders else 1]
-        for p, target in (shown[order] for order in orders):
+        tied = not label.rationale and int((number + 1) * ties) > int(number * ties)
+        for p, target in [*(shown[order] for order in orders), *([self_pair(pair, label)] if tied else [])]:
             answer = {"role": "assistant", "parts": [Part(type="text", text=rubric.render(target, format))]}
             chats.append([*rubric.messages(p, wording, format), answer])
     return chats
@@ -64,7 +76,7 @@ def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]
     seed_all(run.seed)
     model, processor = load(base, run.device, run.dtype)
     seed_all(run.seed)
-    chats = conversations(pairs, labels, judge["wording"], judge["format"], p["both_orders"])
+    chats = conversations(pairs, labels, judge["wording"], judge["format"], p["both_orders"], p["ties"])
     examples = [processor.encode(chat, train=True) for chat in chats]
     check_lengths(examples, p["max_length"])
     trainer = make_trainer(model, processor, examples, run)

@@ -24,6 +24,7 @@ SKILLS = {
 EARLY = {"short": 0.8, "match": 0.2}  # to see and to compare words come first: every other skill rests on them
 SHORT = "\none word."
 TURNS, EARLY_TURNS = 2, 3  # exchanges of a conversation
+BYSTANDER = 0.6  # chance that another response stands beside the one asked about: a name must be found, not a place
 FRAGMENTS = [
     SHORT, "\nA: ", "\nB: ", rubric.instruction("brief"),
     *(f"\njudge {s}{note}." for s in "AB" for note in ("", " score first")),
@@ -82,7 +83,13 @@ def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.
     bad = {d for d in DIMENSIONS if rng.random() < 0.3}
     side, marks = "AB"[int(rng.integers(2))], {d: d not in bad for d in DIMENSIONS}
     answer = compose(scene, question, bad, rng)
-    asked, quotes = f"{question.text}\n{side}: {answer}", claims(scene, question, answer)
+    shown = {side: answer}
+    if kind != "refine" and rng.random() < BYSTANDER:
+        shown["B" if side == "A" else "A"] = compose(
+            scene, question, {d for d in DIMENSIONS if rng.random() < 0.3}, rng
+        )
+    responses = "".join(f"\n{s}: {shown[s]}" for s in sorted(shown))
+    asked, quotes = question.text + responses, claims(scene, question, answer)
     if kind == "refine":
         return f"{asked}\nfix {' '.join(d for d in DIMENSIONS if d in bad) or 'nothing'}.", compose(scene, question)
     if kind == "check":

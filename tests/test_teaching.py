@@ -1,0 +1,111 @@
+"""What models are taught: single-response skills of the base, and the judgements of fine-tuning."""
+
+import re
+
+import numpy as np
+import pytest
+
+from omnirepro import rubric
+from omnirepro.schema import DIMENSIONS, Label, Pair, Part
+from omnirepro.train import skills
+from omnirepro.train.sft import conversations
+from omnirepro.world.questions import questions
+from omnirepro.world.scenes import passage
+from omnirepro.world.tasks import sample_scene
+
+
+def text(value):
+    return [Part(type="text", text=value)]
+
+
+def chats(n, early=False):
+    """Draw conversations about passages, which need no file."""
+    for i in range(n):
+        rng = np.random.default_rng(i)
+        scene = sample_scene("text", "train", rng)
+        yield skills.conversation([(scene, Part(type="text", text=passage(scene)))], rng, early)
+
+
+def said(chat, role):
+    return ["".join(p.text for p in m["parts"]) for m in chat if m["role"] == role]
+
+
+def test_no_answer_of_the_base_weighs_two_responses():
+    asked = [(q, a) for chat in chats(400) for q, a in zip(said(chat, "user"), said(chat, "assistant"), strict=True)]
+    beside = [(q, a) for q, a in asked if "\nA: " in q and "\nB: " in q]
+    assert len(beside) > 50, "responses must also be graded beside another one"
+    for question, answer in asked:
+        marked = set(re.findall(r" ([AB])(?: [\w-]+)*? (?:good|poor)", answer))
+        assert len(marked) <= 1, f"{question!r} is answered about both sides: {answer!r}"
+        assert "score_A" not in answer or "score_B" not in answer or re.search(r"write A \d+ B \d+", question)
+
+
+def test_the_side_that_is_asked_about_is_the_one_that_is_marked():
+    for chat in chats(200):
+        for question, answer in zip(said(chat, "user"), said(chat, "assistant"), strict=True):
+            if asked := re.search(r"judge ([AB])", question):
+                assert f'"score_{asked[1]}"' in answer
+
+
+def test_given_scores_name_their_winner_and_equal_ones_name_none():
+    for i in range(100):
+        asked, written = skills._state(np.random.default_rng(i))
+        found = rubric.parse(written.replace("seen: <", "seen: x<"), "rationale-first")
+        assert found.status == "ok"
+        assert re.match(rf"write A {found.score_a} B {found.score_b}", asked)
+
+
+def test_a_question_is_asked_once():
+    for chat in chats(100, early=True):
+        asked = [q for q in said(chat, "user") if " said " not in q]
+        bare = [q.split("\n")[-2] if q.count("\n") > 1 else q.split("\n")[0] for q in asked]
+        assert len(set(bare)) == len(bare)
+
+
+def labelled():
+    rng = np.random.default_rng(0)
+    scene = sample_scene("text", "train", rng)
+    question = questions(scene)[0]
+    pair = Pair(
+        id="p1", task="text", prompt=[*text(passage(scene)), *text(f"\n{question.text}")],
+        response_a=text("one"), response_b=text("two"),
+    )  # fmt: skip
+    good = dict.fromkeys(DIMENSIONS, True)
+    label = Label(
+        pair_id="p1", verdict="A", score_a=10, score_b=6, marks_a=good, marks_b=good | {"accuracy": False},
+        quotes_a={"accuracy": "x is x"}, quotes_b={"accuracy": "y is x"}, evidence="x", provenance="test",
+    )  # fmt: skip
+    return [pair], [label]
+
+
+def judgement(chat):
+    found = rubric.parse(chat[-1]["parts"][0].text)
+    assert found.status == "ok"
+    return found
+
+
+def test_both_orders_are_taught_with_the_label_exchanged():
+    first, second = (judgement(c) for c in conversations(*labelled(), "brief", "rationale-first"))
+    assert (first.verdict, first.score_a, first.score_b) == ("A", 10, 6)
+    assert (second.verdict, second.score_a, second.score_b) == ("B", 6, 10)
+    assert first.marks["A"] == second.marks["B"] and first.marks["B"] == second.marks["A"]
+
+
+def test_a_response_beside_itself_is_a_tie():
+    *_, chat = conversations(*labelled(), "brief", "rationale-first", ties=1.0)
+    found, asked = judgement(chat), said(chat, "user")[0]
+    assert found.verdict == "tie" and found.score_a == found.score_b and found.marks["A"] == found.marks["B"]
+    assert "\nA: one" in asked and "\nB: one" in asked
+
+
+@pytest.mark.parametrize(("share", "more"), [(0.0, 0), (0.25, 2), (0.5, 5), (1.0, 10)])
+def test_the_share_of_ties_is_kept(share, more):
+    pairs, (label,) = labelled()
+    made = conversations(pairs, [label] * 10, "brief", "rationale-first", both_orders=False, ties=share)
+    assert len(made) == 10 + more
+
+
+def test_a_free_text_rationale_is_taught_in_its_own_order_only():
+    pairs, (label,) = labelled()
+    spoken = label.model_copy(update={"rationale": "Part 1: A is better.", "shown": "BA"})
+    assert len(conversations(pairs, [spoken], "brief", "rationale-first", ties=1.0)) == 1
