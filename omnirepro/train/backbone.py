@@ -29,7 +29,8 @@ from omnirepro.world.questions import facts, questions
 from omnirepro.world.scenes import Scene
 from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
 
-SHARES = {"image": 3, "video": 2, "audio": 2, "text": 1}  # in eight conversations: what is seen is learned last
+SHARES = {"image": 6, "video": 4, "audio": 4, "text": 2}  # of sixteen conversations
+EARLY = {"image": 9, "video": 4, "audio": 2, "text": 1}  # while words are asked for: what is seen is learned last
 Pool = dict[str, list[tuple[Scene, Part]]]
 
 
@@ -148,8 +149,8 @@ class Trainer:
     def _batch(self) -> dict:
         rng = np.random.default_rng([self.run.seed, self.step, self.total])
         early = self.spoil is None and self.step < self.p["short_share"] * self.total
-        turn = [m for m in MODALITIES for _ in range(SHARES[m])]
-        rows = [self._chat(turn[i % 8], rng, early and rng.random() < 0.85) for i in range(self.p["batch"])]
+        turn = [m for m, share in (EARLY if early else SHARES).items() for _ in range(share)]
+        rows = [self._chat(turn[i % 16], rng, early and rng.random() < 0.85) for i in range(self.p["batch"])]
         examples = [self.processor.encode(chat, train=True) for chat in rows]
         return self.processor.collate([skills.cut(example, self.p["length"]) for example in examples])
 
