@@ -150,7 +150,8 @@ class Trainer:
         rng = np.random.default_rng([self.run.seed, self.step, self.total])
         early = self.spoil is None and self.step < self.p["short_share"] * self.total
         turn = [m for m, share in (EARLY if early else SHARES).items() for _ in range(share)]
-        rows = [self._chat(turn[i % 16], rng, early and rng.random() < 0.85) for i in range(self.p["batch"])]
+        short = early and rng.random() < 0.85
+        rows = [self._chat(turn[i % 16], rng, short) for i in range(self.p["batch"])]
         examples = [self.processor.encode(chat, train=True) for chat in rows]
         return self.processor.collate([skills.cut(example, self.p["length"]) for example in examples])
 
