@@ -11,8 +11,8 @@ from omnirepro.evaluate.statistics import (
     Interval,
     clustered_bootstrap,
     cohen_kappa,
+    difference_of_means,
     krippendorff_alpha,
-    paired_bootstrap,
 )
 from omnirepro.schema import DIMENSIONS, Label
 
@@ -36,11 +36,9 @@ def precision(table: pd.DataFrame, total: int) -> pd.DataFrame:
 
 
 def precision_gain(table: pd.DataFrame, rule: str, control: str) -> Interval:
-    """Return how much more precise a rule is than a control on the pairs that the rule keeps (paired)."""
-    ours = table[table.rule == rule].set_index("pair_id")
-    other = table[table.rule == control].set_index("pair_id").reindex(ours.index)
-    credit = other["correct"].fillna(0.0).to_numpy(float)
-    return paired_bootstrap(ours["correct"].to_numpy(float), credit, ours["cluster"].to_numpy())
+    """Return the precision of what a rule keeps minus that of what a control keeps."""
+    ours, other = (table[table.rule == name] for name in (rule, control))
+    return difference_of_means(ours["correct"], other["correct"], (ours["cluster"], other["cluster"]))
 
 
 def agreement(first: list[Label], second: list[Label], tasks: dict[str, str]) -> pd.DataFrame:

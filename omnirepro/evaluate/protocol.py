@@ -26,7 +26,7 @@ from omnirepro.evaluate.rows import (  # noqa: F401 (one import serves a noteboo
     with_ties,
     without_ties,
 )
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
+from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
 
 HARD_MARGIN = 2  # points of the 0-10 scale: a pair at most this far apart is hard
 CASE = ["pair_id", "model", "seed"]  # one case is judged in two orders
@@ -155,16 +155,13 @@ def compare(rows_a: Rows, rows_b: Rows, **policy: Any) -> Interval:
 
 
 def compare_strata(rows_a: Rows, rows_b: Rows) -> Interval:
-    """Return how much larger the gain of a over b is on hard pairs than on easy ones; seeds as in `compare`.
-
-    The stratum's sizes are held fixed: every gain counts with its stratum's inverse size, easy ones negative.
-    """
+    """Return how much larger the gain of a over b is on hard pairs than on easy ones; seeds as in `compare`."""
     both = pairs(rows_a).merge(
         pairs(rows_b)[["pair_id", "seed", "credit"]], on=["pair_id", "seed"], suffixes=("", "_b")
     )
-    sizes = both["stratum"].value_counts()
-    weight = both["stratum"].map({"hard": len(both) / sizes["hard"], "easy": -len(both) / sizes["easy"]})
-    return clustered_bootstrap(weight * (both["credit"] - both["credit_b"]), both["cluster"], seeds=both["seed"])
+    hard, easy = (both[both["stratum"] == name] for name in ("hard", "easy"))
+    gains = [part["credit"] - part["credit_b"] for part in (hard, easy)]
+    return difference_of_means(*gains, (hard["cluster"], easy["cluster"]), (hard["seed"], easy["seed"]))
 
 
 def _difference(a: pd.DataFrame, b: pd.DataFrame) -> Interval:

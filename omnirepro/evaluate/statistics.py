@@ -104,6 +104,24 @@ def paired_bootstrap(
     return clustered_bootstrap(a - b, clusters, n, seed, level, seeds, weights)
 
 
+def difference_of_means(
+    a: Sequence[float],
+    b: Sequence[float],
+    clusters: tuple[Sequence[Any], Sequence[Any]],
+    seeds: tuple[Sequence[Any], Sequence[Any]] | None = None,
+) -> Interval:
+    """Return mean(a) - mean(b) of different items, which may share clusters (and seeds), with its interval.
+
+    Both means are linearised, so that a resample that holds more of one side does not pass for a difference; `n` is
+    the number of all items. Raises as `clustered_bootstrap` does.
+    """
+    a, b = _vector(a, "a"), _vector(b, "b")
+    total, gap = len(a) + len(b), a.mean() - b.mean()
+    values = np.concatenate([(a - a.mean()) * total / len(a), (b.mean() - b) * total / len(b)])
+    joined = None if seeds is None else np.concatenate([np.asarray(x) for x in seeds])
+    return clustered_bootstrap(values + gap, np.concatenate([np.asarray(x) for x in clusters]), seeds=joined)
+
+
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
     """Test whether two judges of the same items are equally often right; no clusters, so items must be independent.
 
