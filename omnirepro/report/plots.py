@@ -17,6 +17,7 @@ from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import clustered_bootstrap
 from omnirepro.report.metrics import share
 from omnirepro.report.tables import predictions, teachers
+from omnirepro.reward import REWARDS
 from omnirepro.run import STAGES, Run, results_root
 from omnirepro.schema import DIMENSIONS
 
@@ -126,8 +127,7 @@ def course(folder: Path, columns: dict[str, str] | None = None) -> pd.DataFrame:
 
 def rewards(folder: Path) -> pd.DataFrame:
     """Return `course` of every reward, also of those that a training is not paid for."""
-    names = [c for c in pd.read_csv(folder / "watch.csv") if c.startswith("reward_")]
-    return course(folder, {n: f"{n.removeprefix('reward_')} reward" for n in names})
+    return course(folder, {f"reward_{name}": f"{name} reward" for name in REWARDS})
 
 
 def gains(folder: Path) -> pd.DataFrame:
