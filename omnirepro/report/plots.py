@@ -56,8 +56,7 @@ def gaps(folder: Path) -> pd.DataFrame:
 
 
 def rules(folder: Path) -> pd.DataFrame:
-    total = sum(1 for _ in (folder / "teacher-1.jsonl").open())
-    return label_quality.precision(pd.read_csv(folder / "rules.csv"), total)
+    return label_quality.precision(pd.read_csv(folder / "rules.csv"), len(teachers(folder)[0]))
 
 
 def confusion(folder: Path) -> pd.DataFrame:

@@ -13,14 +13,20 @@ from omnirepro.schema import Judgement, Label, read_jsonl
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
     """Return the frozen judgements of a split, `model` without the split's name."""
-    table = pd.DataFrame([r.model_dump() for r in read_jsonl(folder / "predictions.jsonl", Judgement)])
+    table = pd.DataFrame([r.model_dump() for r in read_jsonl(_rows(folder), Judgement)])
     table = table[table["model"].str.endswith(f"/{split}")]
     return protocol.frame(table.assign(model=table["model"].str.removesuffix(f"/{split}")))
 
 
+def _rows(folder: Path, name: str = "predictions.jsonl") -> Path:
+    """Return a file of rows, packed where a run was put under version control."""
+    return folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+
+
 def teachers(folder: Path) -> tuple[list[Label], list[Label]]:
     """Return both teachers' labels, in the same order."""
-    return read_jsonl(folder / "teacher-1.jsonl", Label), read_jsonl(folder / "teacher-2.jsonl", Label)
+    first, second = (read_jsonl(_rows(folder, f"teacher-{i}.jsonl"), Label) for i in (1, 2))
+    return first, second
 
 
 def reasons(folder: Path) -> pd.DataFrame:
@@ -39,7 +45,7 @@ def _lines(path: Path) -> int:
 
 def notes(folder: Path, model: str) -> dict[str, str]:
     """Return what a judge wrote of each pair as displayed first (order AB), with the true verdict."""
-    rows = [r for r in read_jsonl(folder / "predictions.jsonl", Judgement) if r.model == model and r.order == "AB"]
+    rows = [r for r in read_jsonl(_rows(folder), Judgement) if r.model == model and r.order == "AB"]
     return {r.pair_id: f"{_readable(r)} (truth: {r.label})" for r in rows}
 
 

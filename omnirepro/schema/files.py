@@ -5,6 +5,7 @@ Nothing is dropped silently: a malformed row raises `RowError`, which names file
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -28,11 +29,11 @@ def read_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> li
 
 
 def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> Iterator[R]:
-    """Stream `read_jsonl`, one row at a time."""
+    """Stream `read_jsonl`, one row at a time; a name that ends in .gz is unpacked."""
     path = Path(path)
     if not path.is_file():
         raise RowError(f"{path}: no such file; check the path")
-    with path.open("rb") as file:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield _parse_row(line, kind, path, number, check_media)
