@@ -7,17 +7,16 @@ frame, raw text kept. The judge never sees labels, sources or generators.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from omnirepro import rubric
+from omnirepro import rubric, verdict
 from omnirepro.models.generation import Decoding, Generated, LocalModel
-from omnirepro.schema import Judgement, Pair, swap_verdict, text_of
-from omnirepro.scoring import ScalarJudge, load_scalar_judge, scorer_in
-
-ORDERS = {"both": ("AB", "BA"), "AB": ("AB",), "BA": ("BA",)}
+from omnirepro.schema import Judgement, Pair, Prompt, Response, swap_verdict, text_of
+from omnirepro.scoring import ORDERS, ScalarJudge, load_scalar_judge, scorer_in
 
 
 class Chat(Protocol):
@@ -64,15 +63,32 @@ class Judge:
         if scaling is not None:
             return scaling.run(self, pairs)
         shown = [(p, order, p if order == "AB" else p.swap()) for p in pairs for order in ORDERS[orders]]
-        chats = [rubric.messages(display, self.wording, self.format) for _, _, display in shown]
+        chats = [verdict.messages(display, self.wording, self.format) for _, _, display in shown]
         made = self.chat.complete(chats, self.decoding, self.seed, progress)
         return [self._row(pair, order, out) for (pair, order, _), out in zip(shown, made, strict=True)]
 
+    def score(
+        self,
+        prompts: list[Prompt],
+        responses: list[Response],
+        progress: Callable[[int, int, float], None] | None = None,
+    ) -> list[float]:
+        """Give `responses[i]` its level, 1 to 5, as the answer to `prompts[i]` under that prompt's criterion.
+
+        NaN where no level could be read. Raises ValueError where the lists differ in length.
+        """
+        asked = zip(prompts, responses, strict=True)
+        chats = [verdict.ask_level(p.parts, r.parts, p.criterion, self.wording) for p, r in asked]
+        made = self.chat.complete(chats, self.decoding, self.seed, progress)
+        found = [verdict.parse(out.text, "level").score_a for out in made]
+        return [math.nan if level is None else level for level in found]
+
     def _row(self, pair: Pair, order: str, made: Generated) -> Judgement:
-        parsed = rubric.parse(made.text, self.format)
+        parsed = verdict.parse(made.text, self.format)
+        kind = "rubric" if self.format in rubric.FORMATS else "verdict"
         a, b = (parsed.score_a, parsed.score_b) if order == "AB" else (parsed.score_b, parsed.score_a)
         return Judgement(
-            pair_id=pair.id, task=pair.task, cluster=pair.cluster_id, order=order, model=self.name, kind="rubric",
+            pair_id=pair.id, task=pair.task, cluster=pair.cluster_id, order=order, model=self.name, kind=kind,
             status=parsed.status, verdict=parsed.verdict if order == "AB" else swap_verdict(parsed.verdict),
             score_a=a, score_b=b, label=pair.label, margin=pair.margin, criterion=pair.criterion,
             length_a=len(text_of(pair.response_a)), length_b=len(text_of(pair.response_b)),
@@ -85,16 +101,13 @@ def load_judge(
 ) -> Judge | ScalarJudge:
     """Load a judge from a stage's folder, an adapter, a scorer, a model folder, a hub id, a GGUF package or a URL.
 
-    A scorer (Bradley-Terry) gives a scalar judge. A URL has the form http://host:port/v1#model. Keyword arguments
-    override the judge's stored settings (`format`, `wording`, `decoding`, `seed`). Raises `ModelError` where nothing
-    can be loaded.
+    A scorer (Bradley-Terry) gives a scalar judge. A URL has the form http://host:port/v1#model; `endpoint` holds
+    options of `EndpointModel`, such as cache and concurrency. Keyword arguments override the judge's stored settings
+    (`format`, `wording`, `decoding`, `seed`). Raises `ModelError` where nothing can be loaded.
     """
-    name = str(path_or_name)
+    name, options = str(path_or_name), kw.pop("endpoint", None) or {}
     if name.startswith(("http://", "https://")):
-        from omnirepro.models.endpoints import EndpointModel
-
-        url, _, model = name.partition("#")
-        return Judge(EndpointModel(url, model or "default"), **({"wording": "full"} | _settings(kw)))
+        return _served(name, options, kw)
     if scorer_in(name):
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     folder = _adapter_in(Path(name))
@@ -107,6 +120,21 @@ def load_judge(
         f"{folder.parent.parent.name}/{folder.parent.name}" if folder and folder.name == "adapter" else Path(name).name
     )
     return Judge(LocalModel(model, processor, label, batch_size), **_settings(settings | kw))
+
+
+def _served(name: str, options: dict[str, Any], kw: dict[str, Any]) -> Judge:
+    """Return a judge on a server, whose answers are held to the keys of its format where the server can do that."""
+    from omnirepro.models.endpoints import EndpointModel
+
+    (url, _, model), format = name.partition("#"), kw.get("format", Judge.format)
+    options = {"schema": _schema(format) if format in rubric.FORMATS else None} | options
+    return Judge(EndpointModel(url, model or "default", **options), **({"wording": "full"} | _settings(kw)))
+
+
+def _schema(format: str) -> dict[str, Any]:
+    """Return the JSON schema of a rubric format, keys in its order."""
+    schema, keys = rubric.RubricJudgement.model_json_schema(), rubric.FORMATS[format]
+    return schema | {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
 
 
 def _settings(values: dict[str, Any]) -> dict[str, Any]:

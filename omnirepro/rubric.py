@@ -145,10 +145,10 @@ def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIM
     `sides` maps A and B, or one of them, to (marks, quotes); a dimension without quote has the mark alone, and one
     that was not marked on a side leaves that side out.
     """
-    parts = [f"seen: {evidence}"]
-    for i, d in enumerate(dimensions, 1):
+    parts = [f"seen: {evidence}" if evidence else ""]
+    for d in dimensions:
         said = [marked(side, marks[d], quotes.get(d)) for side, (marks, quotes) in sides.items() if d in marks]
-        parts.append(f"Part {i}: {TITLES[d]}:{''.join(said)}")
+        parts.append(f"Part {DIMENSIONS.index(d) + 1}: {TITLES[d]}:{''.join(said)}")
     return "\n".join(parts)
 
 
@@ -157,13 +157,18 @@ def render(label: Label, format: str = "rationale-first", dimensions=DIMENSIONS)
     score_a, score_b = round(label.score_a), round(label.score_b)
     if ranking(score_a, score_b) != label.verdict:
         raise ValueError(f"label of {label.pair_id}: scores {score_a}, {score_b} contradict verdict {label.verdict}")
-    better = _FROM_VERDICT[label.verdict]
     sides = {"A": (label.marks_a or {}, label.quotes_a or {}), "B": (label.marks_b or {}, label.quotes_b or {})}
+    return notation(label.rationale or rationale(label.evidence, sides, dimensions), score_a, score_b, format)
+
+
+def notation(reasoning: str, score_a: int, score_b: int, format: str = "rationale-first") -> str:
+    """Write a judgement as JSON; the winner is the one that the scores name."""
+    better = _FROM_VERDICT[ranking(score_a, score_b)]
     values = {
         "score_A": score_a,
         "score_B": score_b,
         "better": better,
-        "reasoning": f"<think>{label.rationale or rationale(label.evidence, sides, dimensions)}</think>",
+        "reasoning": f"<think>{reasoning}</think>",
         "final_verdict": f"<answer>[[{better}]]</answer>",
     }
     return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)
@@ -176,6 +181,11 @@ def render_single(
     values = {"reasoning": f"<think>{rationale(evidence, {side: (marks, quotes)})}</think>", f"score_{side}": score}
     keys = sorted(values, reverse=format == "published")
     return json.dumps({k: values[k] for k in keys}, ensure_ascii=False)
+
+
+def render_checks(sides: dict[str, tuple[dict, dict]], dimensions) -> str:
+    """Write marks on some dimensions as they stand within a judgement; teaches the base to mark what is shown."""
+    return json.dumps(rationale("", sides, dimensions), ensure_ascii=False)[1:-1]
 
 
 def fragments() -> list[str]:

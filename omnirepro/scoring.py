@@ -19,10 +19,31 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from omnirepro.schema import Judgement, Pair, Part, Prompt, Response, text_of
+from pydantic import Field
+
+from omnirepro.schema import Judgement, Pair, Part, Prompt, Response, Row, text_of
 
 ORDERS = {"both": ("AB", "BA"), "AB": ("AB",), "BA": ("BA",)}
 Asked = tuple[list[Part], list[Part], str | None]  # prompt, response, criterion
+
+
+class Answered(Row):
+    """One response to score: prompt, response, and the criterion in words where there is one."""
+
+    id: str
+    task: str = ""
+    prompt: list[Part] = Field(min_length=1)
+    response: list[Part] = Field(min_length=1)
+    criterion: str | None = None
+
+
+class Scored(Row):
+    """A response's score; None where the model gave none that could be read."""
+
+    id: str
+    score: float | None
+    criterion: str | None = None
+    model: str = ""
 
 
 class Scores(Protocol):
@@ -91,6 +112,22 @@ class ScalarJudge:
             criterion=pair.criterion, length_a=len(text_of(pair.response_a)), length_b=len(text_of(pair.response_b)),
             decoding={"threshold": self.threshold}, seed=self.seed,
         )  # fmt: skip
+
+
+def score_rows(
+    judge: Any, rows: list[Answered], criterion: str | None = None, progress: Callable | None = None
+) -> list[Scored]:
+    """Score rows with any judge that has `score`; `criterion` replaces the rows' own."""
+    words = [criterion or row.criterion for row in rows]
+    prompts = [
+        Prompt(id=row.id, task=row.task, parts=row.prompt, criterion=said)
+        for row, said in zip(rows, words, strict=True)
+    ]
+    scores = judge.score(prompts, [Response(prompt_id=row.id, parts=row.response) for row in rows], progress)
+    return [
+        Scored(id=row.id, score=score if math.isfinite(score) else None, criterion=said, model=judge.name)
+        for row, score, said in zip(rows, scores, words, strict=True)
+    ]
 
 
 def verdict(score_a: float, score_b: float, threshold: float = 0.0) -> str:

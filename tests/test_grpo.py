@@ -330,7 +330,7 @@ def pairs(parts):
 def alive(monkeypatch):
     """A reward that an untrained judge's completions differ in."""
     sign = {"A": 1, "B": -1, "tie": 0}
-    monkeypatch.setitem(reward.REWARDS, "verdict", lambda text, gold: float(sign[gold.verdict] * len(set(text))))
+    monkeypatch.setattr(reward, "verdict_reward", lambda text, gold, format: float(sign[gold.verdict] * len(set(text))))
 
 
 def open_stage(monkeypatch, folder, name="smoke", **changes):
@@ -378,8 +378,11 @@ def test_resume_after_a_kill_is_as_if_nothing_happened(adapter, pairs, alive, tm
     pd.testing.assert_frame_equal(first, second)
     one, two = (pd.read_csv(f.parent / "watch.csv") for f in (wanted, found))
     pd.testing.assert_frame_equal(one, two)
-    one, two = (load_file(f / "adapter_model.safetensors") for f in (wanted, found))
+    again = grpo.train_grpo(open_stage(monkeypatch, tmp_path, "killed"), adapter, *pairs)
+    one, two, three = (load_file(f / "adapter_model.safetensors") for f in (wanted, found, again))
     assert all(torch.equal(one[name], two[name]) for name in one)
+    assert all(torch.equal(one[name], three[name]) for name in one), "a training that had ended must not go on"
+    pd.testing.assert_frame_equal(first, pd.read_parquet(again.parent / "completions.parquet"))
 
 
 @pytest.mark.parametrize("stop", [False, True])

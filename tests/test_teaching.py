@@ -9,6 +9,7 @@ from omnirepro import rubric
 from omnirepro.schema import DIMENSIONS, Label, Pair, Part
 from omnirepro.train import skills
 from omnirepro.train.sft import conversations
+from omnirepro.world.language import assess
 from omnirepro.world.questions import questions
 from omnirepro.world.scenes import passage
 from omnirepro.world.tasks import sample_scene
@@ -33,11 +34,27 @@ def said(chat, role):
 def test_no_answer_of_the_base_weighs_two_responses():
     asked = [(q, a) for chat in chats(400) for q, a in zip(said(chat, "user"), said(chat, "assistant"), strict=True)]
     beside = [(q, a) for q, a in asked if "\nA: " in q and "\nB: " in q]
-    assert len(beside) > 50, "responses must also be graded beside another one"
+    assert len(beside) > 50, "responses must also be marked beside another one"
     for question, answer in asked:
-        marked = set(re.findall(r" ([AB])(?: [\w-]+)*? (?:good|poor)", answer))
-        assert len(marked) <= 1, f"{question!r} is answered about both sides: {answer!r}"
-        assert "score_A" not in answer or "score_B" not in answer or re.search(r"write A \d+ B \d+", question)
+        given = re.search(r"write A \d+ B \d+", question)
+        assert given or not ("better" in answer or "verdict" in answer), f"{question!r} is answered by {answer!r}"
+        assert given or "score_A" not in answer or "score_B" not in answer
+
+
+def test_checks_mark_each_response_by_itself_as_the_world_does():
+    sides = set()
+    for i in range(150):
+        rng = np.random.default_rng(i)
+        scene = sample_scene("text", "train", rng)
+        question = questions(scene)[i % 5]
+        asked, answer = skills._about_response("check", scene, question, rng)
+        shown = dict(re.findall(r"\n([AB]): (.*)", asked))
+        dimensions = re.search(r"check (.*)\.", asked)[1].split()
+        marks = rubric.Parsed("ok", reasoning=answer.replace("\\n", "\n")).marks
+        for side, text in shown.items():
+            assert marks[side] == {d: assess(scene, question, text).marks[d] for d in dimensions}
+        sides.add(tuple(shown))
+    assert sides == {("A",), ("B",), ("A", "B")}
 
 
 def test_the_side_that_is_asked_about_is_the_one_that_is_marked():

@@ -6,15 +6,14 @@ import numpy as np
 
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.schema import Part
-from omnirepro.train.backbone import make_tokenizer
-from omnirepro.world.tasks import MODALITIES, sample_scene
+from omnirepro.train.backbone import KINDS, draw_scene, make_tokenizer
 
 
 @cache
 def processor() -> OmniProcessor:
     """Return a processor whose tokenizer is trained as the backbone's stage does (from scenes, without files)."""
     rng = np.random.default_rng(0)
-    pool = {m: [(sample_scene(m, "train", rng), None) for _ in range(300)] for m in MODALITIES}
+    pool = {kind: [(draw_scene(kind, "train", rng), None) for _ in range(300)] for kind in KINDS}
     return OmniProcessor(make_tokenizer(pool, 0))
 
 

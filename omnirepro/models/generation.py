@@ -123,6 +123,35 @@ def _tail_cut(scores, decoding: Decoding):
     return scores, ids
 
 
+def choose(
+    model, processor: OmniProcessor, examples: list[Example], options: list[str], batch_size: int = 256
+) -> list[list[float]]:
+    """Return the log-probability of each option as the next token of every example, in nats, in the order given.
+
+    Raises ValueError for an option that is not one token.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    ids = [processor.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
+    if wrong := [option for option, found in zip(options, ids, strict=True) if len(found) != 1]:
+        raise ValueError(f"{wrong[0]!r} is not one token of this model: its probability cannot be read off one step")
+    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
+    out: list[list[float]] = [[] for _ in examples]
+    config = GenerationConfig(max_new_tokens=1, do_sample=False, output_logits=True, return_dict_in_generate=True)
+    model.eval()
+    for at in range(0, len(order), batch_size):
+        rows = order[at : at + batch_size]
+        batch = processor.collate([examples[i] for i in rows], side="left")
+        batch.pop("labels")
+        with torch.inference_mode():
+            made = model.generate(**{k: v.to(model.device) for k, v in batch.items()}, generation_config=config)
+        chances = made.logits[0].float().log_softmax(-1)[:, [i for (i,) in ids]]
+        for i, row in zip(rows, chances.tolist(), strict=True):
+            out[i] = row
+    return out
+
+
 @dataclass
 class LocalModel:
     """A loaded model behind the interface that endpoints share: chats in, completions out."""
@@ -136,3 +165,11 @@ class LocalModel:
         """Complete chats of the form [{"role", "parts"}]; see `generate`."""
         examples = [self.processor.encode(chat) for chat in chats]
         return generate(self.model, self.processor, examples, decoding, seed, self.batch_size, progress)
+
+    def choose(self, chats: list[list[dict]], begun: list[str], options: list[str]) -> list[list[float]]:
+        """Return the log-probability of each option as what follows `begun[i]`, the start of the answer to chat i."""
+        examples = [self.processor.encode(chat) for chat in chats]
+        for example, text in zip(examples, begun, strict=True):
+            example.ids += self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+            example.labels += [-100] * (len(example.ids) - len(example.labels))
+        return choose(self.model, self.processor, examples, options, self.batch_size)

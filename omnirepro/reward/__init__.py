@@ -3,10 +3,11 @@
 Consumes raw completions and gold labels in the DISPLAYED frame (`Label`, or a mapping with score_A, score_B, better);
 produces numbers. `published` holds the three rewards of Omni-RRM, `own` those of the kit.
 
-Departure: preset `calibrated` pays the verdict and guards it: a broken rule (contradictory scores, say) costs half
-a point, scores near the gold earn at most a fifth. Under the published sum a right verdict with contradictory scores
-(R_pref -1) earns less than a wrong one with fair scores (about -0.4), so a constant verdict between close scores is
-safe; here the worst legible right judgement (0.3) still earns more than the best wrong one (-0.8).
+Departure: preset `calibrated` pays the verdict and guards it: a broken rule (contradictory scores, say) costs one and
+a half points, scores near the gold earn at most a fifth. Under the published sum a right verdict with contradictory
+scores (R_pref -1) earns less than a wrong one with fair scores (about -0.4), so a constant verdict between close
+scores is safe; here the worst legible right judgement (-0.7) still earns more than the best wrong one (-0.8). With half
+a point, a winner guessed against equal scores earned -0.5 on average and a tie -1: the judge learnt contradiction.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ PRESETS: dict[str, dict[str, float]] = {
     "published": {"format": 0.4, "preference": 0.4, "rubric": 0.2},  # the training script
     "paper": {"preference": 0.5, "rubric": 0.3, "format": 0.2},  # the paper, as a third party quotes it
     "verdict": {"verdict": 1.0},
-    "calibrated": {"verdict": 1.0, "consistency": 0.5, "closeness": 0.2},  # the departure
+    "calibrated": {"verdict": 1.0, "consistency": 1.5, "closeness": 0.2},  # the departure
 }
 
 

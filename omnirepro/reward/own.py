@@ -14,12 +14,12 @@ from omnirepro.reward.published import TOP_SCORE, UNPARSABLE, Gold, closeness, t
 Marks = Mapping[str, Mapping[str, bool]]
 
 
-def verdict_reward(text: str, gold: Gold) -> float:
-    """Return +1 for the gold verdict, -1 for another one and for none.
+def verdict_reward(text: str, gold: Gold, format: str = "rationale-first") -> float:
+    """Return +1 for the gold verdict, -1 for another one and for none, the text being read in its `format`.
 
     A verdict that its scores contradict is legible and counts; `consistency_reward` is what punishes it.
     """
-    return 1.0 if rubric.parse(text).verdict == truth_of(gold)[0] else -1.0
+    return 1.0 if rubric.parse(text, format).verdict == truth_of(gold)[0] else -1.0
 
 
 def consistency_reward(text: str, gold: Gold | None = None) -> float:

@@ -25,19 +25,22 @@ from omnirepro.run import Run, progress, quiet, seed_all
 from omnirepro.schema import DIMENSIONS, Part
 from omnirepro.train import skills
 from omnirepro.world.language import compose
+from omnirepro.world.looks import media_part, sample_look, sample_solid
 from omnirepro.world.questions import facts, questions
 from omnirepro.world.scenes import Scene
 from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
 
-SHARES = {"image": 6, "video": 4, "audio": 4, "text": 2}  # of sixteen conversations
-EARLY = {"image": 9, "video": 4, "audio": 2, "text": 1}  # while words are asked for: what is seen is learned last
+KINDS = (*MODALITIES, "views3d")
+SHARES = {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1}  # of sixteen conversations
+EARLY = {"image": 10, "video": 3, "audio": 1, "text": 1, "views3d": 1}  # what is seen is learned last
+PLAIN = 0.9  # chance of a prompt's brightness and size; responses that are media are also dim or small
 Pool = dict[str, list[tuple[Scene, Part]]]
 
 
 def prepare_backbone(run: Run) -> None:
     """Make both generators: trained from nothing, or the released models that the parameters name."""
-    named = {k: run.section("backbone")[k] for k in ("model", "weak_model")}
-    return adopt(run, named["model"], named["weak_model"]) if named["model"] else train_backbone(run)
+    p = run.section("backbone")
+    return adopt(run, p["model"], p["weak_model"]) if p["model"] else train_backbone(run)
 
 
 def adopt(run: Run, strong: str, weak: str) -> None:
@@ -54,24 +57,24 @@ def train_backbone(run: Run) -> None:
     """Train backbone and generators and write them with the loss and the gate's answers."""
     import torch
 
-    p, device = run.section("backbone"), run.device
+    p = run.section("backbone")
     quiet()
     seed_all(run.seed)
     with tempfile.TemporaryDirectory() as folder:
         pool = make_pool(Path(folder) / "train", "train", p["pool"], run.seed)
         processor = OmniProcessor(make_tokenizer(pool, run.seed))
-        model = tiny.build_backbone(processor.tokenizer, p["hidden"], p["layers"], p["mlp"]).to(device)
-        early = int(p["steps"] * p["weak_at"])
+        model = tiny.build_backbone(processor.tokenizer, p["hidden"], p["layers"], p["mlp"]).to(run.device)
         trainer = Trainer(model, processor, pool, run, p["steps"], p["lr"])
-        losses = trainer.fit(early, "skills")
+        losses = trainer.fit(int(p["steps"] * p["weak_at"]), "skills")
         weak_state = {k: v.clone() for k, v in model.state_dict().items()}
         losses += trainer.fit(p["steps"], "skills")
         run.write("strong", lambda f: _save(model, processor, f))
         held_out = make_pool(Path(folder) / "dev", "dev", p["gate_scenes"], run.seed)
         run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
         rows = [("skills", i, x) for i, x in enumerate(losses, 1)]
-        for name, state, spoil in (("generator", None, p["flaws"]), ("weak", weak_state, p["spoil"])):
-            model.load_state_dict(state or model.state_dict())
+        for name, spoil in (("generator", p["flaws"]), ("weak", p["spoil"])):
+            if name == "weak":
+                model.load_state_dict(weak_state)
             tuner = Trainer(model, processor, pool, run, p["weak_steps"], p["lr"] / 2, spoil)
             rows += [(f"answers of {name}", i, x) for i, x in enumerate(tuner.fit(p["weak_steps"], name), 1)]
             run.write(name, lambda f: _save(model, processor, f))
@@ -80,22 +83,27 @@ def train_backbone(run: Run) -> None:
 
 
 def make_pool(folder: Path, split: str, n: int, seed: int) -> Pool:
-    """Render `n` scenes of each modality of a split to files."""
+    """Render `n` scenes of each modality, solids among them, to files; the scenes are of the split."""
     rng = np.random.default_rng([seed, *split.encode(), 7])
-    pool: Pool = {m: [] for m in MODALITIES}
-    for m in MODALITIES:
+    pool: Pool = {kind: [] for kind in KINDS}
+    for kind in KINDS:
         for i in range(n):
-            scene = sample_scene(m, split, rng)
-            pool[m].append((scene, scene_part(scene, folder / m / str(i), rng)))
+            scene, stem, look = draw_scene(kind, split, rng), folder / kind / str(i), sample_look(kind, rng, PLAIN)
+            part = scene_part(scene, stem, rng) if kind == "text" else media_part(scene, look, stem, rng)
+            pool[kind].append((scene, part))
     return pool
+
+
+def draw_scene(kind: str, split: str, rng: np.random.Generator) -> Scene:
+    """Draw a scene of one of `KINDS`."""
+    return sample_solid(rng, split) if kind == "views3d" else sample_scene(kind, split, rng)
 
 
 def make_tokenizer(pool: Pool, seed: int):
     """Train the tokenizer on the skills' words, with the judgement's fragments as single tokens."""
-    scenes = [scene for m in MODALITIES for scene, _ in pool[m][:300]]
-    return tiny.build_tokenizer(
-        skills.corpus(scenes, np.random.default_rng(seed)), [*rubric.fragments(), *skills.FRAGMENTS]
-    )
+    scenes = [scene for kind in KINDS for scene, _ in pool[kind][:300]]
+    whole = [*rubric.fragments(), *skills.FRAGMENTS]
+    return tiny.build_tokenizer(skills.corpus(scenes, np.random.default_rng(seed)), whole)
 
 
 class Trainer:
@@ -149,7 +157,7 @@ class Trainer:
     def _batch(self) -> dict:
         rng = np.random.default_rng([self.run.seed, self.step, self.total])
         early = self.spoil is None and self.step < self.p["short_share"] * self.total
-        turn = [m for m, share in (EARLY if early else SHARES).items() for _ in range(share)]
+        turn = [kind for kind, n in (EARLY if early else SHARES).items() for _ in range(n)]
         short = early and rng.random() < 0.85
         rows = [self._chat(turn[i % 16], rng, short) for i in range(self.p["batch"])]
         examples = [self.processor.encode(chat, train=True) for chat in rows]
@@ -162,12 +170,10 @@ class Trainer:
         if self.spoil is not None:
             return spoiled_chat(*draw(modality), rng, self.spoil)
         several = not short and rng.random() < self.p["several_media"]
-        media = (
-            [draw(MODALITIES[int(rng.integers(4))]) for _ in range(int(rng.integers(2, 5)))]
-            if several
-            else [draw(modality)]
+        kinds = (
+            [KINDS[int(i)] for i in rng.integers(len(KINDS), size=int(rng.integers(2, 5)))] if several else [modality]
         )
-        return skills.conversation(media, rng, short)
+        return skills.conversation([draw(kind) for kind in kinds], rng, short)
 
 
 def schedule(step: int, total: int) -> float:
@@ -190,7 +196,7 @@ def gate(model, processor, pool: Pool, seed: int) -> pd.DataFrame:
 
     rng = np.random.default_rng([seed, 99])
     rows, examples = [], []
-    for m in MODALITIES:
+    for m in KINDS if processor.omni else ("text",):
         for scene, part in pool[m]:
             question = questions(scene)[int(rng.integers(len(questions(scene))))]
             text = ("\n" if m == "text" else "") + question.text + skills.SHORT
@@ -219,8 +225,7 @@ def _checkpoint(trainer: Trainer, folder: Path) -> None:
         for k, v in s.items()
     }
     model = {f"model/{k}": v.contiguous() for k, v in trainer.model.state_dict().items() if k != "lm_head.weight"}
-    losses = {"losses": " ".join(f"{x:.4f}" for x in trainer.losses)}
-    save_file(model | state, folder / "checkpoint.part", metadata=losses)
+    save_file(model | state, folder / "checkpoint.part", {"losses": " ".join(f"{x:.4f}" for x in trainer.losses)})
     (folder / "checkpoint.part").replace(folder / "checkpoint.safetensors")
 
 

@@ -24,10 +24,11 @@ import pandas as pd
 from omnirepro.evaluate.ties import fit
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run, in_chunks, progress, seed_all
-from omnirepro.schema import Judgement, Label, Pair, write_jsonl
-from omnirepro.scoring import ScalarJudge, chat, keep_threshold, load_scalar_judge, redraw
-from omnirepro.train.sft import LANGUAGE_LAYERS, _step, progress_callback
+from omnirepro.run import Run, seed_all
+from omnirepro.schema import Label, Pair, write_jsonl
+from omnirepro.scoring import chat, keep_threshold, load_scalar_judge, redraw
+from omnirepro.train.common import arguments, last_checkpoint, progress_callback
+from omnirepro.train.sft import LANGUAGE_LAYERS, judge_split
 
 TIES, TUNE = ("drop", "davidson"), ("language-model", "lora")
 Encoded = tuple[Example, Example, bool]  # preferred, other (as they stand where tied), whether the label is a tie
@@ -44,8 +45,7 @@ def train_bradley_terry(run: Run, base: Path | str, pairs: list[Pair], labels: l
     p = run.section("bradley_terry")
     scorer = make_scorer(run, base)
     trainer = make_trainer(scorer, encode_pairs(scorer.processor, pairs, labels, p["ties"], p["max_length"]), run)
-    checkpoint = max(run.checkpoint_dir.glob("checkpoint-*"), key=_step, default=None)
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    trainer.train(resume_from_checkpoint=last_checkpoint(run)[0])
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write(
         "loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss", "accuracy", "margin"]).to_csv(index=False)
@@ -63,16 +63,15 @@ def train_and_score(
     """
     folder = train_bradley_terry(run, base, splits["train"], labels)
     judge = load_scalar_judge(folder, run.section("judge")["batch_size"], run.device, run.dtype, seed=run.seed)
-    rows = {s: _score_split(run, judge, f"{name}/{s}", pairs) for s, pairs in splits.items() if s != "train"}
+    rows = {}
+    for split, some in splits.items():
+        if split != "train":
+            judge.name = f"{name}/{split}"
+            rows[split] = judge_split(run, judge, some)
     threshold = float(fit(rows["dev"], by_task=False).iloc[0])
     keep_threshold(folder, threshold)
     decided = [redraw(row, threshold) for some in rows.values() for row in some]
     run.write("predictions.jsonl", lambda path: write_jsonl(path, decided))
-
-
-def _score_split(run: Run, judge: ScalarJudge, name: str, pairs: list[Pair]) -> list[Judgement]:
-    judge.name, report, file = name, progress(f"{name}, scoring"), name.replace("/", "-")
-    return in_chunks(run.checkpoint_dir, file, pairs, lambda some, at: judge.judge(some, progress=report), Judgement)
 
 
 def make_scorer(run: Run, base: Path | str):
@@ -140,25 +139,11 @@ def make_trainer(scorer, rows: list[Encoded], run: Run):
     p = run.section("bradley_terry")
     steps = p["steps"] or math.ceil(len(rows) / p["batch"]) * p["epochs"]
     args = TrainingArguments(
-        output_dir=str(run.checkpoint_dir),
-        max_steps=steps,
-        per_device_train_batch_size=p["batch"] // p["accumulate"],
-        gradient_accumulation_steps=p["accumulate"],
-        learning_rate=p["lr"],
-        lr_scheduler_type=p["schedule"],
-        warmup_steps=int(p["warmup"] * steps),
+        **arguments(run, "bradley_terry", steps, p["batch"]),
         weight_decay=p["weight_decay"],
         logging_steps=5,
-        save_steps=p["save_every"],
-        save_total_limit=1,
-        seed=run.seed,
-        bf16=run.dtype == "bfloat16",
-        use_cpu=run.device == "cpu",
         remove_unused_columns=False,
-        report_to=[],
-        disable_tqdm=True,
         ddp_find_unused_parameters=False,
-        dataloader_pin_memory=False,
     )
 
     def collate(numbers: list[int]) -> dict:

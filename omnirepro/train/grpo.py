@@ -8,6 +8,8 @@ adapter, of which TRL keeps a frozen copy, not to the bare base.
 Departures:
 1. Both orders of a pair stand in one batch (`both_orders`), against position bias; the published data show one.
 2. KL coefficient and clip range, which the published script leaves to its framework, are parameters.
+3. Only pairs whose labelled scores lie at most two points apart are trained on (`hard_only`): on development pairs that
+   gained more than any other change; results/grpo_search.csv has what was tried.
 """
 
 from __future__ import annotations
@@ -15,19 +17,19 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from omnirepro import reward, rubric
-from omnirepro.judging import Judge, save_settings
-from omnirepro.models.generation import Decoding, LocalModel
-from omnirepro.models.loading import base_of, load, save_adapter
+from omnirepro import reward, verdict
+from omnirepro.models.loading import base_of, load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Label, Pair
-from omnirepro.train.sft import _step, progress_callback, swap_label
+from omnirepro.train.common import fit, keep_judge, last_checkpoint, progress_callback
+from omnirepro.train.sft import swap_label
 from omnirepro.train.watch import collapse, watch
 
 HARD = 2  # points of margin up to which a pair counts as hard
@@ -59,16 +61,13 @@ def train_grpo(run: Run, base_adapter: Path | str, pairs: list[Pair], labels: li
     chosen = [label for label in labels if label.margin <= HARD or not p["hard_only"]]
     shown = show_pairs(pairs, chosen, processor, judge["wording"], judge["format"], p["both_orders"])
     trainer, log = make_trainer(model, processor, shown, run)
-    checkpoint = max(run.checkpoint_dir.glob("checkpoint-*"), key=_step, default=None)
-    log.keep(_step(checkpoint) if checkpoint else 0)
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    log.keep(last_checkpoint(run)[1])
+    fit(trainer, run)
     run.write("completions.parquet", lambda f: log.read().to_parquet(f, index=False))
     run.write("watch.csv", step_table(trainer.state.log_history).to_csv(index=False))
     if "ref" in model.peft_config:
         model.delete_adapter("ref")
-    decoding = Decoding(max_new_tokens=judge["max_new_tokens"])
-    asked = Judge(LocalModel(model, processor, run.name), judge["format"], judge["wording"], decoding)
-    return run.write("adapter", lambda f: (save_adapter(model, f, base), save_settings(asked, f)))
+    return keep_judge(run, model, processor, base)
 
 
 def show_pairs(
@@ -84,7 +83,7 @@ def show_pairs(
         displays = {"AB": (pair, label), "BA": (pair.swap(), swap_label(label))}
         for order in ("AB", "BA")[: 2 if both_orders else 1]:
             display, gold = displays[order]
-            example = processor.encode(rubric.messages(display, wording, format))
+            example = processor.encode(verdict.messages(display, wording, format))
             shown[f"{pair.id} {order}"] = Shown(pair.id, order, example, gold)
     return shown
 
@@ -161,7 +160,7 @@ def make_trainer(model, processor: OmniProcessor, shown: dict[str, Shown], run: 
         args=configure(
             run, steps, pairs * len(shown) // number * p["group"], [weights.get(name, 0.0) for name in reward.REWARDS]
         ),
-        reward_funcs=[_reward_function(name, shown) for name in reward.REWARDS],
+        reward_funcs=[_reward_function(name, shown, run.section("judge")["format"]) for name in reward.REWARDS],
         train_dataset=Dataset.from_dict({"prompt": keys}),
         callbacks=[progress_callback("GRPO"), _watch_callback(log, run)],
     )
@@ -169,11 +168,15 @@ def make_trainer(model, processor: OmniProcessor, shown: dict[str, Shown], run: 
     return trainer, log
 
 
-def _reward_function(name: str, shown: dict[str, Shown]):
-    """Wrap a reward for TRL, which calls it with the keys of a batch and their completions."""
+def _reward_function(name: str, shown: dict[str, Shown], format: str):
+    """Wrap a reward for TRL, which calls it with the keys of a batch and their completions.
+
+    The verdict is read in the judge's format; the other rewards know the rubric's notation alone.
+    """
+    earned = partial(reward.verdict_reward, format=format) if name == "verdict" else reward.REWARDS[name]
 
     def scores(prompts: list[str], completions: list[str], **_) -> list[float]:
-        return [reward.REWARDS[name](text, shown[key].label) for key, text in zip(prompts, completions, strict=True)]
+        return [earned(text, shown[key].label) for key, text in zip(prompts, completions, strict=True)]
 
     scores.__name__ = name
     return scores

@@ -20,6 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from omnirepro.models.processing import Example, OmniProcessor, collate_media
 from omnirepro.run import Run
+from omnirepro.train.common import arguments
 
 
 class OmniGRPOTrainer(GRPOTrainer):
@@ -102,15 +103,9 @@ def configure(run: Run, steps: int, completions: int, weights: list[float]) -> G
     if completions % p["accumulate"]:
         raise ValueError(f"grpo.accumulate {p['accumulate']} does not divide the {completions} completions of a step")
     return GRPOConfig(
-        output_dir=str(run.checkpoint_dir),
-        max_steps=steps,
-        per_device_train_batch_size=completions // p["accumulate"],
-        gradient_accumulation_steps=p["accumulate"],
+        **arguments(run, "grpo", steps, completions),
         num_generations=p["group"],
         num_iterations=p["iterations"],
-        learning_rate=p["lr"],
-        lr_scheduler_type=p["schedule"],
-        warmup_steps=int(p["warmup"] * steps),
         beta=p["beta"],
         epsilon=p["epsilon"],
         temperature=p["temperature"],
@@ -122,13 +117,5 @@ def configure(run: Run, steps: int, completions: int, weights: list[float]) -> G
         reward_weights=weights,
         shuffle_dataset=False,
         logging_steps=1,
-        save_steps=p["save_every"],
-        save_total_limit=1,
-        seed=run.seed,
-        bf16=run.dtype == "bfloat16",
-        use_cpu=run.device == "cpu",
         gradient_checkpointing=p["gradient_checkpointing"],
-        report_to=[],
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
     )

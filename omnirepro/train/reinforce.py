@@ -14,15 +14,15 @@ from typing import Any
 
 import pandas as pd
 
-from omnirepro import reward, rubric
+from omnirepro import reward
 from omnirepro.evaluate import protocol
 from omnirepro.judging import Judge, load_judge
-from omnirepro.models.generation import Decoding
+from omnirepro.models.generation import Decoding, generate
 from omnirepro.run import Run, progress
 from omnirepro.schema import Judgement, Label, Pair, read_jsonl, text_of, write_jsonl
-from omnirepro.train.grpo import train_grpo
+from omnirepro.train.grpo import show_pairs, train_grpo
 from omnirepro.train.preflight import SIZES, preflight_table, probe_table
-from omnirepro.train.sft import judge_split, swap_label
+from omnirepro.train.sft import judge_split
 
 CONTRAST = {"preset": "published", "beta": 0.0}
 
@@ -90,16 +90,17 @@ def judge_arm(arm: Arm, splits: dict[str, list[Pair]]) -> list[Judgement]:
 
 def preflight(run: Run, judge: Judge, pairs: list[Pair], labels: list[Label]) -> None:
     """Sample completions of some training pairs, and write what each reward says of them and of the probes."""
-    p, known = run.section("grpo"), {x.id: x for x in pairs}
-    shown = {f"{x.pair_id} AB": (known[x.pair_id], x) for x in labels}
-    shown |= {f"{x.pair_id} BA": (known[x.pair_id].swap(), swap_label(x)) for x in labels}
-    gold = {name: label for name, (_, label) in sorted(shown.items())[: p["preflight_prompts"]]}
+    p, known, chat = run.section("grpo"), {x.id: x for x in pairs}, judge.chat
+    some = sorted(labels, key=lambda x: x.pair_id)[: p["preflight_prompts"]]
+    shown = show_pairs(pairs, some, chat.processor, judge.wording, judge.format, both_orders=True)
+    gold = {name: shown[name].label for name in sorted(shown)[: p["preflight_prompts"]]}
     names = [name for name in gold for _ in range(max(SIZES))]
-    chats = [rubric.messages(shown[name][0], judge.wording, judge.format) for name in names]
     decoding = Decoding(run.section("judge")["max_new_tokens"], p["temperature"], p["top_p"], p["top_k"])
-    texts = [x.text for x in judge.chat.complete(chats, decoding, run.seed, progress("pre-flight samples"))]
+    examples, report = [shown[name].example for name in names], progress("pre-flight samples")
+    made = generate(chat.model, chat.processor, examples, decoding, run.seed, chat.batch_size, report)
+    texts = [x.text for x in made]
     right = [reward.REWARDS["verdict"](text, gold[name]) > 0 for text, name in zip(texts, names, strict=True)]
     samples = pd.DataFrame({"prompt": names, "text": texts, "correct": [int(x) for x in right]})
     run.write("preflight.csv", preflight_table(samples, gold).round(4).to_csv(index=False))
-    questions = [text_of(shown[name][0].prompt) for name in gold]
+    questions = [text_of(known[shown[name].pair_id].prompt) for name in gold]
     run.write("probes.csv", probe_table(gold.values(), prompts=questions).round(4).to_csv(index=False))

@@ -11,18 +11,19 @@ published rule keeps no tie, and a judge that finds no difference then writes eq
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 
 import pandas as pd
 
 from omnirepro import rubric
-from omnirepro.judging import Judge, load_judge, save_settings
-from omnirepro.models.generation import Decoding, LocalModel
-from omnirepro.models.loading import load, save_adapter
+from omnirepro.judging import Judge, load_judge
+from omnirepro.models.generation import Decoding
+from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, in_chunks, progress, seed_all
 from omnirepro.schema import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
+from omnirepro.scoring import ScalarJudge
+from omnirepro.train.common import arguments, fit, keep_judge, progress_callback
 
 LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
 
@@ -73,20 +74,22 @@ def conversations(
 def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
     """Fine-tune `base` on labelled pairs; writes `adapter` and `loss.csv`, resumes from the last checkpoint."""
     p, judge = run.section("sft"), run.section("judge")
+    chats = conversations(pairs, labels, judge["wording"], judge["format"], p["both_orders"], p["ties"])
+    return tune(run, base, chats)
+
+
+def tune(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
+    """Fine-tune `base` on chats that end in what it is to say; otherwise as `train_sft`."""
     seed_all(run.seed)
     model, processor = load(base, run.device, run.dtype)
     seed_all(run.seed)
-    chats = conversations(pairs, labels, judge["wording"], judge["format"], p["both_orders"], p["ties"])
     examples = [processor.encode(chat, train=True) for chat in chats]
-    check_lengths(examples, p["max_length"])
+    check_lengths(examples, run.section("sft")["max_length"])
     trainer = make_trainer(model, processor, examples, run)
-    checkpoints = list(run.checkpoint_dir.glob("checkpoint-*"))
-    trainer.train(resume_from_checkpoint=str(max(checkpoints, key=_step)) if checkpoints else None)
+    fit(trainer, run)
     history = [h for h in trainer.state.log_history if "loss" in h]
-    run.write("loss.csv", pd.DataFrame(history)[["step", "loss"]].to_csv(index=False))
-    decoding = Decoding(max_new_tokens=judge["max_new_tokens"])
-    asked = Judge(LocalModel(model, processor, run.name), judge["format"], judge["wording"], decoding)
-    return run.write("adapter", lambda f: (save_adapter(trainer.model, f, base), save_settings(asked, f)))
+    run.write("loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss"]).to_csv(index=False))
+    return keep_judge(run, trainer.model, processor, base)
 
 
 def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label]) -> None:
@@ -108,7 +111,7 @@ def judge_splits(run: Run, models: dict[str, Path | str], splits: dict[str, list
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
 
 
-def judge_split(run: Run, judge: Judge, pairs: list[Pair]) -> list[Judgement]:
+def judge_split(run: Run, judge: Judge | ScalarJudge, pairs: list[Pair]) -> list[Judgement]:
     """Judge pairs with a judge whose name and seed tell it apart; what was judged before a kill is not judged again."""
     report, name = progress(f"{judge.name}, judging"), f"{judge.name.replace('/', '-')}-{judge.seed}"
     return in_chunks(
@@ -137,26 +140,12 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
     p = run.section("sft")
     steps = p["steps"] or math.ceil(len(examples) / p["batch"]) * p["epochs"]
     config = SFTConfig(
-        output_dir=str(run.checkpoint_dir),
-        max_steps=steps,
-        per_device_train_batch_size=p["batch"] // p["accumulate"],
-        gradient_accumulation_steps=p["accumulate"],
-        learning_rate=p["lr"],
-        lr_scheduler_type=p["schedule"],
-        warmup_steps=int(p["warmup"] * steps),
+        **arguments(run, "sft", steps, p["batch"]),
         logging_steps=5,
-        save_steps=p["save_every"],
-        save_total_limit=1,
-        seed=run.seed,
-        bf16=run.dtype == "bfloat16",
-        use_cpu=run.device == "cpu",
         gradient_checkpointing=p["gradient_checkpointing"],
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        report_to=[],
-        disable_tqdm=True,
         max_length=None,
-        dataloader_pin_memory=False,
     )
     lora = LoraConfig(
         r=p["lora_rank"], lora_alpha=p["lora_alpha"], lora_dropout=p["lora_dropout"], target_modules=LANGUAGE_LAYERS
@@ -172,24 +161,3 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def progress_callback(label: str):
-    """Return a Trainer callback that prints steps, loss and the time left, and silences the default printing."""
-    from transformers import TrainerCallback
-
-    class Report(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
-            self.started, self.first, self.report = time.monotonic(), state.global_step, progress(label)
-
-        def on_step_end(self, args, state, control, **kwargs):
-            losses = [h["loss"] for h in state.log_history if "loss" in h]
-            note = f"loss {losses[-1]:.3f}" if losses else ""
-            done = state.global_step - self.first
-            self.report(done, state.max_steps - self.first, time.monotonic() - self.started, note)
-
-    return Report()
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rsplit("-", 1)[1])

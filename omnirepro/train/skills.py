@@ -1,12 +1,11 @@
 """Conversations that teach the embedded backbone single-response skills; none compares two responses.
 
-Produces chats of several turns about one to four media: short answers, full answers, descriptions, a check of one
-dimension, a one-response judgement, a refinement, and two given numbers written as scores with the winner they name.
+Produces chats of several turns about one to four media: short answers, full answers, descriptions, a check of each
+response shown on named dimensions, a one-response judgement, a refinement, and two given numbers written as scores with
+the winner they name. Where two responses are shown, each is marked by itself: which one is better is never asked.
 """
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from omnirepro.world.questions import VALUES, Question, facts, observations, que
 from omnirepro.world.scenes import Scene
 
 SKILLS = {
-    "short": 0.16, "answer": 0.12, "describe": 0.05, "check": 0.14, "grade": 0.34, "refine": 0.08, "state": 0.05,
+    "short": 0.16, "answer": 0.12, "describe": 0.05, "check": 0.3, "grade": 0.2, "refine": 0.06, "state": 0.05,
     "match": 0.06,
 }  # fmt: skip
 EARLY = {"short": 0.8, "match": 0.2}  # to see and to compare words come first: every other skill rests on them
@@ -80,24 +79,22 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares=
 
 
 def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.Generator) -> tuple[str, str]:
-    bad = {d for d in DIMENSIONS if rng.random() < 0.3}
-    side, marks = "AB"[int(rng.integers(2))], {d: d not in bad for d in DIMENSIONS}
-    answer = compose(scene, question, bad, rng)
-    shown = {side: answer}
-    if kind != "refine" and rng.random() < BYSTANDER:
-        shown["B" if side == "A" else "A"] = compose(
-            scene, question, {d for d in DIMENSIONS if rng.random() < 0.3}, rng
-        )
-    responses = "".join(f"\n{s}: {shown[s]}" for s in sorted(shown))
-    asked, quotes = question.text + responses, claims(scene, question, answer)
+    side = "AB"[int(rng.integers(2))]
+    alone = kind == "refine" or rng.random() > BYSTANDER
+    bad = {s: {d for d in DIMENSIONS if rng.random() < 0.3} for s in (side if alone else "AB")}
+    shown = {s: compose(scene, question, faults, rng) for s, faults in bad.items()}
+    marked = {s: ({d: d not in bad[s] for d in DIMENSIONS}, claims(scene, question, shown[s])) for s in bad}
+    asked = question.text + "".join(f"\n{s}: {text}" for s, text in shown.items())
     if kind == "refine":
-        return f"{asked}\nfix {' '.join(d for d in DIMENSIONS if d in bad) or 'nothing'}.", compose(scene, question)
+        named = " ".join(d for d in DIMENSIONS if d in bad[side]) or "nothing"
+        return f"{asked}\nfix {named}.", compose(scene, question)
     if kind == "check":
-        d = DIMENSIONS[int(rng.integers(5))]
-        return f"{asked}\n{d}?", rubric.marked(side, marks[d], quotes.get(d))
-    score = max(0, 10 - sum(PENALTY[d] for d in bad))
+        some = sorted(rng.permutation(5)[: int(rng.integers(1, 6))])
+        dimensions = [DIMENSIONS[i] for i in some]
+        return f"{asked}\ncheck {' '.join(dimensions)}.", rubric.render_checks(marked, dimensions)
+    score = max(0, 10 - sum(PENALTY[d] for d in bad[side]))
     format, note = ("published", " score first") if rng.random() < 0.2 else ("rationale-first", "")
-    judgement = rubric.render_single(side, marks, quotes, score, seen(scene, question), format)
+    judgement = rubric.render_single(side, *marked[side], score, seen(scene, question), format)
     return f"{asked}\njudge {side}{note}.", judgement
 
 
@@ -113,17 +110,11 @@ def _match(rng: np.random.Generator) -> tuple[str, str]:
 def _state(rng: np.random.Generator) -> tuple[str, str]:
     """Write given scores and the winner that they name in the judgement's notation; equal scores name none."""
     a, b = (int(x) for x in rng.integers(0, 11, 2))
-    b = a if rng.random() < 0.2 else b
-    better = {"A": "A", "B": "B", "tie": "equal"}[rubric.ranking(a, b)]
-    values = {
-        "reasoning": "<think>seen: </think>",
-        "score_A": a,
-        "score_B": b,
-        "better": better,
-        "final_verdict": f"<answer>[[{better}]]</answer>",
-    }
+    apart = rng.random()  # equal scores and near ones are those that a judge confuses
+    b = a if apart < 0.3 else min(10, a + 1) if apart < 0.5 else b
+    a, b = (a, b) if rng.random() < 0.5 else (b, a)
     format, note = ("published", " score first") if rng.random() < 0.5 else ("rationale-first", "")
-    return f"write A {a} B {b}{note}.", json.dumps({k: values[k] for k in rubric.FORMATS[format]})
+    return f"write A {a} B {b}{note}.", rubric.notation("seen: ", a, b, format)
 
 
 def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:

@@ -14,9 +14,9 @@ import numpy as np
 from omnirepro.schema import DIMENSIONS
 from omnirepro.world.facts import Facts, Made, Said
 from omnirepro.world.language import FILLERS, compose
-from omnirepro.world.looks import DIM, SMALL, SOFT, THICKNESS, Look, sample_solid
+from omnirepro.world.looks import sample_look, sample_solid
 from omnirepro.world.questions import Question, alter, observations, other, questions
-from omnirepro.world.scenes import COLORS, PITCHES, PLACES, SHAPES, Scene, passage
+from omnirepro.world.scenes import COLORS, PITCHES, PLACES, SHAPES, THICKNESS, Scene, passage
 from omnirepro.world.tasks import sample_scene
 
 ABOUT = {"T2T": "text", "TI2T": "image", "TV2T": "video", "TA2T": "audio", "TI2I": "image"}
@@ -70,7 +70,7 @@ def draw_response(subject: Subject, rng: np.random.Generator) -> Facts:
         opening = FILLERS[int(rng.integers(len(FILLERS)))] + " " if rng.random() < PADDED else ""
         return Said(subject.scene, subject.question, opening + text)
     shown = _misedit(subject, rng) if subject.given else vary(subject.scene, rng)
-    return Made(subject.scene, shown, _look(subject.scene.modality, rng), subject.given)
+    return Made(subject.scene, shown, sample_look(subject.scene.modality, rng, PLAIN, FLAWED), subject.given)
 
 
 def vary(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -148,12 +148,6 @@ def _edited(given: Scene, wanted: Scene) -> tuple[str, int]:
             if a != b:
                 return attribute, i
     return "count", -1
-
-
-def _look(modality: str, rng: np.random.Generator) -> Look:
-    light, size = (1.0 if rng.random() < PLAIN else low for low in (SOFT if modality == "audio" else DIM, SMALL))
-    odd, empty = (bool(rng.random() < FLAWED) and modality == "views3d" for _ in range(2))
-    return Look(light, size if modality in ("image", "views3d") else 1.0, odd, empty)
 
 
 def _request(scene: Scene) -> str:

@@ -35,6 +35,7 @@ from omnirepro.world.scenes import (
     SHAPES,
     SPEEDS,
     SPOTS,
+    THICKNESS,
     THINGS,
     TIMBRES,
     TIMES,
@@ -42,7 +43,7 @@ from omnirepro.world.scenes import (
 )
 
 PENALTY = {"fluency": 1, "relevance": 3, "accuracy": 4, "reasoning": 2, "safety": 5}
-SENSE = {"image": "see", "video": "see", "audio": "hear", "text": "read"}
+SENSE = {"image": "see", "video": "see", "audio": "hear", "text": "read", "views3d": "see"}
 QUOTED = ("relevance", "accuracy")
 FILLERS = ("well,", "to be clear,", "in short,")
 HARMS = ("burn", "steal", "smash", "poison")
@@ -98,6 +99,7 @@ _EVIDENCE = {
         rf"|a still {_one_of(COLORS)} {_one_of(SHAPES)}"
     ),
     "audio": re.compile(rf"{_one_of(TIMBRES)}(?: {_one_of(PITCHES)})+"),
+    "views3d": re.compile(rf"a {_one_of(THICKNESS)} {_one_of(COLORS)} {_one_of(SHAPES)} with {_one_of(COLORS)} sides"),
     "text": re.compile(
         rf"{_one_of(NAMES)} has a {_one_of(COLORS)} {_one_of(THINGS)} in the {_one_of(SPOTS)} at {_one_of(TIMES)}"
     ),

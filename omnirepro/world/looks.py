@@ -14,10 +14,9 @@ import numpy as np
 
 from omnirepro.schema import Part, sha256_file
 from omnirepro.world import scenes
-from omnirepro.world.scenes import COLORS, PLACES, SHAPES, SIDE, Scene
+from omnirepro.world.scenes import COLORS, PLACES, SHAPES, SIDE, THICKNESS, Scene
 from omnirepro.world.tasks import split_of
 
-THICKNESS = {"thin": 0.15, "thick": 0.5}
 TURNS = (-60.0, -20.0, 20.0, 60.0)
 DIM, SOFT, SMALL = 0.6, 0.4, 0.62
 _STEPS, _REACH = 32, 1.45
@@ -45,6 +44,13 @@ def sample_solid(rng: np.random.Generator, split: str) -> Scene:
         solid = Scene("views3d", ((color, shape),), (sides, thickness))
         if split_of(solid) == split:
             return solid
+
+
+def sample_look(modality: str, rng: np.random.Generator, plain: float, flawed: float = 0.0) -> Look:
+    """Draw a look: light and size are plain with chance `plain` each, a solid's views odd or empty with `flawed`."""
+    light, size = (1.0 if rng.random() < plain else low for low in (SOFT if modality == "audio" else DIM, SMALL))
+    odd, empty = (bool(rng.random() < flawed) and modality == "views3d" for _ in range(2))
+    return Look(light, size if modality in ("image", "views3d") else 1.0, odd, empty)
 
 
 def media_part(scene: Scene, look: Look, stem: Path, rng: np.random.Generator) -> Part:

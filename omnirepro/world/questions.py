@@ -18,6 +18,7 @@ from omnirepro.world.scenes import (
     SHAPES,
     SPEEDS,
     SPOTS,
+    THICKNESS,
     THINGS,
     TIMBRES,
     TIMES,
@@ -38,6 +39,8 @@ VALUES = {
     "owner": NAMES,
     "thing": THINGS,
     "time": TIMES,
+    "side": tuple(COLORS),
+    "thickness": tuple(THICKNESS),
 }
 
 
@@ -52,7 +55,7 @@ class Question:
 
 def questions(scene: Scene) -> list[Question]:
     """List every question that has exactly one answer in the scene."""
-    return {"image": _ask_image, "video": _ask_video, "audio": _ask_audio, "text": _ask_text}[scene.modality](scene)
+    return _ASK[scene.modality](scene)
 
 
 def _ask_image(scene: Scene) -> list[Question]:
@@ -98,6 +101,19 @@ def _ask_text(scene: Scene) -> list[Question]:
     return [Question(attribute, 0, text) for attribute, text in asked.items()]
 
 
+def _ask_solid(scene: Scene) -> list[Question]:
+    asked = {
+        "color": "what color is its face?",
+        "shape": "what shape is it?",
+        "side": "what color is its side?",
+        "thickness": "how thick is it?",
+    }
+    return [Question(attribute, 0, text) for attribute, text in asked.items()]
+
+
+_ASK = {"image": _ask_image, "video": _ask_video, "audio": _ask_audio, "text": _ask_text, "views3d": _ask_solid}
+
+
 def facts(scene: Scene, target: int) -> dict[str, str]:
     """Map each attribute of a target to its true value."""
     if scene.modality == "audio":
@@ -105,6 +121,7 @@ def facts(scene: Scene, target: int) -> dict[str, str]:
     names = {
         "image": ("color", "shape", "place"),
         "video": ("color", "shape"),
+        "views3d": ("color", "shape"),
         "text": ("owner", "color", "thing", "place", "time"),
     }[scene.modality]
     known = dict(zip(names, scene.objects[target], strict=True))
@@ -112,6 +129,8 @@ def facts(scene: Scene, target: int) -> dict[str, str]:
         known["count"] = COUNTS[len(scene.objects)]
     if scene.modality == "video" and target == 0:
         known |= {"motion": scene.extra[0], "speed": scene.extra[1]}
+    if scene.modality == "views3d":
+        known |= {"side": scene.extra[0], "thickness": scene.extra[1]}
     return known
 
 
@@ -124,6 +143,9 @@ def observations(scene: Scene) -> list[str]:
         return [f"a {mc} {ms} moving {scene.extra[0]} {scene.extra[1]}", f"a still {sc} {ss}"]
     if scene.modality == "audio":
         return [f"{scene.extra[0]} {' '.join(scene.objects)}"]
+    if scene.modality == "views3d":
+        ((color, shape),), (side, thickness) = scene.objects, scene.extra
+        return [f"a {thickness} {color} {shape} with {side} sides"]
     return [passage(scene)[:-1]]
 
 
@@ -145,7 +167,7 @@ def alter(scene: Scene, question: Question, rng: np.random.Generator) -> Scene:
     attribute, target = question.attribute, question.target
     if attribute == "count":
         return _recount(scene, rng)
-    if attribute in ("timbre", "motion", "speed"):
+    if attribute in ("timbre", "motion", "speed", "side", "thickness"):
         extra = tuple(other(rng, VALUES[attribute], (v,)) if v in VALUES[attribute] else v for v in scene.extra)
         return replace(scene, extra=extra)
     objects = list(scene.objects)

@@ -27,6 +27,7 @@ SHAPES = ("ring", "square", "cross")
 PLACES = {"top-left": (0, 0), "top-right": (0, 1), "bottom-left": (1, 0), "bottom-right": (1, 1)}
 MOTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 SPEEDS = {"slow": 4, "fast": 10}
+THICKNESS = {"thin": 0.15, "thick": 0.5}  # of a solid, half of it, in units of its radius
 PITCHES = {"low": 300.0, "mid": 800.0, "high": 2000.0}
 TIMBRES = ("pure", "buzzy", "noisy")
 NAMES = ("ann", "bob", "cat", "dan", "eve", "fay", "gus", "hal")
@@ -42,8 +43,8 @@ class Scene:
     """Facts of one prompt's medium.
 
     `objects`: image (color, shape, place) tuples; video (color, shape) of the mover, then of the still one;
-    audio pitches in order; one text (name, color, thing, spot, time) tuple. `extra`: video (motion, speed), audio
-    (timbre,).
+    audio pitches in order; one text (name, color, thing, spot, time) tuple; one (color, shape) of a solid (views3d).
+    `extra`: video (motion, speed), audio (timbre,), solid (color of the sides, thickness).
     """
 
     modality: str
