@@ -9,4 +9,8 @@ def __getattr__(name: str):
         from omnirepro.judging import load_judge
 
         return load_judge
+    if name == "reward_function":
+        from omnirepro.export.policy import reward_function
+
+        return reward_function
     raise AttributeError(f"module 'omnirepro' has no attribute {name!r}")

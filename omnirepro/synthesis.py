@@ -35,7 +35,7 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
     """
     p, world = run.section("synthesis"), run.section("world")
     sizes = {split: world[split] for split in SPLITS}
-    run.write("data", lambda folder: _write_prompts(folder, sizes, run.seed))
+    run.write("data", lambda folder: _write_prompts(folder, sizes, run.seed, world["modalities"]))
     splits = {s: read_jsonl(run.path(f"data/prompts_{s}.jsonl"), Prompt) for s in sizes}
     check_disjoint(splits)
     decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
@@ -74,9 +74,9 @@ def write_sample(folder: Path, pairs: list[Pair], each: int = 4) -> Path:
     return write_jsonl(folder / "pairs.jsonl", chosen)
 
 
-def _write_prompts(folder: Path, sizes: dict[str, int], seed: int) -> None:
+def _write_prompts(folder: Path, sizes: dict[str, int], seed: int, modalities: list[str]) -> None:
     for split, n in sizes.items():
-        prompts, truths = make_prompts(folder / "media", split, n, seed)
+        prompts, truths = make_prompts(folder / "media", split, n, seed, modalities)
         write_jsonl(folder / f"prompts_{split}.jsonl", prompts)
         write_jsonl(folder / f"truths_{split}.jsonl", truths)
 

@@ -24,6 +24,10 @@ BEST, WORSE = {"llm_name": "big", "answer": "good", "score": 5.0}, {"llm_name": 
 QUOTED = "### Context\nImage file: /data/x/one.png\nQuestion: What is\nit?\nCandidate A: a cup\nCandidate B: a hat"
 GOLD = {"score_A": 9, "score_B": 4, "better": "A", "reasoning": "because", "final_verdict": "<answer>[[A]]</answer>"}
 CRITIC = "<image>\n<image>\nJudge. Say Image 1 is better than Image 2.\nText Caption: [a red [big] cup]"
+ASKED = "<image>\nYou are provided with a {} and a question. Review both.\nQuestion: [what [is] it?]\n"
+BRACKETS = ASKED + "{} 1: [good]\n{} 2: [bad]"
+R1 = "Compare.\n\n###### **Input:**  \n###### [Question]:\nq one  \n\n###### [Response 1]:\ngood\n\n- two  \n\n"
+R1 += "###### [Response 2]:\nbad  \n\n###### **Output Format (strictly follow):**  \n<answer>1/2</answer>"
 BENCH = {"answer_a": "good", "answer_b": "bad"}
 ALIGN = {"prompt": "q one", "response_1": "good", "response_2": "bad"}
 ARENA = {"left_model": "big", "right_model": "small", "prompt": "q one"}
@@ -108,6 +112,24 @@ ROWS = {
         {"id": 5, "images": ["a.png", "b.png"], "conversations": [
             {"from": "human", "value": CRITIC}, {"from": "gpt", "value": "Seen. Image 2 is better than Image 1."}]},
         ["B"], ["T2I"]),
+    "llava-critic": (
+        {"id": "vlfeedback_1", "source": "vlfeedback", "image": {"bytes": b"PNG", "path": "winner.png"},
+         "conversations": [
+             {"from": "human", "value": ASKED.format("image")
+              + "The first response: [good]\nThe second response: [bad]\nASSISTANT:\n"},
+             {"from": "gpt", "value": "The first names more. The better response: [2]"}]}, ["B"], ["TI2T"]),
+    "sharegptvideo-dpo": (
+        {"id": 7, "images": ["videos/x/0.jpg", "videos/x/1.jpg"], "conversations": [
+            {"from": "human", "value": BRACKETS.format("video", "Response", "Response")},
+            {"from": "gpt", "value": "Response 2 is better at times. So Response 1 is better than Response 2."}]},
+        ["A"], ["TV2T"]),
+    "unifiedreward-rl": (
+        {"problem": CRITIC, "solution": "Video 2 is better", "images": ["a0.png", "a1.png", "b0.png", "b1.png"]},
+        ["B"], ["T2V"]),
+    "r1-reward-rl": (
+        {"message": json.dumps([{"role": "user", "content": [{"type": "text", "text": R1},
+                                                             {"type": "image", "image": "/mnt/x/one.jpg"}]}]),
+         "question": "q one", "answer": ["<answer>2</answer>"]}, ["B"], ["TI2T"]),
     "omni-reward-data": (
         {"conversations": [{"from": "system", "value": "be kind"}, {"from": "human", "value": "q one"}],
          "chosen": {"from": "gpt", "value": "good"}, "rejected": {"from": "gpt", "value": "bad"}, "images": []},
@@ -124,7 +146,9 @@ ROWS = {
         {"prompt": "q one", "response1": "good", "response2": "bad", "model1": "big", "model2": "small",
          "criteria": "short", "criteria_preference": "tie", "id": "r1"}, ["tie"], ["T2T"]),
 }  # fmt: skip
-WHOLE = ("omni-preference", "unifiedreward")  # one text becomes several: see their own tests
+WHOLE = (
+    "omni-preference", "unifiedreward", "llava-critic", "sharegptvideo-dpo", "unifiedreward-rl", "r1-reward-rl",
+)  # fmt: skip
 CODED = {  # labels, which are translated, and what is not content
     "label", "human_ranking", "Better", "vote_type", "overall_response", "criteria_preference", "scores", "role",
     "from", "annotator1", "annotator2", "annotator3", "bytes", "array", "sampling_rate", "language", "video1", "video2",
@@ -307,6 +331,63 @@ def test_frames_are_halved_between_two_films(tmp_path):
     row["conversations"][1]["value"] = "Image 1 is better than Image 2. No: image 2 is better."
     with pytest.raises(RowError, match="not one verdict"):
         quietly(file_of(tmp_path / "bad", "unifiedreward", row))
+
+
+def test_a_judging_prompt_in_brackets_gives_back_the_pair_and_the_rest(tmp_path):
+    for name in ("llava-critic", "sharegptvideo-dpo"):
+        row = ROWS[name][0]
+        (pair,) = quietly(file_of(tmp_path / name, name, row), lacks=name != "llava-critic")
+        assert (text_of(pair.prompt), text_of(pair.response_a), text_of(pair.response_b)) == (
+            "what [is] it?", "good", "bad")  # fmt: skip
+        before, after, said = pair.meta["as_released"]
+        asked = row["conversations"][0]["value"]
+        assert asked.startswith(before) and asked.endswith(after) and said == row["conversations"][1]["value"]
+    assert pair.meta["ambiguous"] and [p.type for p in pair.prompt] == ["image", "image", "text"]
+    row["conversations"][1]["value"] = "92"
+    with pytest.raises(RowError, match="no verdict such as .* use the pairwise file"):
+        quietly(file_of(tmp_path / "pointwise", name, row))
+
+
+def test_rows_for_reinforcement_hold_generated_media_or_two_answers(tmp_path):
+    row = ROWS["unifiedreward-rl"][0]
+    (pair,) = quietly(file_of(tmp_path, "unifiedreward-rl", row), lacks=True)
+    assert pair.prompt[0].text == "a red [big] cup" and [Path(p.path).name for p in pair.response_b] == [
+        "b0.png", "b1.png"]  # fmt: skip
+    row = {
+        "problem": BRACKETS.format("image", "Answer", "Answer"),
+        "solution": "Answer 1 is better",
+        "images": ["x.png"],
+    }
+    (pair,) = quietly(file_of(tmp_path / "b", "unifiedreward-rl", row), lacks=True)
+    assert pair.task == "TI2T" and pair.label == "A" and text_of(pair.response_b) == "bad"
+
+
+def test_a_chat_in_json_text_gives_back_both_responses(tmp_path):
+    row = ROWS["r1-reward-rl"][0]
+    (tmp_path / "one.jpg").write_bytes(b"JPG")
+    (pair,) = quietly(file_of(tmp_path, "r1-reward-rl", row))
+    assert text_of(pair.response_a) == "good\n\n- two" and text_of(pair.response_b) == "bad"
+    assert pair.prompt[0].path == str(tmp_path / "one.jpg") and text_of(pair.prompt) == "q one"
+    before, after, said = pair.meta["as_released"]
+    assert R1.startswith(before) and R1.endswith(after) and "Output Format" in after and "2" in said
+    with pytest.raises(RowError, match="not a JSON chat"):
+        quietly(file_of(tmp_path / "bad", "r1-reward-rl", row | {"message": "hello"}))
+
+
+def test_the_hub_form_of_the_nine_tasks_is_read_with_its_embedded_media(tmp_path, monkeypatch):
+    import datasets
+
+    made = {f"response{i}": {"bytes": b"PNG" + str(i).encode(), "path": f"{i}.png"} for i in (1, 2)}
+    row = ROWS["omni-rewardbench"][0] | made
+    (pair,) = quietly(write(tmp_path / "text_to_3D", row, name="test-00000.parquet"))
+    assert pair.task == "T23D" and [p.type for p in pair.response_a] == ["views3d"] and pair.criterion == "short"
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *a, **k: datasets.Dataset.from_list([row]).to_iterable_dataset()
+    )
+    (pair,) = quietly("omni-rewardbench", config="text_to_image")
+    assert pair.task == "T2I" and Path(pair.response_b[0].path).read_bytes() == b"PNG2"
+    with pytest.raises(RowError, match="give config=text_to_image"):
+        quietly("omni-rewardbench")
 
 
 def test_generated_pictures_of_training_data_are_the_responses(tmp_path):

@@ -90,6 +90,6 @@ def write_jsonl(path: str | Path, rows: Iterable[Row]) -> Path:
 
 
 def _parts(field: Callable[[str], Any]) -> Iterator[Any]:
-    for name in ("parts", "prompt", "response_a", "response_b"):
+    for name in ("parts", "prompt", "response", "response_a", "response_b"):
         value = field(name)
         yield from value if isinstance(value, list) else ()

@@ -18,15 +18,15 @@ from omnirepro.sources.ranked import UNSTATED
 from omnirepro.sources.rows import Raw
 from omnirepro.sources.source import Source, lists
 
-_CAPTION = re.compile(r"Text Caption:\s*\[(.*)\]\s*\Z", re.DOTALL)
+CAPTION = re.compile(r"Text Caption:\s*\[(.*)\]\s*\Z", re.DOTALL)
 _BETTER = re.compile(r"\b(image|video) ([12]) is better", re.IGNORECASE)
 _EQUAL = re.compile(r"\bboth (image|video)s are equally good", re.IGNORECASE)
 _TRAINING = "training set; the papers report no accuracy on it"
 
 
 def _unified(raw: Raw) -> Iterator[Pair]:
-    asked, said = _spoken(raw, "human", "user"), _spoken(raw, "gpt", "assistant")
-    caption, verdicts = _CAPTION.search(asked), {(k.lower(), n) for k, n in _BETTER.findall(said)}
+    asked, said = spoken(raw, "human", "user"), spoken(raw, "gpt", "assistant")
+    caption, verdicts = CAPTION.search(asked), {(k.lower(), n) for k, n in _BETTER.findall(said)}
     verdicts |= {(k.lower(), "tie") for k in _EQUAL.findall(said)}
     if not caption or len(verdicts) != 1:
         raise RowError(
@@ -34,7 +34,7 @@ def _unified(raw: Raw) -> Iterator[Pair]:
             "'Image 1 is better' in the answer; use a pairwise train_data.json of image or video generation"
         )
     ((kind, verdict),) = verdicts
-    a, b = _halves(raw)
+    a, b = halves(raw)
     yield Pair(
         id=str(raw.fields.get("id", raw.number)), task="T2I" if kind == "image" else "T2V", prompt=[text(caption[1])],
         response_a=a, response_b=b, label={"1": "A", "2": "B", "tie": "tie"}[verdict], source="unifiedreward",
@@ -43,14 +43,16 @@ def _unified(raw: Raw) -> Iterator[Pair]:
     )  # fmt: skip
 
 
-def _spoken(raw: Raw, *roles: str) -> str:
+def spoken(raw: Raw, *roles: str) -> str:
+    """Return what the first of the roles says. Raises `RowError` where none speaks."""
     for message in raw.need("conversations", list):
         if message.get("from") in roles:
             return message["value"]
     raise RowError(f"field conversations: no message from {' or '.join(roles)}; get the file again")
 
 
-def _halves(raw: Raw) -> tuple[list[Part], list[Part]]:
+def halves(raw: Raw) -> tuple[list[Part], list[Part]]:
+    """Return both generations of `images`: the first half is of response 1."""
     parts = media("image", raw.need("images", list), raw)
     if not parts or len(parts) % 2:
         raise RowError(f"field images: {len(parts)} files are no two equal halves; get the file again")
@@ -62,7 +64,7 @@ def _omni_reward_data(raw: Raw) -> Iterator[Pair]:
     criterion = next((m["value"] for m in messages if m.get("from") == "system"), None)
     said = [_value(raw, side) for side in ("chosen", "rejected")]
     if said[0] == said[1]:
-        prompt, (a, b) = [text(said[0])], _halves(raw)
+        prompt, (a, b) = [text(said[0])], halves(raw)
         task = "T2I" if len(a) == 1 else "T2V"
     else:
         pictures = media("image", raw.fields.get("images") or [], raw)

@@ -17,11 +17,22 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from omnirepro.schema import MediaError, Pair, RowError
-from omnirepro.sources import conversations, generation, instruction, omni_rrm, own, ranked, rewardbench, rmb, vision
+from omnirepro.sources import (
+    conversations,
+    generation,
+    instruction,
+    judged,
+    omni_rrm,
+    own,
+    ranked,
+    rewardbench,
+    rmb,
+    vision,
+)
 from omnirepro.sources.rows import Raw, files_of, hub_rows, read_rows
 from omnirepro.sources.source import Source
 
-_FAMILIES = (own, ranked, rewardbench, rmb, instruction, vision, generation, omni_rrm, conversations)
+_FAMILIES = (own, ranked, rewardbench, rmb, instruction, vision, generation, omni_rrm, judged, conversations)
 SOURCES: dict[str, Source] = {source.name: source for family in _FAMILIES for source in family.SOURCES}
 
 

@@ -53,11 +53,15 @@ def _side(raw: Raw, name: str) -> list[Part]:
 
 
 def _bench(raw: Raw) -> Iterator[Pair]:
-    stem = Path(raw.file).name.removesuffix(".json").removesuffix("_preferences")
-    task = next((t for t, (name, *_) in omni_rewardbench.LAYOUT.items() if name == stem), None)
-    if task is None:
-        raise RowError(f"a task's file is named <task>_preferences.json, not {Path(raw.file).name}; keep the name")
-    yield omni_rewardbench.from_row(raw.fields, task, Path(raw.file).parent / omni_rewardbench.MEDIA)
+    """Read a row whose task is named by its file, folder or hub configuration; embedded media become files."""
+    named = {t: raw.file.rfind(name) for t, (name, *_) in omni_rewardbench.LAYOUT.items()}
+    task = max(named, key=lambda t: named[t])
+    if named[task] < 0:
+        raise RowError(f"no task in the name of {raw.file}; keep <task>_preferences.json, or give config=text_to_image")
+    made = omni_rewardbench.LAYOUT[task][2]
+    kinds = {"image": "image", "audio": "audio", "response1": made, "response2": made}
+    stored = {k: medium(kinds[k], v, raw).path for k, v in raw.fields.items() if k in kinds and isinstance(v, dict)}
+    yield omni_rewardbench.from_row(raw.fields | stored, task, raw.root / omni_rewardbench.MEDIA)
 
 
 def _flat_of(name: str) -> Callable[[dict[str, Any]], bool]:
@@ -79,5 +83,6 @@ SOURCES = (
         )
     ),
     Source("omni-rewardbench", omni_rewardbench.FIELDS, _bench, "not known to the kit; read the data's own card",
-           "Omni-Reward, Section 2", "mean over the tasks a model supports, with ties (three-way) and without"),
+           "Omni-Reward, Section 2", "mean over the tasks a model supports, with ties (three-way) and without",
+           hub="HongbangYuan/OmniRewardBench", split="test"),
 )  # fmt: skip

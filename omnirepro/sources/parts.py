@@ -18,7 +18,7 @@ from typing import Any, Literal
 from omnirepro.schema import Pair, Part, RowError
 from omnirepro.sources.rows import Raw
 
-Medium = Literal["image", "video", "audio"]
+Medium = Literal["image", "video", "audio", "views3d"]
 _MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpg"), (b"GIF8", "gif"), (b"RIFF", "wav"), (b"fLaC", "flac"))
 
 
@@ -105,7 +105,7 @@ def _suffix(kind: Medium, data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     known = next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), None)
-    return known or {"image": "img", "video": "mp4", "audio": "mp3"}[kind]
+    return known or {"image": "img", "views3d": "img", "video": "mp4", "audio": "mp3"}[kind]
 
 
 def _wave(samples: Any, rate: int) -> bytes:

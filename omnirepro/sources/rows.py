@@ -80,7 +80,7 @@ def hub_rows(name: str, config: str | None, split: str, media: Path) -> Iterator
 
     rows: Iterable[dict[str, Any]] = load_dataset(name, config, split=split, streaming=True).decode(False)
     for number, row in enumerate(rows, 1):
-        yield Raw(dict(row), f"{name}[{split}]", number, media, media)
+        yield Raw(dict(row), "/".join(filter(None, (name, config))) + f"[{split}]", number, media, media)
 
 
 def _hidden(path: Path) -> bool:

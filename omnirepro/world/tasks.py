@@ -6,6 +6,7 @@ checks read the latter. A scene belongs to one split by the hash of its facts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,9 @@ def scene_part(scene: Scene, stem: Path, rng: np.random.Generator) -> Part:
     return Part(type=scene.modality, path=str(path), sha256=sha256_file(path), **text)
 
 
-def make_prompts(folder: Path, split: str, n: int, seed: int) -> tuple[list[Prompt], list[Truth]]:
+def make_prompts(
+    folder: Path, split: str, n: int, seed: int, modalities: Sequence[str] = MODALITIES
+) -> tuple[list[Prompt], list[Truth]]:
     """Write the media of `n` prompts (modalities in turn) below `folder` and return prompts and truths.
 
     Prompts are distinct by content: a scene and question are asked once, while distinct ones last.
@@ -73,7 +76,7 @@ def make_prompts(folder: Path, split: str, n: int, seed: int) -> tuple[list[Prom
     rng = np.random.default_rng([seed, *split.encode()])
     prompts, truths, asked = [], [], set()
     for i in range(n):
-        modality = MODALITIES[i % len(MODALITIES)]
+        modality = modalities[i % len(modalities)]
         for _ in range(50):
             scene = sample_scene(modality, split, rng)
             question = questions(scene)[int(rng.integers(len(questions(scene))))]

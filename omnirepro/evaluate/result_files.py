@@ -1,0 +1,79 @@
+"""reward-bench's result files, written from frozen rows and read as frozen rows (allenai/reward-bench, v1).
+
+Two files a model: accuracies by subset (`eval-set`), and columns of equal length for each item (`eval-set-scores`):
+`id`, `subset`, `text_chosen`, `text_rejected`, `results` (1, 0, or 0.5 for a tie) and, for scalar models,
+`scores_chosen` and `scores_rejected`.
+
+`results` is the mean over both orders here, so 0.5 may also mean that the orders disagree. A file does not say in which
+order a pair was shown: what is read stands in both orders alike, and says nothing about position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from omnirepro.evaluate.protocol import pairs as by_pair
+from omnirepro.evaluate.rows import Rows, frame
+from omnirepro.schema import Judgement, Pair, RowError, text_of
+
+COLUMNS = ("id", "subset", "text_chosen", "text_rejected", "results")
+_SAID = {1: "A", 0: "B", 0.5: "tie"}
+
+
+def write_results(rows: Rows, pairs: Sequence[Pair], model: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a judge's `eval-set` and `eval-set-scores` contents for decided pairs; a failed verdict earns 0.5.
+
+    Raises ValueError where a decided pair was not judged in both orders.
+    """
+    data = frame(rows)
+    earned = by_pair(data, policy="half", tie_policy="half").set_index("pair_id")["credit"]
+    decided = [p for p in pairs if p.label in ("A", "B")]
+    if lacking := [p.id for p in decided if p.id not in earned.index]:
+        raise ValueError(f"{len(lacking)} pairs were not judged, such as {lacking[0]}")
+    kind = "Seq. Classifier" if set(data.get("kind", [])) == {"scalar"} else "Generative RM"
+    columns: dict[str, Any] = {name: [] for name in COLUMNS}
+    for p in decided:
+        better, worse = (p.response_a, p.response_b)[:: 1 if p.label == "A" else -1]
+        asked = text_of(p.prompt)
+        said = (asked, text_of(better)), (asked, text_of(worse))
+        chats = ([{"role": r, "content": c} for r, c in zip(("user", "assistant"), s, strict=True)] for s in said)
+        for name, value in zip(COLUMNS, (p.id, p.task, *chats, float(earned[p.id])), strict=True):
+            columns[name].append(value)
+    if kind == "Seq. Classifier":
+        first = data.groupby("pair_id")[["score_a", "score_b"]].first()
+        for name, sides in (("scores_chosen", "ab"), ("scores_rejected", "ba")):
+            columns[name] = [float(first.loc[p.id, f"score_{sides[p.label == 'B']}"]) for p in decided]
+    head = {"model": model, "model_type": kind, "chat_template": None}
+    means = pd.Series(columns["results"], dtype=float).groupby(pd.Series(columns["subset"], dtype=object)).mean()
+    return head | means.to_dict(), columns | head
+
+
+def read_results(content: Any) -> list[Judgement]:
+    """Return the rows of an `eval-set-scores` file: A is the chosen side, in both orders. Raises `RowError`."""
+    if not isinstance(content, dict) or (lacking := [c for c in COLUMNS if not isinstance(content.get(c), list)]):
+        raise RowError(f"not a per-item result file of reward-bench: a list is missing for {', '.join(lacking)}"
+                       if isinstance(content, dict) else "not a per-item result file of reward-bench")  # fmt: skip
+    if len({len(content[c]) for c in COLUMNS}) != 1:
+        raise RowError("the columns of the result file differ in length; get it again")
+    rows: list[Judgement] = []
+    for i, (name, subset, chosen, rejected, result) in enumerate(zip(*(content[c] for c in COLUMNS), strict=True)):
+        if result not in list(_SAID):
+            raise RowError(f"results[{i}]: {result!r} is none of 0, 0.5, 1")
+        row = Judgement(
+            pair_id=str(name), task=str(subset), cluster=str(name), order="AB", model=str(content.get("model", "")),
+            kind="verdict", status="ok", verdict=_SAID[result], label="A", length_a=len(_last(chosen)),
+            length_b=len(_last(rejected)), decoding={"orders": "not stated"},
+        )  # fmt: skip
+        if isinstance(content.get("scores_chosen"), list):
+            scores = {"score_a": content["scores_chosen"][i], "score_b": content["scores_rejected"][i]}
+            row = row.model_copy(update=scores | {"kind": "scalar"})
+        rows += [row, row.model_copy(update={"order": "BA"})]
+    return rows
+
+
+def _last(said: Any) -> str:
+    """Return the answer of a transcript, which is a text or a chat."""
+    return said if isinstance(said, str) else str(said[-1].get("content", "")) if said else ""

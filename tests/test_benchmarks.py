@@ -1,0 +1,252 @@
+"""Benchmarks: public files made of embedded pairs, official scores, reward-bench's result files, frozen rows."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny_parts import text_part
+
+from omnirepro import benchmarks, rubric
+from omnirepro.evaluate.official import official
+from omnirepro.evaluate.result_files import read_results, write_results
+from omnirepro.report.benchmarks import PUBLISHED, benchmark_metrics, official_scores, published
+from omnirepro.run import load_params
+from omnirepro.schema import Judgement, Pair, RowError, sha256_file, write_jsonl
+from omnirepro.sources import SOURCES, load
+from omnirepro.sources.released import restored, write_released
+from omnirepro.train.backbone import make_pool
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def row(pair_id, verdict, order="AB", label="A", task="t", cluster=None, model="judge/set", **kw):
+    return Judgement(pair_id=pair_id, task=task, cluster=cluster or pair_id, order=order, model=model, kind="verdict",
+                     status="ok" if verdict else "no_verdict", verdict=verdict, label=label, **kw)  # fmt: skip
+
+
+def both(pair_id, *verdicts, **kw):
+    return [row(pair_id, v, o, **kw) for v, o in zip(verdicts, ("AB", "BA"), strict=True)]
+
+
+def facts(**rows):
+    """Facts a pair as (section, weight, all_of)."""
+    return pd.DataFrame([(k, *v) for k, v in rows.items()], columns=["pair_id", "section", "weight", "all_of"])
+
+
+# ---- the embedded pairs in public files
+
+
+@pytest.fixture(scope="module")
+def world_pairs(tmp_path_factory):
+    pool = make_pool(tmp_path_factory.mktemp("pool"), "test", 2, 0)
+    pairs = []
+    for kind in ("image", "video", "audio"):
+        for i, (_, part) in enumerate(pool[kind]):
+            part = part.model_copy(update={"sha256": sha256_file(part.path)})
+            pairs.append(Pair(id=f"test-{kind}{i}#0", task=kind, prompt=[part, text_part("what colour?")],
+                              response_a=[text_part("red")], response_b=[text_part("blue")], label="AB"[i],
+                              margin=2.0 * i, cluster=f"{kind}-{i}"))  # fmt: skip
+    asked = [text_part("bob has a cup."), text_part("\nwho?")]
+    return [*pairs, Pair(id="test-x#0", task="text", prompt=asked, response_a=[text_part("bob")],
+                         response_b=[text_part("a cup")], label="A", margin=3, cluster="text-0")]  # fmt: skip
+
+
+def test_embedded_pairs_come_back_from_public_files_as_a_judge_sees_them(world_pairs, tmp_path):
+    write_released(world_pairs, tmp_path / "released")
+    said = []
+    back = {p.id: restored(p) for p in load(tmp_path / "released", media=tmp_path / "media", say=said.append)}
+    assert {line.rsplit(" ", 1)[1] for line in said} == {
+        "vl-rewardbench", "sharegpt-video", "audio-hh-rlhf", "hh-rlhf-pairs"}  # fmt: skip
+    for pair in world_pairs:
+        other = back[pair.id]
+        assert (other.label, other.cluster, other.margin) == (pair.label, pair.cluster, pair.margin)
+        assert shown(other) == shown(pair), "the judge must read the same text and the same bytes"
+    assert len(back) == len(world_pairs) and Counter(p.label for p in back.values()) == {"A": 4, "B": 3}
+
+
+def shown(pair):
+    """What a judge is shown: texts joined, media by content."""
+    out = ""
+    for message in rubric.messages(pair):
+        for part in message["parts"]:
+            out += part.text if part.type == "text" else f"<{part.type} {sha256_file(part.path)}>"
+    return out
+
+
+def test_what_no_format_holds_is_refused(world_pairs, tmp_path):
+    for change in ({"label": "tie"}, {"prompt": [text_part("q"), world_pairs[0].prompt[0]]},
+                   {"response_a": [world_pairs[0].prompt[0]]}):  # fmt: skip
+        with pytest.raises(RowError, match="decided pairs of texts about one medium"):
+            write_released([world_pairs[0].model_copy(update=change)], tmp_path / "x")
+
+
+# ---- official scores
+
+
+def test_rewardbench_is_a_mean_of_sections_in_which_math_prm_weighs_more():
+    rows = [*both("a", "A", "A"), *both("b", "B", "B"), *both("c", "A", "B"), *both("d", "B", "B")]
+    known = facts(a=("Chat", None, None), b=("Reasoning", 984 / 447, None), c=("Reasoning", None, None),
+                  d=("Chat", None, None))  # fmt: skip
+    found = official(rows, known, "rewardbench")
+    reasoning = 0.5 / (984 / 447 + 1)  # c is right in one order
+    assert found.value == pytest.approx((0.5 + reasoning) / 2) and found.n == 4
+    assert official(rows, known, "unknown").value == pytest.approx((1 + 0 + 0.5 + 0) / (3 + 984 / 447))
+
+
+def test_groups_within_sections_count_alike():
+    rows = [*both("a", "A", "A", task="Natural"), *both("b", "B", "B", task="Adversarial/X"),
+            *both("c", "A", "A", task="Adversarial/Y"), *both("d", "A", "A", task="Adversarial/Y")]  # fmt: skip
+    known = facts(**{k: ("Natural" if k == "a" else "Adversarial", None, None) for k in "abcd"})
+    assert official(rows, known, "llmbar").value == pytest.approx((1 + (0 + 1) / 2) / 2)
+
+
+def test_a_list_counts_where_the_best_beats_every_loser():
+    rows = [*both("l1/1", "A", "A"), *both("l1/2", "A", "B"), *both("l2/1", "A", "A"), *both("l2/2", "A", "A")]
+    known = facts(**{p: ("Helpfulness", None, p[:2]) for p in ("l1/1", "l1/2", "l2/1", "l2/2")})
+    found = official(rows, known, "rmb-best-of-n")
+    assert found.value == pytest.approx((0.5 + 1) / 2) and found.n == 2, "the first list is right in one order"
+
+
+def test_both_orders_must_agree_for_judgebench():
+    rows = [*both("a", "A", "A"), *both("b", "A", "B"), *both("c", "A", "tie")]
+    known = facts(a=(None, None, None), b=(None, None, None), c=(None, None, None))
+    assert official(rows, known, "judgebench").value == pytest.approx(1 / 3)
+    assert official(rows, known, "llmbar-like").value == pytest.approx((1 + 0.5 + 0.5) / 3)
+    with pytest.raises(ValueError, match="no facts for 1 judged pairs, such as c"):
+        official(rows, known[known.pair_id != "c"], "judgebench")
+
+
+# ---- reward-bench's files
+
+
+def pair(name, label, task="refusals-dangerous"):
+    return Pair(id=name, task=task, prompt=[text_part("q")], response_a=[text_part("one")],
+                response_b=[text_part("second")], label=label)  # fmt: skip
+
+
+def test_result_files_come_back_as_the_verdicts_that_were_written():
+    rows = [*both("1", "A", "A"), *both("2", "A", "A", label="B"), *both("3", "B", "A", task="hep-go"),
+            *both("4", None, None)]  # fmt: skip
+    pairs = [pair("1", "A"), pair("2", "B"), pair("3", "A", "hep-go"), pair("4", "A")]
+    grouped, items = write_results(rows, pairs, "me")
+    assert grouped == {"model": "me", "model_type": "Generative RM", "chat_template": None,
+                       "hep-go": 0.5, "refusals-dangerous": 0.5}  # fmt: skip
+    assert items["results"] == [1, 0, 0.5, 0.5] and items["id"] == ["1", "2", "3", "4"]
+    assert items["text_chosen"][1] == [{"role": "user", "content": "q"}, {"role": "assistant", "content": "second"}]
+    back = read_results(json.loads(json.dumps(items)))
+    assert [(r.pair_id, r.order, r.verdict, r.label) for r in back[:4]] == [
+        ("1", "AB", "A", "A"), ("1", "BA", "A", "A"), ("2", "AB", "B", "A"), ("2", "BA", "B", "A")]  # fmt: skip
+    assert [r.verdict for r in back[4:]] == ["tie"] * 4 and back[2].length_a == len("second")
+    with pytest.raises(ValueError, match="1 pairs were not judged, such as 9"):
+        write_results(rows, [*pairs, pair("9", "A")], "me")
+
+
+def test_a_scalar_judge_s_scores_stand_by_side():
+    said = {"kind": "scalar", "score_a": 1.0, "score_b": 2.0}
+    rows = [r.model_copy(update=said) for n, g in (("1", "A"), ("2", "B")) for r in both(n, "B", "B", label=g)]
+    _, items = write_results(rows, [pair("1", "A"), pair("2", "B")], "me")
+    assert items["scores_chosen"] == [1.0, 2.0] and items["scores_rejected"] == [2.0, 1.0]
+    assert items["results"] == [0, 1] and items["model_type"] == "Seq. Classifier"
+    assert [r.score_a for r in read_results(items)] == [1.0, 1.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [([], "not a per-item"), ({"id": ["1"]}, "a list is missing for subset, text_chosen"),
+     ({"id": ["1"], "subset": [], "text_chosen": [], "text_rejected": [], "results": []}, "differ in length"),
+     ({"id": ["1"], "subset": ["s"], "text_chosen": ["a"], "text_rejected": ["b"], "results": [0.3]}, "none of 0"),
+     ({"id": ["1"], "subset": ["s"], "text_chosen": ["a"], "text_rejected": ["b"], "results": [[]]}, "none of 0")],
+)  # fmt: skip
+def test_a_file_that_is_no_result_file_is_an_error(content, said):
+    with pytest.raises(RowError, match=said):
+        read_results(content)
+
+
+# ---- sets and frozen rows
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the small real data sets")
+def test_real_data_become_sets_and_a_limit_keeps_whole_prompts():
+    sets = benchmarks.public_sets([str(REAL / "llmbar"), str(REAL / "pandalm")])
+    assert {name: len(pairs) for name, pairs in sets.items()} == {"llmbar": 419, "pandalm": 999}
+    few = benchmarks.public_sets([str(REAL / "pandalm")], limit=60)["pandalm"]
+    names = {p.cluster for p in few}
+    assert 60 <= len(few) < 120 and few == [p for p in sets["pandalm"] if p.cluster in names]
+    assert benchmarks.public_sets([str(REAL / "pandalm")], limit=60)["pandalm"] == few
+
+
+class Stage:
+    """What `judge_sets` needs of a run, with results in a folder."""
+
+    def __init__(self, folder, **values):
+        self.folder, self.params = (
+            folder,
+            load_params("smoke", overrides={f"benchmarks.{k}": v for k, v in values.items()}),
+        )
+        self.seed, self.device, self.dtype = 0, "cpu", "float32"
+        self.checkpoint_dir = folder / "partial"
+        self.checkpoint_dir.mkdir(parents=True)
+
+    def section(self, name="benchmarks"):
+        return self.params.section(name)
+
+    def path(self, name=""):
+        return self.folder / name
+
+    def write(self, name, content):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if callable(content):
+            content(path)
+        else:
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+
+class Shorter:
+    """A judge without a model: the shorter answer is better."""
+
+    name = "shorter"
+
+    def judge(self, pairs, progress=None):
+        def said(p):
+            return "A" if len(p.response_a[0].text) < len(p.response_b[0].text) else "B"
+
+        return [row(p.id, said(p), o, p.label, p.task, p.cluster, length_a=len(p.response_a[0].text),
+                    length_b=len(p.response_b[0].text)) for p in pairs for o in ("AB", "BA")]  # fmt: skip
+
+
+def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "load_judge", lambda *args, **kw: Shorter())
+    data = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(8)]
+    (tmp_path / "Natural").mkdir()
+    (tmp_path / "Natural" / "dataset.json").write_text(json.dumps(data))
+    frozen = write_jsonl(tmp_path / "elsewhere.jsonl", [*both("p1", "A", "A", model="org/big"), *both("p2", "B", "A")])
+    run = Stage(tmp_path / "stage", data=[str(tmp_path / "Natural")], rows=[str(frozen)])
+    benchmarks.judge_sets(run, {"short": "nowhere"}, world_pairs)
+    scores = official_scores(run.folder).set_index(["set", "judge"])["value"]
+    assert scores["llmbar", "short"] == 0.5, "the shorter answer is better in half of them"
+    assert scores["embedded-image", "short"] == 0.5 and scores["elsewhere", "org-big"] == 1.0
+    metrics = benchmark_metrics(run.folder)
+    assert metrics["short_llmbar"]["n"] == 8 and metrics["short_llmbar_consistency"]["value"] == 1
+    written = run.folder / "reward-bench" / "eval-set-scores" / "short" / "llmbar.json"
+    assert sum(json.loads(written.read_text())["results"]) == 4
+    said = published(run.folder)
+    assert set(said["source"]) == {"vl-rewardbench", "sharegpt-video", "audio-hh-rlhf"}
+    ours = said[(said["source"] == "vl-rewardbench") & (said["model"] == "omni-rrm-7b")]
+    assert ours["published (%)"].tolist() == [67.1]
+    again = Stage(tmp_path / "again", embedded=False, rows=[str(written), str(frozen)])
+    benchmarks.judge_sets(again, {})
+    rescored = official_scores(again.folder).set_index(["set", "judge"])["value"]
+    assert rescored["llmbar", "short-llmbar"] == 0.5, "the result file alone gives the same accuracy"
+
+
+def test_nothing_to_judge_is_an_error(tmp_path):
+    with pytest.raises(RowError, match="nothing to judge"):
+        benchmarks.judge_sets(Stage(tmp_path / "x", embedded=False), {})
+
+
+def test_published_tables_name_known_sources():
+    assert set(PUBLISHED) <= set(SOURCES)

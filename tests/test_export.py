@@ -1,0 +1,275 @@
+"""What is exported: a judge as a hub folder that works alone, data for other trainers, a judge as a policy's reward."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_parts import text_part
+
+from omnirepro import load_judge, reward_function, rubric
+from omnirepro.__main__ import main
+from omnirepro.export import write_hub_folder, write_recipes
+from omnirepro.judging import Judge
+from omnirepro.models.generation import Generated
+from omnirepro.models.loading import load as load_model
+from omnirepro.reward import REWARDS
+from omnirepro.run import RunError
+from omnirepro.schema import Label, Pair, read_jsonl, write_jsonl
+from omnirepro.scoring import ScalarJudge
+from omnirepro.train.backbone import make_pool
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAINED = ROOT / "results" / "blessed" / "04_grpo"
+trained = pytest.mark.skipif(not (TRAINED / "adapter").is_dir(), reason="needs the committed run")
+
+
+# ---- a judge as a hub folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_hub_folder(TRAINED, tmp_path_factory.mktemp("hub") / "tiny-judge")
+
+
+@trained
+def test_the_folder_stands_alone_and_its_snippet_runs(folder, tmp_path):
+    moved = folder.rename(tmp_path / folder.name)  # to where nothing else of the kit's results lies
+    try:
+        code = re.search(r"```python\n(.*?)```", (moved / "README.md").read_text(), re.DOTALL)[1]
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                              env={"PYTHONPATH": str(ROOT), "PATH": "", "HF_HUB_OFFLINE": "1"})  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        rows = [line.split() for line in done.stdout.splitlines() if line.startswith("example-")]
+        assert [r[1] for r in rows] == ["AB", "BA"] * 4 and all(r[2] in rubric.STATUSES for r in rows)
+        assert sum(r[2] == "ok" for r in rows) >= 4, "a trained judge writes legible judgements in every modality"
+    finally:
+        moved.rename(folder)
+
+
+@trained
+def test_the_exported_judge_says_what_the_original_says(folder):
+    said = (("red", "blue"), ("one", "two big"))
+    pairs = [
+        Pair(id=a, task="text", prompt=[text_part("what?")], response_a=[text_part(a)], response_b=[text_part(b)])
+        for a, b in said
+    ]
+    made, wanted = load_judge(folder), load_judge(TRAINED)
+    assert [r.raw for r in made.judge(pairs)] == [r.raw for r in wanted.judge(pairs)]
+
+
+@trained
+def test_the_card_states_metrics_with_intervals_data_limits_and_origin(folder):
+    text, metrics = (folder / "README.md").read_text(), json.loads((TRAINED / "metrics.json").read_text())
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["library_name"] == "peft" and "base_model" not in front
+    found = metrics["accuracy"]
+    assert f"| accuracy | {found['value']:.3f} | {found['low']:.3f} to {found['high']:.3f} |" in text
+    assert f"in {1 - metrics['consistency']['value']:.1%} of the pairs" in text
+    for section in ("Data", "Metrics", "Limits", "Use", "Provenance"):
+        assert f"\n## {section}\n" in text
+    assert re.search(r"labels_\w+\.jsonl`: \d+ rows", text) and "Seed 0" in text
+    assert str(ROOT) not in "".join(p.read_text() for p in folder.rglob("*.json*")) + text, "no path of this machine"
+
+
+@trained
+def test_an_export_overwrites_nothing_and_needs_an_adapter(folder, tmp_path):
+    with pytest.raises(RunError, match="is not empty"):
+        write_hub_folder(TRAINED, folder)
+    with pytest.raises(RunError, match="no adapter here"):
+        write_hub_folder(tmp_path, tmp_path / "to")
+    assert main(["export", "--run", "blessed", "--stage", "03_sft", "--to", str(tmp_path / "cli")]) == 0
+    assert (tmp_path / "cli" / "adapter_model.safetensors").is_file()
+
+
+def test_a_released_base_stays_a_name(tmp_path):
+    (tmp_path / "stage" / "adapter").mkdir(parents=True)
+    named = {"base_model_name_or_path": "Qwen/Qwen2.5-Omni-7B"}
+    (tmp_path / "stage" / "adapter" / "adapter_config.json").write_text(json.dumps(named))
+    to = write_hub_folder(tmp_path / "stage", tmp_path / "to")
+    text = (to / "README.md").read_text()
+    assert "base_model: Qwen/Qwen2.5-Omni-7B" in text and not (to / "base").exists()
+    assert "exported without measurements" in text and "drawn shapes" not in text
+
+
+# ---- data and recipes
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run of the profile omni-7b up to its reconciled labels, about a picture, a film and a sound."""
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    pool = make_pool(tmp_path / "pool", "train", 1, 0)
+    pairs, labels = [], []
+    for i, (kind, verdict) in enumerate((("image", "A"), ("video", "B"), ("audio", "tie"))):
+        ask = [pool[kind][0][1], text_part("what is the <image> of it?")]
+        pairs.append(Pair(id=f"{kind}#0", task=kind, prompt=ask, response_a=[text_part(f"good {i}")],
+                          response_b=[text_part(f"bad {i}")]))  # fmt: skip
+        marks = dict.fromkeys(("fluency", "relevance", "accuracy", "reasoning", "safety"), True)
+        scores = {"A": (9, 4), "B": (3, 8), "tie": (5, 5)}[verdict]
+        labels.append(Label(pair_id=f"{kind}#0", verdict=verdict, score_a=scores[0], score_b=scores[1], marks_a=marks,
+                            marks_b=marks, provenance="x"))  # fmt: skip
+    base = tmp_path / "results" / "mine"
+    write_jsonl(base / "01_synthesis" / "data" / "pairs_train.jsonl", pairs)
+    for name in ("sft", "rl"):
+        write_jsonl(base / "02_reconciliation" / f"labels_{name}.jsonl", labels)
+    manifest = {"profile": "omni-7b", "seed": 0, "params": {}, "inputs": {}, "outputs": {}}
+    (base / "02_reconciliation" / "manifest.json").write_text(json.dumps(manifest))
+    return tmp_path
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def check_rows(to, rows):
+    """Placeholders and media must agree in kind and number, and every medium must be there."""
+    for row in rows:
+        said = "".join(m["content"] for m in row["messages"])
+        for kind in ("image", "video", "audio"):
+            assert said.count(f"<{kind}>") == len(row.get(f"{kind}s", []))
+            assert all((to / path).is_file() for path in row.get(f"{kind}s", []))
+        assert "< image>" in said, "a literal placeholder of the text is broken up"
+
+
+def test_ms_swift_gets_rows_a_plugin_and_commands_with_the_profile_s_settings(run):
+    to = write_recipes("mine", run / "swift", "ms-swift")
+    sft, rl, preference = (lines(to / f"{n}.jsonl") for n in ("sft", "rl", "preference"))
+    check_rows(to, [*sft, *rl, *preference])
+    assert len(sft) == 6 and len(rl) == 3 and len(preference) == 2, "both orders; published GRPO one; ties have none"
+    assert all(rubric.parse(r["messages"][-1]["content"], "published").status == "ok" for r in sft)
+    assert rl[1]["messages"][-1]["role"] == "user" and json.loads(rl[1]["solution"]) == {
+        "score_A": 3, "score_B": 8, "better": "B"}  # fmt: skip
+    assert preference[1]["messages"][-1]["content"] == "bad 1" and preference[1]["rejected_response"] == "good 1"
+    options = parse_script(to / "grpo.sh")
+    assert options[:3] == ["swift", "rlhf", "--rlhf_type"] and "--num_generations" in options
+    assert options[options.index("--reward_weights") + 1 :][:3] == ["0.4", "0.4", "0.2"]
+    sft_options = parse_script(to / "sft.sh")
+    for name, value in (("learning_rate", "5e-06"), ("lora_rank", "8"), ("max_length", "3072"),
+                        ("gradient_accumulation_steps", "96"), ("num_train_epochs", "2")):  # fmt: skip
+        assert sft_options[sft_options.index(f"--{name}") + 1] == value
+    assert subprocess.run(["sh", "-n", str(to / "grpo.sh")]).returncode == 0
+
+
+def parse_script(path):
+    return shlex.split(path.read_text().split("\n", 4)[4].replace("\\\n", " "))
+
+
+def test_the_plugin_pays_what_the_kit_pays(run, monkeypatch):
+    to, orms = write_recipes("mine", run / "swift", "ms-swift"), {}
+    fake = type(sys)("swift.plugin")
+    fake.ORM, fake.orms = object, orms
+    monkeypatch.setitem(sys.modules, "swift.plugin", fake)
+    monkeypatch.setitem(sys.modules, "swift", type(sys)("swift"))
+    exec((to / "plugin.py").read_text(), {})
+    text, gold = rubric.notation("Part 1: Fluency: A good B poor", 9, 4), {"score_A": 9, "score_B": 4, "better": "A"}
+    assert set(orms) == {f"omnirepro_{name}" for name in REWARDS}
+    for name, reward in REWARDS.items():
+        assert orms[f"omnirepro_{name}"]()([text], solution=[json.dumps(gold)]) == [reward(text, gold)]
+
+
+def test_llama_factory_gets_rows_an_index_and_recipes(run):
+    to = write_recipes("mine", run / "factory", "llama-factory")
+    info = json.loads((to / "dataset_info.json").read_text())
+    for name in ("sft", "preference"):
+        entry = info[f"omnirepro_{name}"]
+        rows = lines(to / entry["file_name"])
+        check_rows(to, rows)
+        assert all(set(entry["columns"].values()) <= set(row) for row in rows)
+        roles = {m[entry["tags"]["role_tag"]] for row in rows for m in row["messages"]}
+        assert roles <= {entry["tags"][t] for t in ("user_tag", "assistant_tag", "system_tag")}
+    assert info["omnirepro_preference"]["ranking"] and rows[0]["chosen"] == {"role": "assistant", "content": "good 0"}
+    recipe = yaml.safe_load((to / "sft.yaml").read_text())
+    assert (recipe["learning_rate"], recipe["cutoff_len"], recipe["lora_target"]) == (5e-6, 3072, "all")
+    assert yaml.safe_load((to / "reward_model.yaml").read_text())["stage"] == "rm"
+
+
+def test_a_run_without_labels_and_a_full_folder_are_refused(run, capsys):
+    assert main(["export", "--form", "ms-swift", "--run", "none", "--to", str(run / "x")]) == 1
+    assert "no finished 02_reconciliation" in capsys.readouterr().err
+    with pytest.raises(RunError, match="not empty"):
+        write_recipes("mine", run / "results", "ms-swift")
+
+
+# ---- a judge as the reward of a policy
+
+
+class Fixed:
+    """A chat model that prefers the longer answer and says so in the published form."""
+
+    name = "longer"
+
+    def complete(self, chats, decoding, seed=0, progress=None):
+        self.asked = len(chats)
+        return [Generated(self._judge(chat), 1, True) for chat in chats]
+
+    def _judge(self, chat):
+        said = "".join(p.text or "" for p in chat[-1]["parts"])
+        a, b = re.search(r"\nA: (.*)\nB: (.*)\njudge", said, re.DOTALL).groups()
+        scores = (9, 3) if len(a) > len(b) else (3, 9) if len(b) > len(a) else (5, 5)
+        return rubric.notation("Part 1", *scores)
+
+
+def test_completions_of_a_prompt_are_compared_in_a_ring_and_both_orders():
+    model = Fixed()
+    paid = reward_function(Judge(model))
+    said = ["a", "aaa", "aa", "b", "b", "lonely"]
+    prompts = ["q one"] * 3 + ["q two"] * 2 + ["q three"]
+    assert paid(prompts=prompts, completions=said) == [0.0, 1.0, 0.5, 0.5, 0.5, 0.5]
+    assert model.asked == 2 * (3 + 1), "three comparisons and one, each in both orders"
+    chats = [[{"role": "user", "content": p}] for p in prompts]
+    replies = [[{"role": "assistant", "content": c}] for c in said]
+    assert paid(prompts=chats, completions=replies) == [0.0, 1.0, 0.5, 0.5, 0.5, 0.5]
+    with pytest.raises(ValueError, match="give the column `parts`"):
+        paid(prompts=[[{"role": "user", "content": [{"type": "image"}]}]], completions=["x"])
+
+
+def test_a_scalar_judge_scores_each_completion_with_its_media_and_criterion(tmp_path):
+    class Scores:
+        def score(self, chats, batch_size, progress):
+            self.chats = chats
+            return [float(len(chat[-1]["parts"][0].text)) for chat in chats]
+
+    scorer = Scores()
+    paid = reward_function(ScalarJudge(scorer, "length"))
+    shown = [{"type": "image", "path": str(tmp_path / "x.png"), "sha256": "0"}, {"type": "text", "text": "q"}]
+    assert paid(prompts=["q", "q"], completions=["a", "bbb"], parts=[shown, shown], criterion=["be short"] * 2) == [
+        1,
+        3,
+    ]
+    assert [p.type for p in scorer.chats[0][1]["parts"]] == ["image", "text"]
+    assert "be short" in scorer.chats[0][0]["parts"][0].text
+
+
+@trained
+def test_a_trained_judge_pays_a_policy_in_trl(tmp_path):
+    """The world's generator as the policy, two steps on questions about a sentence; the reward is one line."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    backbone = TRAINED.parent / "00_backbone"
+    policy, omni = load_model(backbone / "generator", "cpu", "float32")
+    sample = read_jsonl(TRAINED.parent / "01_synthesis" / "sample" / "pairs.jsonl", Pair)
+    asked = ["".join(p.text for p in pair.prompt) for pair in sample if pair.task == "text"][:2]
+    prompts = [[{"role": "user", "content": text}] for text in asked]
+    before = {k: v.detach().clone() for k, v in policy.named_parameters()}
+    trainer = GRPOTrainer(
+        model=policy,
+        reward_funcs=reward_function(TRAINED),
+        args=GRPOConfig(
+            output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=16, num_generations=8,
+            max_completion_length=24, use_cpu=True, report_to=[], disable_tqdm=True, learning_rate=1e-3,
+            logging_steps=1, save_strategy="no", bf16=False, gradient_checkpointing=False, seed=0,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": prompts * 8}),
+        processing_class=omni.tokenizer,
+    )  # fmt: skip
+    trainer.train()
+    logged = [h for h in trainer.state.log_history if "reward" in h]
+    assert len(logged) == 2 and max(h["reward_std"] for h in logged) > 0.05, "the judge must tell the answers apart"
+    assert all(h["reward"] == pytest.approx(0.5) for h in logged), "rewards are relative to the group"
+    assert any((before[k] != v.detach()).any() for k, v in policy.named_parameters()), "the policy must have moved"
