@@ -14,7 +14,7 @@ sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
-from omnirepro.run import DEPENDS, READS, load_params, run_name
+from omnirepro.run import DEPENDS, DRAFTS, READS, load_params, run_name
 
 RESULTS = os.environ.get("OMNIREPRO_RESULTS", "results")
 PROFILE = str(config.get("profile", "tiny"))
@@ -23,13 +23,19 @@ STAGES = [stage for stage in DEPENDS if Path("notebooks", f"{stage}.ipynb").is_f
 # An empty value arrives as None, and 00 as the number 0.
 ASKED = "" if config.get("notebooks") is None else str(config["notebooks"])
 ASKED = ASKED.replace(",", " ").split()
-TARGETS = [stage for stage in STAGES if not ASKED or any(stage.startswith(f"{int(word[:2]):02d}") for word in ASKED)]
+NUMBERS = [f"{int(word[:2]):02d}" for word in ASKED]
+TARGETS = [stage for stage in STAGES if (stage[:2] in NUMBERS if ASKED else stage not in DRAFTS)]
 # One seed: its notebooks use every core, one after the other. Several seeds: one seed a core.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))
 
 
 def executed(stage, run):
     return f"{RESULTS}/{run}/{stage}/notebook.ipynb"
+
+
+def builds_on(stage):
+    """The notebooks that come before; drafts come before drafts only."""
+    return [s for s in DEPENDS[stage] if s in STAGES and (s not in DRAFTS or stage in DRAFTS)]
 
 
 def parameters_of(wildcards):
@@ -50,7 +56,7 @@ rule all:
 rule stage:
     input:
         notebook="notebooks/{stage}.ipynb",
-        upstream=lambda w: [executed(stage, w.run) for stage in DEPENDS[w.stage] if stage in STAGES],
+        upstream=lambda w: [executed(stage, w.run) for stage in builds_on(w.stage)],
     output:
         f"{RESULTS}/{{run}}/{{stage}}/notebook.ipynb",
     params:

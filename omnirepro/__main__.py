@@ -80,6 +80,8 @@ def redraw_figures(args: argparse.Namespace) -> None:
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
     arg("--batch-size", type=int, default=64, help="judgements made at a time"),
+    arg("--cache", help="sqlite file of a server's answers: what is in it is not asked, nor paid, again"),
+    arg("--concurrency", type=int, default=8, help="requests to a server at a time (default: 8)"),
 )
 def judge_pairs(args: argparse.Namespace) -> None:
     """Judge the pairs of a file and write one row a pair and order."""
@@ -88,11 +90,37 @@ def judge_pairs(args: argparse.Namespace) -> None:
     from omnirepro.schema import Pair, read_jsonl, write_jsonl
 
     pairs = read_jsonl(args.file, Pair, check_media=True)
-    judge = load_judge(args.model, batch_size=args.batch_size)
+    served = {"cache": args.cache, "concurrency": args.concurrency}
+    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=served)
     rows = judge.judge(pairs, args.orders, args.criterion, progress=progress("judging"))
     write_jsonl(args.out, rows)
+    if usage := getattr(getattr(judge, "chat", None), "usage", None):
+        print(usage)
     failed = sum(row.verdict is None for row in rows)
     print(f"{len(rows)} judgements of {len(pairs)} pairs in {args.out}; {failed} without a verdict")
+
+
+@command(
+    "score",
+    arg("file", help="prompts with one response each (id, prompt, response, criterion?), one JSON object a line"),
+    arg("--model", required=True, help="stage folder, scorer, adapter, model folder, hub id, package, or URL#model"),
+    arg("--out", required=True, help="file for the scores, one JSON object a line"),
+    arg("--criterion", help="criterion in words that replaces the rows' own"),
+    arg("--batch-size", type=int, default=64, help="responses scored at a time"),
+)
+def score_responses(args: argparse.Namespace) -> None:
+    """Score the responses of a file, each by itself, under a criterion in words."""
+    from omnirepro import load_judge
+    from omnirepro.run import progress
+    from omnirepro.schema import read_jsonl, write_jsonl
+    from omnirepro.scoring import Answered, score_rows
+
+    rows = read_jsonl(args.file, Answered, check_media=True)
+    judge = load_judge(args.model, batch_size=args.batch_size)
+    scored = score_rows(judge, rows, args.criterion, progress("scoring"))
+    write_jsonl(args.out, scored)
+    failed = sum(row.score is None for row in scored)
+    print(f"{len(scored)} scores in {args.out}; {failed} could not be read")
 
 
 @command(
@@ -109,6 +137,49 @@ def check_data(args: argparse.Namespace) -> None:
     from omnirepro.sources.check import report
 
     print(report(list(load(args.path, args.source, args.root)), clustered_bootstrap))
+
+
+@command(
+    "plan",
+    arg("--profile", default="omni-7b", help="parameter profile (default: omni-7b)"),
+    arg("--gpus", type=int, default=8, help="GPUs (default: 8)"),
+    arg("--sft-rows", type=int, default=24_300, help="labelled pairs for SFT (default: Omni-Preference's)"),
+    arg("--rl-rows", type=int, default=16_671, help="labelled pairs for GRPO (default: Omni-Preference's)"),
+    arg("--prompt", type=int, default=1500, help="tokens of a prompt with its media"),
+    arg("--answer", type=int, default=265, help="tokens of a judgement (default: the published mean)"),
+    arg("--teraflops", type=float, default=120.0, help="throughput of a GPU in training, in TFLOP/s"),
+    arg("--bandwidth", type=float, default=2000.0, help="memory bandwidth of a GPU, in GB/s"),
+    arg("--zero", type=int, default=2, choices=(0, 1, 2, 3), help="ZeRO stage; 3 also stands for FSDP"),
+)
+def plan_run(args: argparse.Namespace) -> None:
+    """Print steps, tokens, memory by part and time of SFT and GRPO with a real checkpoint."""
+    from dataclasses import fields
+
+    from omnirepro.plan import Assumptions, plan
+    from omnirepro.run import load_params
+
+    given = {field.name: getattr(args, field.name) for field in fields(Assumptions)}
+    print(plan(load_params(args.profile), Assumptions(**given)))
+
+
+@command(
+    "export",
+    arg("--to", required=True, help="new folder"),
+    arg("--form", default="hub", choices=("hub", "ms-swift", "llama-factory"),
+        help="hub: the judge, to be uploaded; else data and recipes for another trainer (default: hub)"),
+    arg("--stage", default="04_grpo", help="stage whose judge is exported (default: 04_grpo)"),
+    *RUN_ARGUMENTS,
+)  # fmt: skip
+def export(args: argparse.Namespace) -> None:
+    """Write a trained judge as a hub folder, or a run's data and recipes for ms-swift or LLaMA-Factory."""
+    from omnirepro.export import write_hub_folder, write_recipes
+    from omnirepro.run import results_root, run_name
+
+    run = args.run or run_name(args.profile, args.seed)
+    if args.form == "hub":
+        print(f"written: {write_hub_folder(results_root() / run / args.stage, args.to)}")
+    else:
+        print(f"written: {write_recipes(run, args.to, args.form)}")
 
 
 @command("tidy", arg("notebook", help="an executed notebook"))
@@ -134,11 +205,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _expected() -> tuple[type[Exception], ...]:
+    from openai import OpenAIError
+
     from omnirepro.models.loading import ModelError
     from omnirepro.run import ParameterError, RunError
     from omnirepro.schema import MediaError, RowError
 
-    return ParameterError, RunError, RowError, MediaError, ModelError
+    return ParameterError, RunError, RowError, MediaError, ModelError, OpenAIError
 
 
 def main(argv: list[str] | None = None) -> int:

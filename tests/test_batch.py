@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from omnirepro.run import DRAFTS
+
 ROOT = Path(__file__).resolve().parents[1]
 BASE = """\
 # The first toy.
@@ -109,3 +111,11 @@ def check_report(project):
 def test_report_of_a_run_that_is_not_there(project):
     answer = call(project, "omnirepro", "report", "--run", "no")
     assert answer.returncode == 1 and "no executed notebook in results/no" in answer.stderr
+
+
+def test_drafts_are_left_out_of_the_whole_river_and_run_by_number(project):
+    for stage in (*DRAFTS, "10_scorecard"):
+        shutil.copy(project / "notebooks/00_backbone.ipynb", project / f"notebooks/{stage}.ipynb")
+    assert not {stage for _, stage in jobs(batch(project, "-n"))} & set(DRAFTS)
+    asked = {stage for _, stage in jobs(batch(project, "-n", "--config", "notebooks=06"))}
+    assert asked == {"00_backbone", "05_bradley_terry", "06_meta_reward_dpo"}

@@ -20,8 +20,9 @@ PACKAGE = ROOT / "omnirepro"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RIVER = [
-    *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "scoring", "judging", "labels", "reward"),
-    *("evaluate", "meta", "criteria", "search", "train", "figures", "scorecard", "report"),
+    *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "scoring", "verdict", "judging"),
+    *("labels", "reward", "evaluate", "meta", "criteria", "search", "train", "benchmarks", "figures"),
+    *("scorecard", "report", "plan", "export"),
 ]
 PURE = ("schema", "run", "rubric", "labels", "reward", "evaluate", "meta", "figures", "scorecard")
 HEAVY = ("torch", "transformers", "trl")

@@ -1,13 +1,14 @@
 """What the roles are asked: chats for writing criteria, judging, merging, direct judgement and refinement.
 
 Consumes tasks; produces chats. `brief` wordings are for a model that is trained on these forms (the embedded one),
-`full` ones for a model that never saw them. Five questions (GRM-Omni, Figures 13 to 16, in other words):
+`full` ones for a model that never saw them. Six questions (GRM-Omni, Figures 13 to 16, in other words):
 
 - write: criteria that tell two responses apart and repeat none that is known (Figure 13)
 - judge: critique, score and verdict under one criterion (Figure 14)
 - refine: one response, changed only where its critique says so (Figure 15)
 - direct: criteria and the judgement under them in one reply (Figure 16), the form that is trained and deployed
 - merge: one direct judgement out of several judgements under one criterion each (Section 3.2)
+- verdict: the verdict alone, the form in which media are taught (prompt switching, Section 3.3)
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ FULL = {
     "follow, the most trusted first. Check each against the candidates, set aside what does not hold, and write the "
     "one judgement that they support together.\nReply with the {count} criteria in the order given, numbered from 1, "
     f"and the judgement, in this form and with nothing else:\n{_CRITERION}\n{_JUDGEMENT}",
+    "verdict": "You judge two candidate answers to one question. Order and length carry no merit. Reply with the "
+    "verdict alone: [[A]], [[B]], or [[equal]] where neither is better.",
     "refine": "You revise an answer to a question after a critique. Change what the critique names, as little as that "
     "needs, and leave every other word as it is; add nothing of your own. Reply with the whole revised answer alone.",
 }
@@ -53,6 +56,7 @@ BRIEF = {
     "judge": "\njudge by criterion.",
     "direct": "\nwrite {count} criteria, judge.",
     "merge": "\nmerge {count}.",
+    "verdict": "\nverdict.",
 }
 
 
@@ -60,8 +64,9 @@ BRIEF = {
 class Task:
     """One question to a role; A is the pair's `response_a`, as displayed. Which fields count hangs on `kind`.
 
-    write: `count`, and `criteria` that are known; judge: `criteria` (one); direct: `count`; merge: `criteria` with
-    their judgements as text in `notes`; refine: `side` and its critique in `notes`; score: `side`, or `response`.
+    verdict: the pair alone; write: `count`, and `criteria` that are known; judge: `criteria` (one); direct: `count`;
+    merge: `criteria` with their judgements as text in `notes`; refine: `side` and its critique in `notes`; score:
+    `side`, or `response`.
     """
 
     kind: str
@@ -133,7 +138,16 @@ def fragments(most: int = 10) -> list[str]:
     """List the fixed strings of these forms, with up to `most` criteria a reply, for the embedded tokenizer."""
     tags = [f"<{slash}{name}>" for name in FIELDS for slash in ("", "/")]
     numbered = [f"<{slash}criterion {i}>" for i in range(1, most + 1) for slash in ("", "/")]
-    asked = ["\nwrite ", " criteria.", " criteria, judge.", BRIEF["judge"], "\nmerge ", "\nknown: ", "\nfix "]
+    asked = [
+        "\nwrite ",
+        " criteria.",
+        " criteria, judge.",
+        BRIEF["judge"],
+        BRIEF["verdict"],
+        "\nmerge ",
+        "\nknown: ",
+        "\nfix ",
+    ]
     return [*tags, *numbered, *asked, "[[", "]]"]
 
 

@@ -8,7 +8,7 @@ No role reads a label, and none knows the world.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 from omnirepro.criteria.parsing import parse_criteria, parse_direct, parse_judgement
@@ -25,8 +25,8 @@ Progress = Callable[[int, int, float], None]
 class Answer:
     """The answer to a task: `status` "ok" or a failure, `value` by kind, raw text, tokens generated.
 
-    write: tuple of criteria; judge: `CriterionJudgement`; direct and merge: (criteria, `CriterionJudgement`); refine:
-    the response's text; score: float, in logits, or None.
+    write: tuple of criteria; judge and verdict: `CriterionJudgement`; direct and merge: (criteria,
+    `CriterionJudgement`); refine: the response's text; score: float, in logits, or None.
     """
 
     status: str
@@ -69,18 +69,28 @@ class _ChatRole:
         return self.decoding.max_new_tokens
 
     def answer(self, tasks: list[Task], progress: Progress | None = None) -> list[Answer]:
-        """Answer every task, in order, in one batch. Raises ValueError on a kind that is another role's."""
+        """Answer every task, in order, the criteria to write in one batch and the rest in another.
+
+        Criteria are written at the temperature that the model names in `writing`, where it does. Raises ValueError on
+        a kind that is another role's.
+        """
         _check(self, tasks)
-        chats = [messages(task, self.wording, self.form) for task in tasks]
-        made = self.chat.complete(chats, self.decoding, self.seed, progress) if tasks else []
-        return [read(task, out, self.form) for task, out in zip(tasks, made, strict=True)]
+        answers: dict[int, Answer] = {}
+        for written in (True, False):
+            some = [i for i, task in enumerate(tasks) if (task.kind == "write") == written]
+            chats = [messages(tasks[i], self.wording, self.form) for i in some]
+            warmth = getattr(self.chat, "writing", None) if written else None
+            decoding = self.decoding if warmth is None else replace(self.decoding, temperature=warmth)
+            made = self.chat.complete(chats, decoding, self.seed, progress) if some else []
+            answers |= {i: read(tasks[i], out, self.form) for i, out in zip(some, made, strict=True)}
+        return [answers[i] for i in range(len(tasks))]
 
 
 @dataclass
 class GenRM(_ChatRole):
     """The generative reward model; `form` "criterion", or the `rubric` format in which it was trained to judge."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("write", "judge", "direct", "merge")
+    kinds: ClassVar[tuple[str, ...]] = ("write", "judge", "direct", "merge", "verdict")
 
 
 @dataclass
@@ -117,8 +127,8 @@ def read(task: Task, made: Generated, form: str = "criterion") -> Answer:
     """Parse the completion of a task strictly; a refinement that did not end by itself is "unfinished"."""
     if task.kind == "write":
         status, value = parse_criteria(made.text, task.count)
-    elif task.kind == "judge":
-        value = parse_judgement(made.text, form)
+    elif task.kind in ("judge", "verdict"):
+        value = parse_judgement(made.text, form if task.kind == "judge" else "verdict")
         status = value.status
     elif task.kind == "refine":
         value = made.text.split("</think>")[-1].strip()

@@ -6,24 +6,38 @@ produces Figures in one theme. Intervals whose bounds are missing are drawn with
 
 from omnirepro.figures.data import agreement, gap, kappa, reconciliation, scores
 from omnirepro.figures.judges import accuracy, loss_curve, policy_range, position, statuses
+from omnirepro.figures.meta_reward import cost, curves, effects, faults, jump, ranges
+from omnirepro.figures.omni_reward import reliability, scaling, shift, task_heat, tie_threshold, transfer
 from omnirepro.figures.style import csv, save, theme
 from omnirepro.figures.training import course, dead_groups, probes
 
 __all__ = [
     "accuracy",
     "agreement",
+    "cost",
     "course",
     "csv",
+    "curves",
     "dead_groups",
+    "effects",
+    "faults",
     "gap",
+    "jump",
     "kappa",
     "loss_curve",
     "policy_range",
     "position",
     "probes",
+    "ranges",
     "reconciliation",
+    "reliability",
     "save",
+    "scaling",
     "scores",
+    "shift",
     "statuses",
+    "task_heat",
     "theme",
+    "tie_threshold",
+    "transfer",
 ]

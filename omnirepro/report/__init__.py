@@ -1,15 +1,22 @@
 """Executed notebooks: making them, cleaning them, and the HTML report of a run. The last stage of all."""
 
+from omnirepro.report.benchmarks import benchmark_metrics, benchmarks_judged, official_scores, published
 from omnirepro.report.card import write_scorecard
 from omnirepro.report.execution import execute, find_notebook, tidy_notebook
 from omnirepro.report.gallery import gallery, one_of_each
+from omnirepro.report.meta_metrics import meta_metrics
+from omnirepro.report.meta_reward import best_criteria
 from omnirepro.report.metrics import gap_metrics, gate_metrics, grpo_metrics, rule_metrics, sft_metrics
+from omnirepro.report.omni_metrics import omni_metrics
 from omnirepro.report.pages import build
 from omnirepro.report.plots import plot, redraw
 from omnirepro.report.summary import summary
 from omnirepro.report.tables import notes, reasons
 
 __all__ = [
+    "benchmark_metrics",
+    "benchmarks_judged",
+    "best_criteria",
     "build",
     "execute",
     "find_notebook",
@@ -17,9 +24,13 @@ __all__ = [
     "gap_metrics",
     "gate_metrics",
     "grpo_metrics",
+    "meta_metrics",
     "notes",
+    "omni_metrics",
+    "official_scores",
     "one_of_each",
     "plot",
+    "published",
     "reasons",
     "redraw",
     "rule_metrics",

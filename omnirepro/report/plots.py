@@ -15,7 +15,10 @@ from omnirepro import figures
 from omnirepro.evaluate import labels as label_quality
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import clustered_bootstrap
+from omnirepro.report.benchmarks import BENCHMARK_PLOTS
+from omnirepro.report.meta_reward import META_PLOTS
 from omnirepro.report.metrics import share
+from omnirepro.report.omni_reward import REWARD_PLOTS
 from omnirepro.report.tables import predictions, teachers
 from omnirepro.reward import REWARDS
 from omnirepro.run import STAGES, Run, results_root
@@ -56,7 +59,8 @@ def gaps(folder: Path) -> pd.DataFrame:
 
 
 def rules(folder: Path) -> pd.DataFrame:
-    return label_quality.precision(pd.read_csv(folder / "rules.csv"), len(teachers(folder)[0]))
+    table = pd.read_csv(folder / "rules.csv")
+    return label_quality.precision(table, int((table["rule"] == "strong wins").sum()))  # it labels every pair
 
 
 def confusion(folder: Path) -> pd.DataFrame:
@@ -182,6 +186,9 @@ PLOTS: dict[str, dict[str, Plot]] = {
         "gains": (gains, lambda df: figures.accuracy(df, by="difficulty by true margin, and modality")),
         "position": (lambda f: protocol.position(predictions(f)), figures.position),
     },
+    "05_bradley_terry": REWARD_PLOTS,
+    "06_meta_reward_dpo": META_PLOTS,
+    "09_benchmarks": BENCHMARK_PLOTS,
 }
 
 

@@ -1,0 +1,100 @@
+"""Criteria in words, taught on single responses, before any two are compared: what a released model knows already.
+
+Consumes a backbone and pairs of the world; produces a backbone that reads criteria ("primed"), and one that stopped
+early ("primed-weak"). The conversations name the level, 1 to 5, of a response under a criterion: in the layout that is
+scored, in that of pointwise judging, and for each of two responses that are shown. Which one is better is never asked.
+
+Departure: MiniCPM-o-2.6 and Qwen2.5-VL, from which the paper starts, know English; the embedded backbone has never read
+a criterion, and a Bradley-Terry loss alone does not teach it one (the loss stayed at log 2 for hundreds of steps). Its
+levels are the world's truth, on the training split's scenes, criteria and phrasings alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from omnirepro import verdict
+from omnirepro.models.loading import load, point_to
+from omnirepro.models.processing import OmniProcessor
+from omnirepro.run import Run, seed_all
+from omnirepro.schema import Pair, Part
+from omnirepro.scoring import chat
+from omnirepro.train.backbone import Trainer
+from omnirepro.world.criteria import TASKS, criteria_for
+from omnirepro.world.criteria.levels import Scale
+from omnirepro.world.facts import facts_of
+
+SCORED, ALONE = 0.5, 0.15  # shares of two layouts; the rest shows both responses
+
+
+def prime(run: Run, base: Path, pairs: list[Pair]) -> Path:
+    """Teach `base` criteria on the pairs' responses; writes `primed`, `primed-weak`, `primer.csv`; returns `primed`.
+
+    With `prime_steps` 0, `primed` points to `base`, which knows criteria already.
+    """
+    p = run.section("bradley_terry")
+    if not p["prime_steps"]:
+        return run.write("primed", lambda f: point_to(str(base), f))
+    seed_all(run.seed)
+    model, processor = load(base, run.device, "float32")
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("visual" not in name and "audio_tower" not in name)
+    trainer = Primer(model, processor, pairs, run, p["prime_steps"], p["prime_lr"])
+    for until, name in (
+        (max(1, int(p["prime_weak_at"] * p["prime_steps"])), "primed-weak"),
+        (p["prime_steps"], "primed"),
+    ):
+        trainer.fit(until, name)
+        run.write(name, lambda f: (model.save_pretrained(f, safe_serialization=True), processor.save_pretrained(f)))
+    table = pd.DataFrame({"step": range(1, len(trainer.losses) + 1), "loss": trainer.losses})
+    run.write("primer.csv", table.to_csv(index=False))
+    return run.path("primed")
+
+
+class Primer(Trainer):
+    """The backbone's trainer (Muon) on conversations about criteria."""
+
+    def __init__(self, model, processor: OmniProcessor, pairs: list[Pair], run: Run, total: int, lr: float):
+        super().__init__(model, processor, {}, run, total, lr)
+        self.scale, self.by_task = Scale.of(pairs), {t: [p for p in pairs if p.task == t] for t in TASKS}
+
+    def _batch(self) -> dict:
+        rng = np.random.default_rng([self.run.seed, self.step, 5])
+        tasks = [t for t in TASKS if self.by_task[t]]
+        chats = []
+        for i in range(self.p["batch"]):
+            some = self.by_task[tasks[i % len(tasks)]]
+            chats.append(lesson(some[int(rng.integers(len(some)))], self.scale, rng))
+        return self.processor.collate([_loss_on_the_end(self.processor, turns) for turns in chats])
+
+
+def lesson(pair: Pair, scale: Scale, rng: np.random.Generator) -> list[dict]:
+    """Draw a criterion that training may ask, and a layout; return the chat that names the level of what is shown."""
+    pair = pair.swap() if rng.random() < 0.5 else pair
+    pool = criteria_for(pair.task, held_out=False)
+    criterion = pool[int(rng.integers(len(pool)))]
+    words = criterion.wordings("train")
+    asked = pair.model_copy(update={"criterion": words[int(rng.integers(len(words)))]})
+    a, b = (scale.level(pair.task, criterion, facts) for facts in facts_of(pair))
+    layout = rng.random()
+    if layout < SCORED:
+        turns = [*chat(asked.prompt, asked.response_a, asked.criterion), _say("user", "level.")]
+        return [*turns, _say("assistant", f"[[{a}]]")]
+    if layout < SCORED + ALONE:
+        return [*verdict.messages(asked, format="level"), _say("assistant", f"[[{a}]]")]
+    return [*verdict.ask_levels(asked), _say("assistant", verdict.named(a, b))]
+
+
+def _loss_on_the_end(processor: OmniProcessor, turns: list[dict]):
+    """Encode a chat with the loss on its last turn alone: a response is what is judged, not what is to be said."""
+    example = processor.encode(turns, train=True)
+    begin = len(processor.encode(turns[:-1]).ids)
+    example.labels = [-100] * begin + example.labels[begin:]
+    return example
+
+
+def _say(role: str, text: str) -> dict:
+    return {"role": role, "parts": [Part(type="text", text=text)]}

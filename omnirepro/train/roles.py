@@ -1,0 +1,160 @@
+"""Supervised tuning of one model for the roles GenRM and policy (GRM-Omni, Section 3.3), on TRL's SFTTrainer.
+
+Consumes chats (`lessons`); produces a model folder or an adapter, and the loss. The embedded model is tuned whole, and
+its tokenizer, which never saw the tags of criteria, gets them as single tokens; released models can take `lora`.
+
+Departure: the paper tunes every weight but the frozen towers; so does `tune: whole`, while `lora` leaves the base.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from omnirepro.criteria import fragments
+from omnirepro.models.loading import load, save_adapter
+from omnirepro.models.processing import OmniProcessor
+from omnirepro.run import Run, seed_all
+from omnirepro.train.common import arguments, last_checkpoint, progress_callback
+from omnirepro.train.lessons import words
+from omnirepro.train.sft import LANGUAGE_LAYERS
+
+SECTION, TUNE, OPTIMIZERS = "meta_reward_dpo", ("whole", "lora"), ("muon", "adamw")
+
+
+@dataclass
+class Step:
+    """One training within the stage: its parameters are those of the section whose names begin with `name`_."""
+
+    run: Run
+    name: str
+    seed: int = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.run, name)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return a section; of the stage's own also the step's parameters under their short names."""
+        found, prefix = dict(self.run.section(name)), f"{self.name.split('-')[0]}_"
+        if name == SECTION:
+            found |= {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+        return found
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        folder = self.run.checkpoint_dir / self.name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+def train_roles(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
+    """Tune `base` on chats; writes `sft` (a model, or an adapter) and `sft-loss.csv`; resumes where it was killed."""
+    step = Step(run, "sft", run.seed)
+    model, processor = open_model(run, base, extend=True)
+    examples = [processor.encode(chat, train=True) for chat in chats]
+    trainer = _trainer(step, model, processor, examples)
+    trainer.train(resume_from_checkpoint=last_checkpoint(step)[0])
+    history = [h for h in trainer.state.log_history if "loss" in h]
+    run.write("sft-loss.csv", pd.DataFrame(history)[["step", "loss"]].to_csv(index=False))
+    return run.write("sft", lambda folder: keep(trainer.model, processor, folder, base))
+
+
+def open_model(run: Run, base: Path | str, extend: bool = False):
+    """Load a model for tuning, towers frozen; with `extend`, give the embedded tokenizer the tags as tokens.
+
+    Raises ValueError on an unknown `tune`.
+    """
+    tune = run.section(SECTION)["tune"]
+    if tune not in TUNE:
+        raise ValueError(f"{SECTION}.tune is {tune!r}; one of {', '.join(TUNE)}")
+    seed_all(run.seed)
+    model, processor = load(base, run.device, run.dtype if tune == "lora" else "float32", trainable=True)
+    if tune == "lora":
+        return _with_lora(run, model), processor
+    if extend and run.section("judge")["wording"] == "brief":
+        processor = extend_tokens(model, processor)
+    for name, weight in model.named_parameters():
+        weight.requires_grad = "visual" not in name and "audio_tower" not in name
+    return model, processor
+
+
+def _with_lora(run: Run, model):
+    if hasattr(model, "peft_config"):
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    p = run.section(SECTION)
+    lora = LoraConfig(r=p["lora_rank"], lora_alpha=p["lora_alpha"], target_modules=LANGUAGE_LAYERS)
+    return get_peft_model(model, lora)
+
+
+def extend_tokens(model, processor: OmniProcessor) -> OmniProcessor:
+    """Make tags and long words of criteria single tokens.
+
+    Words are embedded as the mean of their former pieces; tags at random, since their means would hardly differ.
+    """
+    import torch
+    from tokenizers import AddedToken
+
+    tokenizer = processor.tokenizer
+    wanted = [*fragments(), *(f"{lead}{w}" for w in words() for lead in ("", " ") if len(w) > 3)]
+    pieces = {w: tokenizer(w, add_special_tokens=False)["input_ids"] for w in wanted}
+    new = {w: ids for w, ids in pieces.items() if len(ids) > 1}
+    tokenizer.add_tokens([AddedToken(w, normalized=False) for w in new])
+    table = model.get_input_embeddings().weight.detach().clone()
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    tags = set(fragments())
+    with torch.no_grad():
+        for word, ids in new.items():
+            made = torch.randn_like(table[0]) * table.std() if word in tags else table[ids].mean(0)
+            model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids(word)] = made
+    return OmniProcessor(tokenizer, processor.vision, processor.max_frames)
+
+
+def keep(model, processor: OmniProcessor, folder: Path, base: Path | str) -> None:
+    """Save a tuned model with its processor, or an adapter that names its base."""
+    if hasattr(model, "peft_config"):
+        return save_adapter(model, folder, base)
+    model.save_pretrained(folder, safe_serialization=True)
+    processor.save_pretrained(folder)
+
+
+def _optimizer(model, p: dict[str, Any]):
+    """Return the optimizer that the parameters name; None is the trainer's own AdamW."""
+    if p["optimizer"] not in OPTIMIZERS:
+        raise ValueError(f"{SECTION}.sft_optimizer is {p['optimizer']!r}; one of {', '.join(OPTIMIZERS)}")
+    if p["optimizer"] == "adamw":
+        return None
+    from omnirepro.train.muon import MuonAndAdamW
+
+    return MuonAndAdamW([(n, w) for n, w in model.named_parameters() if w.requires_grad], p["lr"])
+
+
+def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from trl import SFTConfig, SFTTrainer
+
+    p = step.section(SECTION)
+    config = SFTConfig(
+        **arguments(step, SECTION, p["steps"], p["batch"]),
+        logging_steps=min(5, p["steps"]),
+        gradient_checkpointing=p["gradient_checkpointing"],
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_dict({"row": list(range(len(examples)))}),
+        data_collator=lambda rows: processor.collate([examples[r["row"]] for r in rows]),
+        processing_class=processor.tokenizer,
+        callbacks=[progress_callback("roles, SFT")],
+        optimizers=(_optimizer(model, p) if p["tune"] == "whole" else None, None),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer

@@ -1,0 +1,337 @@
+"""DPO on mixed media through TRL, the lessons before it, the preferences that feed it, and answers kept by content."""
+
+import copy
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from tiny_parts import make_model, processor, text_part
+
+from omnirepro import criteria, rubric
+from omnirepro.criteria import CriterionJudgement, GenRM, Task
+from omnirepro.criteria.cache import CachedChat, CachedScores, Store, key_of
+from omnirepro.criteria.rows import forced, judge_by
+from omnirepro.models.generation import Decoding, Generated, LocalModel
+from omnirepro.models.loading import load
+from omnirepro.models.processing import OmniProcessor
+from omnirepro.schema import Pair
+from omnirepro.search.selection import RULES, Preference, select
+from omnirepro.search.trace import Trace, Trajectory
+from omnirepro.train import dpo, roles
+from omnirepro.train.lessons import lessons
+from omnirepro.train.muon import MuonAndAdamW
+from omnirepro.world.preferences import make_preferences
+
+SECTION = {
+    "tune": "whole", "lora_rank": 4, "lora_alpha": 8, "schedule": "constant", "warmup": 0.0, "max_length": 640,
+    "gradient_checkpointing": False, "save_every": 100, "sft_steps": 2, "sft_batch": 4, "sft_accumulate": 1,
+    "sft_lr": 0.002, "sft_optimizer": "muon", "dpo_steps": 8, "dpo_batch": 4, "dpo_accumulate": 2, "dpo_lr": 0.0005,
+    "dpo_beta": 0.5,
+}  # fmt: skip
+
+
+class FakeRun:
+    """What the trainings ask of a run."""
+
+    name, seed, device, dtype = "test", 0, "cpu", "float32"
+
+    def __init__(self, folder, **changes):
+        self.folder, self.values = folder, SECTION | changes
+
+    def section(self, name):
+        return self.values if name == roles.SECTION else {"wording": "brief", "batch_size": 8}
+
+    @property
+    def checkpoint_dir(self):
+        (self.folder / "checkpoints").mkdir(exist_ok=True)
+        return self.folder / "checkpoints"
+
+    def write(self, name, content):
+        path = self.folder / name
+        if callable(content):
+            path.mkdir(exist_ok=True)
+            content(path)
+        else:
+            path.write_text(content)
+        return path
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    model = make_model()
+    model.save_pretrained(folder)
+    processor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return make_preferences(tmp_path_factory.mktemp("pairs"), "train", 6, 0)
+
+
+# ---- lessons
+
+
+def test_lessons_ask_as_the_roles_are_asked_and_answer_what_is_true(pairs):
+    seen = set()
+    for chat in lessons(pairs, 200, 0, ("T2T",), verdicts=0.3):
+        asked, answer = "".join(p.text or "" for p in chat[-2]["parts"]), chat[-1]["parts"][0].text
+        kind = asked.rsplit("\n", 1)[-1].split()[0]
+        media = any(p.type != "text" for p in chat[-2]["parts"])
+        seen.add((kind, media))
+        assert media == (asked.endswith("\nverdict.")), "media are taught their verdict alone, text never"
+        if asked.endswith("judge."):
+            assert criteria.parse_direct(answer, 3)[1].status == "ok"
+        elif kind == "judge":
+            assert criteria.parse_judgement(answer).status == "ok"
+        elif kind == "write":
+            count = int(asked.rsplit(" ", 2)[-2])
+            status, found = criteria.parse_criteria(answer, count)
+            assert status == "ok" and len(criteria.distinct(found)) == count
+        elif kind == "verdict.":
+            assert rubric.parse(answer, "verdict").verdict in ("A", "B")
+    assert {k for k, _ in seen} >= {"write", "judge", "fix", "verdict."}
+
+
+def test_lessons_hang_on_the_seed_and_begin_alike(pairs):
+    first, more = lessons(pairs, 10, 3), lessons(pairs, 20, 3)
+    assert first == more[:10] and first != lessons(pairs, 10, 4)
+
+
+def test_direct_lessons_are_filtered_by_gold(pairs):
+    def right(keep):
+        shown = [c for c in lessons(pairs, 400, 1, verdicts=0.0, keep_right=keep)
+                 if c[0]["parts"][-1].text.endswith("judge.")]  # fmt: skip
+        said = [criteria.parse_direct(c[-1]["parts"][0].text, 3)[1].verdict for c in shown]
+        texts = {p.response_a[0].text: p for p in pairs} | {p.response_b[0].text: p.swap() for p in pairs}
+        gold = [texts[c[0]["parts"][-4].text].label for c in shown]
+        return sum(s == g for s, g in zip(said, gold, strict=True)) / len(said)
+
+    assert right(1.0) > 0.9 > 0.75 > right(0.0)
+
+
+# ---- tokens and the optimizer
+
+
+def test_new_tokens_keep_the_text_and_shorten_it():
+    model, old = make_model(), processor()
+    text = criteria.render_criteria(["is true", "is safe"])
+    before = old.tokenizer(text)["input_ids"]
+    new = roles.extend_tokens(model, OmniProcessor(copy.deepcopy(old.tokenizer)))
+    after = new.tokenizer(text)["input_ids"]
+    assert len(after) < len(before) / 2 and new.tokenizer.decode(after) == text
+    assert (
+        model.get_input_embeddings().weight.shape[0] == len(new.tokenizer) == model.config.get_text_config().vocab_size
+    )
+    assert model.get_output_embeddings().weight.data_ptr() == model.get_input_embeddings().weight.data_ptr()
+
+
+def test_muon_moves_every_weight_follows_a_schedule_and_resumes():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 1))
+    optimizer = MuonAndAdamW(list(net.named_parameters()), 0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    before = [p.clone() for p in net.parameters()]
+    net(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    schedule.step()
+    assert all((a != b).any() for a, b in zip(before, net.parameters(), strict=True))
+    assert [part.param_groups[0]["lr"] for part in optimizer.parts] == pytest.approx([0.005, 0.0025])
+    other = MuonAndAdamW(list(net.named_parameters()), 0.01)
+    other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[0]["lr"] == pytest.approx(0.005) and other.parts[0].state
+
+
+# ---- DPO
+
+
+def preference(pair, chosen="A", rejected="B"):
+    return Preference(Task("verdict", pair), f"[[{chosen}]]", f"[[{rejected}]]", pair.id, "AB")
+
+
+def test_batches_hold_chosen_then_rejected_with_their_media(pairs):
+    some = [next(p for p in pairs if p.task == t) for t in ("T2T", "TI2T", "TV2T", "TA2T", "T2I")]
+    encoded = dpo.encode(processor(), [preference(p) for p in some], "brief", 640)
+    batch = dpo.collate(processor(), encoded)
+    assert batch["input_ids"].shape[0] == 10 and "labels" not in batch
+    half = batch["completion_mask"].sum(1)
+    assert (half > 0).all() and {"pixel_values", "pixel_values_videos", "input_features"} <= set(batch)
+    texts = [
+        processor().tokenizer.decode(row[mask.bool()], skip_special_tokens=True)
+        for row, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
+    ]
+    assert texts == ["[[A]]"] * 5 + ["[[B]]"] * 5
+    with pytest.raises(ValueError, match="max_length"):
+        dpo.encode(processor(), [preference(some[0])], "brief", 10)
+
+
+@pytest.mark.parametrize("tune", ["whole", "lora"])
+def test_dpo_learns_to_prefer_the_chosen_on_mixed_media(base, pairs, tmp_path, tune):
+    run = FakeRun(tmp_path, tune=tune, dpo_steps=6)
+    some = [next(p for p in pairs if p.task == t) for t in ("T2T", "TI2T", "TV2T", "TA2T")]
+    folder = dpo.train_dpo(run, "dpo", base, [preference(p) for p in some])
+    course = pd.read_csv(tmp_path / "dpo-loss.csv")
+    assert course["loss"].iloc[0] == pytest.approx(math.log(2), abs=1e-3), "the reference is the model before training"
+    assert course["margin"].iloc[-1] > 0.1 and course["accuracy"].iloc[-1] == 1
+    assert (folder / ("adapter_config.json" if tune == "lora" else "model.safetensors")).is_file()
+    assert not (folder / "ref").exists()
+
+
+def test_towers_stay_frozen_and_no_preference_is_refused(base, pairs, tmp_path):
+    model, _ = roles.open_model(FakeRun(tmp_path), base)
+    frozen = {n for n, w in model.named_parameters() if not w.requires_grad}
+    assert frozen and all("visual" in n or "audio_tower" in n for n in frozen)
+    with pytest.raises(ValueError, match="no preference"):
+        dpo.train_dpo(FakeRun(tmp_path), "dpo", base, [])
+    with pytest.raises(ValueError, match="tune"):
+        roles.open_model(FakeRun(tmp_path, tune="some"), base)
+
+
+def test_roles_are_tuned_and_can_be_loaded(base, pairs, tmp_path):
+    folder = roles.train_roles(FakeRun(tmp_path), base, lessons(pairs, 8, 0))
+    model, made = load(folder, "cpu", "float32")
+    assert made.tokenizer.convert_tokens_to_ids("<criterion 1>") not in (None, made.tokenizer.unk_token_id)
+    assert model.get_input_embeddings().weight.shape[0] == len(made.tokenizer)
+
+
+# ---- selection
+
+
+def trace_of(said, metas, gold="A", order="AB"):
+    """Build a trace whose i-th criterion said `said[i]` and is worth `metas[i]` (published: gain of the rejected)."""
+    pair = Pair(id="p", task="T2T", prompt=[text_part("q")], response_a=[text_part("a")], response_b=[text_part("b")],
+                label=gold)  # fmt: skip
+    trace = Trace(pair, order, pair.model_copy(update={"label": None}), scores={"A": 0.0, "B": 0.0})
+    for i, (verdict, meta) in enumerate(zip(said, metas, strict=True)):
+        judged = CriterionJudgement("ok", verdict, *{"A": (8, 3), "B": (3, 8), None: (6, 6)}[verdict], f"x{i}", f"y{i}")
+        judged = judged if verdict else replace(judged, status="no_verdict")
+        refined = {"A": 100.0, "B": meta} if verdict == "A" else {"A": meta, "B": 100.0}
+        trace.tried.append(Trajectory(f"c{i}", 0, judged, "", {}, refined))
+    return trace
+
+
+def test_the_papers_rule_takes_the_vote_of_the_best_where_it_is_right():
+    trace = trace_of("BAABA", [9, 3, 5, 4, 1], gold="B")
+    (row,) = select([trace], ["what the policy said"], "paper")
+    found, judged = criteria.parse_direct(row.chosen, 3)
+    assert found == ("c0", "c2", "c3") and judged.verdict == "B" and row.rejected == "what the policy said"
+
+
+def test_the_papers_rule_drops_what_stays_wrong_or_is_too_little():
+    assert not select([trace_of("BBA", [9, 8, 1])], ["x"], "paper")
+    assert not select([trace_of(["A", "A", None], [3, 2, 1])], ["x"], "paper")
+    (row,) = select([trace_of("ABA", [9, 8, 1])], ["x"], "paper")
+    assert row.rejected == "x" and row.task.kind == "direct" and row.task.count == 3
+    assert criteria.parse_direct(row.chosen, 3)[1].verdict == "A"
+    (row,) = select([trace_of("BAB", [9, 8, 7], gold="A", order="BA")], ["x"], "paper")
+    assert criteria.parse_direct(row.chosen, 3)[1].verdict == "B", "gold turns with the display"
+
+
+def test_the_codes_rule_pairs_best_and_worst_and_ranks_criteria():
+    rows = select([trace_of("BAA", [1, 5, 9])], ["x"], "code", spread_quantile=0.0)
+    judge, write = rows
+    assert (judge.task.kind, write.task.kind) == ("judge", "write")
+    assert criteria.parse_judgement(judge.chosen).verdict == "A"
+    assert criteria.parse_judgement(judge.rejected).verdict == "B"
+    assert write.chosen == criteria.render_criteria(["c2", "c1", "c0"])
+    assert write.rejected == criteria.render_criteria(["c0", "c1", "c2"])
+    assert not select([trace_of("ABB", [1, 5, 9])], ["x"], "code", spread_quantile=0.0)
+
+
+def test_thresholds_are_quantiles_and_the_bug_of_the_code_is_an_option():
+    wide, narrow = trace_of("AB", [9, 0]), trace_of("AB", [2, 1])
+    assert len(select([wide, narrow], ["x", "x"], "code", spread_quantile=0.5)) == 1
+    shuffled = trace_of("BAB", [0, 9, 1])  # as written its spread is -1, sorted 9
+    assert len(select([shuffled, narrow], ["x", "x"], "code", spread_quantile=0.5)) > 0
+    bugged = select([shuffled, narrow], ["x", "x"], "code-unsorted", spread_quantile=0.5)
+    assert all(row.chosen != select([shuffled], ["x"], "code", spread_quantile=0.0)[0].chosen for row in bugged)
+    with pytest.raises(ValueError, match="rule"):
+        select([], [], "best")
+    assert RULES == ("paper", "code", "code-unsorted")
+
+
+# ---- rows and the store
+
+
+class Echo:
+    name, by_content = "echo", False
+
+    def __init__(self, fail_after=10**9):
+        self.asked, self.fail_after = 0, fail_after
+
+    def complete(self, chats, decoding, seed=0, progress=None):
+        if self.asked + len(chats) > self.fail_after:
+            raise KeyboardInterrupt
+        self.asked += len(chats)
+        return [Generated("[[A]]", 3, True) for _ in chats]
+
+
+def test_rows_turn_with_the_display_and_hide_the_label(pairs):
+    seen = []
+
+    class Watcher(Echo):
+        def complete(self, chats, decoding, seed=0, progress=None):
+            seen.extend(chats)
+            return super().complete(chats, decoding, seed, progress)
+
+    rows = judge_by(GenRM(Watcher(), "brief"), pairs[:4], "verdict")
+    assert [(r.order, r.verdict, r.shown) for r in rows[:2]] == [("AB", "A", "A"), ("BA", "B", "A")]
+    assert all(r.kind == "verdict" and r.label == p.label for r, p in zip(rows[::2], pairs, strict=False))
+    assert len(seen) == 8
+
+
+def test_a_model_that_writes_no_verdict_can_be_made_to_choose(pairs):
+    rows = forced(LocalModel(make_model(), processor(), "base", 8), "base/test", pairs[:5])
+    assert len(rows) == 10 and all(r.status == "ok" and r.verdict in ("A", "B") for r in rows)
+    assert all((r.score_a > r.score_b) == (r.verdict == "A") for r in rows) and rows[0].label == pairs[0].label
+
+
+def chats(n):
+    return [[{"role": "user", "parts": [text_part(f"question {i}")]}] for i in range(n)]
+
+
+def test_answers_are_kept_by_content_and_a_kill_loses_one_group(tmp_path):
+    killed = CachedChat(Echo(fail_after=20), Store(tmp_path / "a.sqlite", size=8), "model")
+    with pytest.raises(KeyboardInterrupt):
+        killed.complete(chats(40), Decoding(8))
+    assert killed.chat.asked == 16
+    again = CachedChat(Echo(), Store(tmp_path / "a.sqlite", size=8), "model")
+    assert len(again.complete(chats(40), Decoding(8))) == 40 and again.chat.asked == 24
+    again.complete(chats(40) + chats(40), Decoding(8))
+    assert again.chat.asked == 24 and again.store.hits == 16 + 80
+
+
+def test_only_what_is_deterministic_is_kept(tmp_path):
+    cached = CachedChat(Echo(), Store(tmp_path / "a.sqlite"), "model")
+    for _ in range(2):
+        cached.complete(chats(3), Decoding(8, temperature=1.0))
+    assert cached.chat.asked == 6 and not (tmp_path / "a.sqlite").exists()
+    cached.chat.by_content = True
+    for _ in range(2):
+        cached.complete(chats(3), Decoding(8, temperature=1.0))
+    assert cached.chat.asked == 9
+
+
+def test_another_model_decoding_or_medium_is_another_question(tmp_path, pairs):
+    (chat,) = chats(1)
+    keys = {key_of("m", chat, "d"), key_of("n", chat, "d"), key_of("m", chat, "e"), key_of("m", chats(2)[1], "d")}
+    media = [p.prompt for p in pairs if p.task == "TI2T"]
+    contents = {parts[0].sha256 + parts[1].text for parts in media}
+    keys |= {key_of("m", [{"role": "user", "parts": parts}], "d") for parts in media}
+    assert len(keys) == 4 + len(contents) > 5
+
+
+def test_scores_are_kept_too(tmp_path):
+    scorer = SimpleNamespace(calls=0)
+
+    def score(chats, batch_size, progress):
+        scorer.calls += len(chats)
+        return [0.1 * i for i in range(len(chats))]
+
+    scorer.score = score
+    cached = CachedScores(scorer, Store(tmp_path / "a.sqlite"), "s")
+    assert cached.score(chats(3)) == cached.score(chats(3)) == [0.0, 0.1, 0.2] and scorer.calls == 3
