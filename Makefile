@@ -10,7 +10,7 @@ CORES   ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 RUNS     = $(foreach seed,$(SEEDS),$(PROFILE)$(if $(filter 0,$(seed)),,-s$(seed)))
-BATCH    = "$(BIN)/snakemake" --cores $(CORES) --config profile=$(PROFILE) seeds="$(SEEDS)" notebooks="$(N)"
+BATCH    = "$(BIN)/snakemake" --cores $(CORES) --nolock --config profile=$(PROFILE) seeds="$(SEEDS)" notebooks="$(N)"
 RUN_ONE  = --profile $(PROFILE) --seed $(SEED)
 
 .DEFAULT_GOAL := help
