@@ -118,4 +118,4 @@ def test_drafts_are_left_out_of_the_whole_river_and_run_by_number(project):
         shutil.copy(project / "notebooks/00_backbone.ipynb", project / f"notebooks/{stage}.ipynb")
     assert not {stage for _, stage in jobs(batch(project, "-n"))} & set(DRAFTS)
     asked = {stage for _, stage in jobs(batch(project, "-n", "--config", "notebooks=06"))}
-    assert asked == {"00_backbone", "05_bradley_terry", "06_meta_reward_dpo"}
+    assert asked - {"00_backbone"} == {"05_bradley_terry", "06_meta_reward_dpo"}
