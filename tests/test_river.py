@@ -12,11 +12,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from omnirepro.run import DRAFTS
 from omnirepro.schema import Judgement, Label, Pair, read_jsonl
 from tests.conftest import ROOT, river
 
-STAGES = sorted({path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} - set(DRAFTS))
+STAGES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 def environment(results):
