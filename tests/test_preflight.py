@@ -82,8 +82,8 @@ def test_honest_judges_stand_between_gold_and_mistaken():
 
 
 def test_a_constant_judge_outearns_an_honest_one_that_contradicts_itself_under_published_only():
-    table = probe_table([label(8, 6), label(6, 8)], accuracies=(0.7,), slips=(0.0, 0.3))
-    assert earned(table, "published", "always A, 6:5")["beats"] == "honest, 70 % right, 30 % contradict"
+    table = probe_table([label(8, 6), label(6, 8)], accuracies=(0.7,), slips=(0.0, 0.25))
+    assert earned(table, "published", "always A, 6:5")["beats"] == "honest, 70 % right, 25 % contradict"
     assert earned(table, "calibrated", "always A, 6:5")["beats"] == ""
     assert earned(table, "published", "honest, 70 % right")["beats"] == ""
 
