@@ -10,7 +10,8 @@ from tiny_parts import make_model, processor, user
 from omnirepro import models
 from omnirepro.models.loading import ModelError, base_of, load, save_adapter
 from omnirepro.run import open_run
-from omnirepro.train.backbone import Trainer, make_pool, schedule
+from omnirepro.train.backbone import Trainer, make_pool
+from omnirepro.train.pretrain import schedule
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
 

@@ -4,14 +4,13 @@ Consumes the section `backbone`; produces the folders `strong` (the backbone: ev
 `generator` (it, tuned on answers with few defects: a capable model errs too), `weak` (an early checkpoint, tuned on
 answers with many), the loss, and the gate's answers. No conversation of the training compares two responses.
 
-Matrices are trained with Muon, the rest with AdamW: at equal steps it learned clearly faster here than AdamW alone.
-The loop is plain so that a checkpoint is one safetensors file and step k's batch depends on the seed and k only.
+To see comes first, as in released models: early batches are captions and one-word answers. Captions name all that is
+in a medium in few tokens, and taught seeing in half the time that one-word answers alone took.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,10 @@ from omnirepro import rubric
 from omnirepro.models import tiny
 from omnirepro.models.loading import load, point_to
 from omnirepro.models.processing import OmniProcessor
-from omnirepro.run import Run, progress, quiet, seed_all
+from omnirepro.run import Run, quiet, seed_all
 from omnirepro.schema import DIMENSIONS, Part
 from omnirepro.train import skills
+from omnirepro.train.pretrain import Pretrainer
 from omnirepro.world.language import compose
 from omnirepro.world.looks import media_part, sample_look, sample_solid
 from omnirepro.world.questions import facts, questions
@@ -31,8 +31,12 @@ from omnirepro.world.scenes import Scene
 from omnirepro.world.tasks import MODALITIES, sample_scene, scene_part
 
 KINDS = (*MODALITIES, "views3d")
-SHARES = {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1}  # of sixteen conversations
-EARLY = {"image": 10, "video": 3, "audio": 1, "text": 1, "views3d": 1}  # what is seen is learned last
+EARLY = {"caption": 0.5, "short": 0.4, "skills": 0.1}  # shares of the early batches
+SHARES = {
+    "caption": {"image": 7, "video": 5, "audio": 2, "views3d": 2},
+    "short": {"image": 6, "video": 4, "audio": 1, "text": 4, "views3d": 1},
+    "skills": {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1},
+}  # of sixteen conversations
 PLAIN = 0.9  # chance of a prompt's brightness and size; responses that are media are also dim or small
 Pool = dict[str, list[tuple[Scene, Part]]]
 
@@ -106,79 +110,37 @@ def make_tokenizer(pool: Pool, seed: int):
     return tiny.build_tokenizer(skills.corpus(scenes, np.random.default_rng(seed)), whole)
 
 
-class Trainer:
-    """Muon and AdamW on random conversations; checkpoints under the run's checkpoint folder and goes on from them."""
+class Trainer(Pretrainer):
+    """Teaches single-response skills; with `spoil`, answers with that share of defects on each dimension instead."""
 
     def __init__(self, model, processor, pool: Pool, run: Run, total: int, lr: float, spoil: float | None = None):
-        import torch
-
-        self.model, self.processor, self.pool, self.run = model, processor, pool, run
-        self.p, self.total, self.lr, self.spoil = run.section("backbone"), total, lr, spoil
-        named = list(model.named_parameters())
-        matrices = [w for n, w in named if w.ndim == 2 and "embed" not in n]
-        rest = [w for n, w in named if not (w.ndim == 2 and "embed" not in n)]
-        self.optimizers = [
-            torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr=lr / 2, betas=(0.9, 0.95), weight_decay=0.0),
-        ]
-        self.step, self.losses = 0, []
-
-    def fit(self, until: int, label: str) -> list[float]:
-        """Train up to step `until`; returns the losses of these steps, those before an interruption included."""
-        first, folder = self.step, self.run.checkpoint_dir / f"{label}-{until}"
-        _resume(self, folder)
-        report, started, begun = progress(f"backbone, {label}"), time.monotonic(), self.step
-        while self.step < until:
-            self.losses.append(self._update())
-            self.step += 1
-            if self.step % self.p["save_every"] == 0 or self.step == until:
-                _checkpoint(self, folder)
-            note = f"loss {np.mean(self.losses[-50:]):.3f}"
-            report(self.step - begun, until - begun, time.monotonic() - started, note)
-        return self.losses[first:]
-
-    def _update(self) -> float:
-        import torch
-
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-            for group in optimizer.param_groups:
-                group.setdefault("peak", group["lr"])
-                group["lr"] = group["peak"] * schedule(self.step, self.total)
-        self.model.train()
-        batch = {k: v.to(self.model.device) for k, v in self._batch().items()}
-        loss = self.model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        return loss.item()
+        super().__init__(model, processor, run, total, lr)
+        self.pool, self.spoil = pool, spoil
 
     def _batch(self) -> dict:
         rng = np.random.default_rng([self.run.seed, self.step, self.total])
-        early = self.spoil is None and self.step < self.p["short_share"] * self.total
-        turn = [kind for kind, n in (EARLY if early else SHARES).items() for _ in range(n)]
-        short = early and rng.random() < 0.85
-        rows = [self._chat(turn[i % 16], rng, short) for i in range(self.p["batch"])]
+        phase = self._phase(rng)
+        turn = [kind for kind, n in SHARES.get(phase, SHARES["skills"]).items() for _ in range(n)]
+        rows = [self._chat(turn[i % len(turn)], rng, phase) for i in range(self.p["batch"])]
         examples = [self.processor.encode(chat, train=True) for chat in rows]
         return self.processor.collate([skills.cut(example, self.p["length"]) for example in examples])
 
-    def _chat(self, modality: str, rng: np.random.Generator, short: bool) -> list[dict]:
+    def _phase(self, rng: np.random.Generator) -> str:
+        """Draw what the whole batch is of: rows of one kind have like lengths."""
+        if self.spoil is None and self.step < self.p["early_share"] * self.total:
+            return str(rng.choice(tuple(EARLY), p=tuple(EARLY.values())))
+        return "several" if self.spoil is None and rng.random() < self.p["several_media"] else "skills"
+
+    def _chat(self, kind: str, rng: np.random.Generator, phase: str) -> list[dict]:
         def draw(m: str):
             return self.pool[m][int(rng.integers(len(self.pool[m])))]
 
         if self.spoil is not None:
-            return spoiled_chat(*draw(modality), rng, self.spoil)
-        several = not short and rng.random() < self.p["several_media"]
-        kinds = (
-            [KINDS[int(i)] for i in rng.integers(len(KINDS), size=int(rng.integers(2, 5)))] if several else [modality]
-        )
-        return skills.conversation([draw(kind) for kind in kinds], rng, short)
-
-
-def schedule(step: int, total: int) -> float:
-    """Return the factor on the peak learning rate: 30 steps up, level, then linear to 2 % over the second half."""
-    return min(1.0, (step + 1) / 30) * max(0.02, min(1.0, 2 * (total - step) / total))
+            return spoiled_chat(*draw(kind), rng, self.spoil)
+        if phase == "caption":
+            return skills.caption(*draw(kind))
+        others = rng.choice(KINDS, size=int(rng.integers(1, 4))) if phase == "several" else ()
+        return skills.conversation([draw(k) for k in (kind, *others)], rng, short=phase == "short")
 
 
 def spoiled_chat(scene: Scene, part: Part, rng: np.random.Generator, rate: float) -> list[dict]:
@@ -212,39 +174,3 @@ def gate(model, processor, pool: Pool, seed: int) -> pd.DataFrame:
 def _save(model, processor, folder: Path) -> None:
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)
-
-
-def _checkpoint(trainer: Trainer, folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        f"optimizer/{i}/{j}/{k}": v.clone()
-        for i, o in enumerate(trainer.optimizers)
-        for j, s in o.state_dict()["state"].items()
-        for k, v in s.items()
-    }
-    model = {f"model/{k}": v.contiguous() for k, v in trainer.model.state_dict().items() if k != "lm_head.weight"}
-    save_file(model | state, folder / "checkpoint.part", {"losses": " ".join(f"{x:.4f}" for x in trainer.losses)})
-    (folder / "checkpoint.part").replace(folder / "checkpoint.safetensors")
-
-
-def _resume(trainer: Trainer, folder: Path) -> None:
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    path = folder / "checkpoint.safetensors"
-    if not path.is_file():
-        return
-    with safe_open(path, "pt") as file:
-        trainer.losses = [float(x) for x in file.metadata()["losses"].split()]
-    stored = load_file(path)
-    model = {k.removeprefix("model/"): v for k, v in stored.items() if k.startswith("model/")}
-    trainer.model.load_state_dict(model, strict=False)
-    trainer.step = len(trainer.losses)
-    for i, optimizer in enumerate(trainer.optimizers):
-        slots: dict[int, dict] = {}
-        for key in (k for k in stored if k.startswith(f"optimizer/{i}/")):
-            _, _, j, name = key.split("/")
-            slots.setdefault(int(j), {})[name] = stored[key]
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -27,7 +27,7 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Label, Pair, write_jsonl
 from omnirepro.scoring import chat, keep_threshold, load_scalar_judge, redraw
-from omnirepro.train.common import arguments, last_checkpoint, progress_callback
+from omnirepro.train.common import arguments, progress_callback, train_on
 from omnirepro.train.sft import LANGUAGE_LAYERS, judge_split
 
 TIES, TUNE = ("drop", "davidson"), ("language-model", "lora")
@@ -45,7 +45,7 @@ def train_bradley_terry(run: Run, base: Path | str, pairs: list[Pair], labels: l
     p = run.section("bradley_terry")
     scorer = make_scorer(run, base)
     trainer = make_trainer(scorer, encode_pairs(scorer.processor, pairs, labels, p["ties"], p["max_length"]), run)
-    trainer.train(resume_from_checkpoint=last_checkpoint(run)[0])
+    train_on(trainer, run)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write(
         "loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss", "accuracy", "margin"]).to_csv(index=False)

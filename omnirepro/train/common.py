@@ -56,7 +56,7 @@ def last_checkpoint(run: Run) -> tuple[str | None, int]:
     return found, int(found.rsplit("-", 1)[1]) if found else 0
 
 
-def fit(trainer, run: Run) -> None:
+def train_on(trainer, run: Run) -> None:
     """Train on from the last checkpoint; one that ended is loaded only, for transformers would add a step to it."""
     from transformers import TrainerState
 

@@ -21,7 +21,7 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run
 from omnirepro.schema import Part
 from omnirepro.search.selection import Preference
-from omnirepro.train.common import arguments, last_checkpoint, progress_callback
+from omnirepro.train.common import arguments, progress_callback, train_on
 from omnirepro.train.roles import SECTION, Step, keep, open_model
 
 COURSE = {
@@ -45,7 +45,7 @@ def train_dpo(run: Run, name: str, base: Path | str, rows: list[Preference]) -> 
     whole = not hasattr(model, "peft_config")
     reference = load(base, run.device, "float32")[0].requires_grad_(False) if whole else None
     trainer = make_trainer(step, model, reference, processor, pairs)
-    trainer.train(resume_from_checkpoint=last_checkpoint(step)[0])
+    train_on(trainer, step)
     run.write(f"{name}-loss.csv", course(trainer.state.log_history).to_csv(index=False))
     if not whole and "ref" in model.peft_config:
         model.delete_adapter("ref")

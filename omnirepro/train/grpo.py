@@ -28,7 +28,7 @@ from omnirepro.models.loading import base_of, load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Label, Pair
-from omnirepro.train.common import fit, keep_judge, last_checkpoint, progress_callback
+from omnirepro.train.common import keep_judge, last_checkpoint, progress_callback, train_on
 from omnirepro.train.sft import swap_label
 from omnirepro.train.watch import collapse, watch
 
@@ -62,7 +62,7 @@ def train_grpo(run: Run, base_adapter: Path | str, pairs: list[Pair], labels: li
     shown = show_pairs(pairs, chosen, processor, judge["wording"], judge["format"], p["both_orders"])
     trainer, log = make_trainer(model, processor, shown, run)
     log.keep(last_checkpoint(run)[1])
-    fit(trainer, run)
+    train_on(trainer, run)
     run.write("completions.parquet", lambda f: log.read().to_parquet(f, index=False))
     run.write("watch.csv", step_table(trainer.state.log_history).to_csv(index=False))
     if "ref" in model.peft_config:

@@ -22,7 +22,7 @@ from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Pair, Part
 from omnirepro.scoring import chat
-from omnirepro.train.backbone import Trainer
+from omnirepro.train.pretrain import Pretrainer
 from omnirepro.world.criteria import TASKS, criteria_for
 from omnirepro.world.criteria.levels import Scale
 from omnirepro.world.facts import facts_of
@@ -54,11 +54,11 @@ def prime(run: Run, base: Path, pairs: list[Pair]) -> Path:
     return run.path("primed")
 
 
-class Primer(Trainer):
+class Primer(Pretrainer):
     """The backbone's trainer (Muon) on conversations about criteria."""
 
     def __init__(self, model, processor: OmniProcessor, pairs: list[Pair], run: Run, total: int, lr: float):
-        super().__init__(model, processor, {}, run, total, lr)
+        super().__init__(model, processor, run, total, lr)
         self.scale, self.by_task = Scale.of(pairs), {t: [p for p in pairs if p.task == t] for t in TASKS}
 
     def _batch(self) -> dict:

@@ -18,7 +18,7 @@ from omnirepro.criteria import fragments
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, seed_all
-from omnirepro.train.common import arguments, last_checkpoint, progress_callback
+from omnirepro.train.common import arguments, progress_callback, train_on
 from omnirepro.train.lessons import words
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
@@ -56,7 +56,7 @@ def train_roles(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
     model, processor = open_model(run, base, extend=True)
     examples = [processor.encode(chat, train=True) for chat in chats]
     trainer = _trainer(step, model, processor, examples)
-    trainer.train(resume_from_checkpoint=last_checkpoint(step)[0])
+    train_on(trainer, step)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write("sft-loss.csv", pd.DataFrame(history)[["step", "loss"]].to_csv(index=False))
     return run.write("sft", lambda folder: keep(trainer.model, processor, folder, base))

@@ -23,7 +23,7 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, in_chunks, progress, seed_all
 from omnirepro.schema import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
 from omnirepro.scoring import ScalarJudge
-from omnirepro.train.common import arguments, fit, keep_judge, progress_callback
+from omnirepro.train.common import arguments, keep_judge, progress_callback, train_on
 
 LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
 
@@ -86,7 +86,7 @@ def tune(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
     examples = [processor.encode(chat, train=True) for chat in chats]
     check_lengths(examples, run.section("sft")["max_length"])
     trainer = make_trainer(model, processor, examples, run)
-    fit(trainer, run)
+    train_on(trainer, run)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write("loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss"]).to_csv(index=False))
     return keep_judge(run, trainer.model, processor, base)

@@ -17,12 +17,12 @@ from omnirepro.world.questions import VALUES, Question, facts, observations, que
 from omnirepro.world.scenes import Scene
 
 SKILLS = {
-    "short": 0.16, "answer": 0.12, "describe": 0.05, "check": 0.3, "grade": 0.2, "refine": 0.06, "state": 0.05,
+    "short": 0.12, "answer": 0.12, "describe": 0.05, "check": 0.34, "grade": 0.2, "refine": 0.06, "state": 0.05,
     "match": 0.06,
 }  # fmt: skip
-EARLY = {"short": 0.8, "match": 0.2}  # to see and to compare words come first: every other skill rests on them
-SHORT = "\none word."
-TURNS, EARLY_TURNS = 2, 3  # exchanges of a conversation
+SHORT_SKILLS = {"short": 0.8, "match": 0.2}  # to see and to compare words come first: every other skill rests on them
+SHORT, DESCRIBE = "\none word.", "describe."
+TURNS, SHORT_TURNS = 2, 3  # exchanges of a conversation
 BYSTANDER = 0.6  # chance that another response stands beside the one asked about: a name must be found, not a place
 FRAGMENTS = [
     SHORT, "\nA: ", "\nB: ", rubric.instruction("brief"),
@@ -34,7 +34,13 @@ def _say(role: str, text: str) -> dict:
     return {"role": role, "parts": [Part(type="text", text=text)]}
 
 
-def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, early: bool = False) -> list[dict]:
+def caption(scene: Scene, part: Part) -> list[dict]:
+    """Build the chat that names all that is in a medium."""
+    asked = {"role": "user", "parts": [part, Part(type="text", text=DESCRIBE)]}
+    return [asked, _say("assistant", _description(scene))]
+
+
+def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, short: bool = False) -> list[dict]:
     """Build a chat about the media; several media are numbered and asked about by number.
 
     A question is asked once and few follow each other: with more, answers were copied from earlier ones, and seeing
@@ -46,9 +52,9 @@ def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, earl
         opening.append(part)
     asks = [(i, question) for i, (scene, _) in enumerate(media) for question in questions(scene)]
     chat: list[dict] = []
-    for turn, at in enumerate(rng.permutation(len(asks))[: EARLY_TURNS if early else TURNS]):
+    for turn, at in enumerate(rng.permutation(len(asks))[: SHORT_TURNS if short else TURNS]):
         which, question = asks[at]
-        asked, answer = exchange(media[which][0], question, rng, EARLY if early else SKILLS)
+        asked, answer = exchange(media[which][0], question, rng, SHORT_SKILLS if short else SKILLS)
         asked = f"{which + 1}: {asked}" if len(media) > 1 else asked
         lead = "\n" if turn == 0 and media[-1][1].type == "text" else ""
         user = {"role": "user", "parts": [*(opening if turn == 0 else []), Part(type="text", text=lead + asked)]}
@@ -70,12 +76,16 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares=
     if kind == "answer":
         return question.text, compose(scene, question)
     if kind == "describe":
-        return "describe.", " and ".join(observations(scene)) + "."
+        return DESCRIBE, _description(scene)
     if kind == "state":
         return _state(rng)
     if kind == "match":
         return _match(rng)
     return _about_response(str(kind), scene, question, rng)
+
+
+def _description(scene: Scene) -> str:
+    return " and ".join(observations(scene)) + "."
 
 
 def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.Generator) -> tuple[str, str]:
