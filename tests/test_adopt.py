@@ -5,7 +5,7 @@ import pandas as pd
 from omnirepro.models import load
 from omnirepro.models.loading import point_to
 from omnirepro.run import open_run
-from omnirepro.train.backbone import prepare_backbone
+from omnirepro.train.backbone import KINDS, prepare_backbone
 
 
 def test_a_named_model_is_adopted_and_followed(smoke, tmp_path, monkeypatch):
@@ -14,7 +14,7 @@ def test_a_named_model_is_adopted_and_followed(smoke, tmp_path, monkeypatch):
     run = open_run("00_backbone", "smoke", run="adopted", overrides={"backbone.model": released})
     run.do(prepare_backbone)
     assert not list(run.path("strong").glob("*.safetensors")) and not run.path("loss.csv").exists()
-    assert len(pd.read_csv(run.path("gate.csv"))) == 4 * run.section()["gate_scenes"]
+    assert len(pd.read_csv(run.path("gate.csv"))) == len(KINDS) * run.section()["gate_scenes"]
     ours, theirs = load(run.path("weak"))[0], load(released)[0]
     assert all((a == b).all() for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 

@@ -88,7 +88,7 @@ def _named(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"{name}: no model could be loaded ({reason}); give a folder, a hub id or a package name"

@@ -71,6 +71,6 @@ def _markdown(table: pd.DataFrame) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    if value is None or value != value:  # NaN is the one value that differs from itself
+    if pd.isna(value):
         return ""
     return f"{round(value, 3):g}" if isinstance(value, float) else str(value)

@@ -74,7 +74,7 @@ def build(run: str | Path | Metrics, book: Book) -> pd.DataFrame:
     """
     found = verdicts(run, book)
     rows = [_row(name, claim, found[name], book) for name, claim in book.claims.items()]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "seeds": "Int64"})
 
 
 def checks(book: Book) -> pd.DataFrame:

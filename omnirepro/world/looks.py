@@ -73,11 +73,11 @@ def render_look(scene: Scene, look: Look, rng: np.random.Generator) -> np.ndarra
 
 def _sized(scene: Scene, size: float, rng: np.random.Generator) -> np.ndarray:
     """Paint a picture as `scenes` does, with scaled objects."""
-    canvas = scenes._canvas(rng, [place for _, _, place in scene.objects])
+    canvas = scenes.draw_ground(rng, [place for _, _, place in scene.objects])
     for color, shape, place in scene.objects:
         row, column = PLACES[place]
         y, x = 14 + 28 * row + rng.uniform(-2, 2), 14 + 28 * column + rng.uniform(-2, 2)
-        scenes._paint(canvas, color, shape, y, x, size * rng.uniform(10, 12), rng.uniform(0.85, 1.0))
+        scenes.paint(canvas, color, shape, y, x, size * rng.uniform(10, 12), rng.uniform(0.85, 1.0))
     return canvas.clip(0, 255).astype(np.uint8)
 
 

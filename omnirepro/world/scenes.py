@@ -138,12 +138,12 @@ def _shape_mask(shape: str, y: float, x: float, r: float) -> np.ndarray:
     return np.clip(0.5 - distance, 0, 1)
 
 
-def _paint(canvas: np.ndarray, color: str, shape: str, y: float, x: float, r: float, light: float) -> None:
+def paint(canvas: np.ndarray, color: str, shape: str, y: float, x: float, r: float, light: float) -> None:
     mask = _shape_mask(shape, y, x, r)[..., None]
     canvas[:] = canvas * (1 - mask) + np.asarray(COLORS[color]) * light * mask
 
 
-def _canvas(rng: np.random.Generator, tiles=tuple(PLACES)) -> np.ndarray:
+def draw_ground(rng: np.random.Generator, tiles=tuple(PLACES)) -> np.ndarray:
     """Return a dark ground with tiles at the given places: lower ones are greener, right ones bluer.
 
     The tint tells places apart where the language model's rotary positions, made for large pictures, cannot.
@@ -157,11 +157,11 @@ def _canvas(rng: np.random.Generator, tiles=tuple(PLACES)) -> np.ndarray:
 
 def _render_image(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """Lay each object on its tile; were empty places tinted too, a place could be told without finding its object."""
-    canvas = _canvas(rng, [place for _, _, place in scene.objects])
+    canvas = draw_ground(rng, [place for _, _, place in scene.objects])
     for color, shape, place in scene.objects:
         row, column = PLACES[place]
         y, x = 14 + 28 * row + rng.uniform(-2, 2), 14 + 28 * column + rng.uniform(-2, 2)
-        _paint(canvas, color, shape, y, x, rng.uniform(10, 12), rng.uniform(0.85, 1.0))
+        paint(canvas, color, shape, y, x, rng.uniform(10, 12), rng.uniform(0.85, 1.0))
     return canvas.clip(0, 255).astype(np.uint8)
 
 
@@ -171,13 +171,13 @@ def _render_video(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     dy, dx = MOTIONS[motion]
     lane, other = rng.permutation([14, 42]) + rng.uniform(-2, 2, 2)
     rest = rng.choice([14, 42]) + rng.uniform(-3, 3)
-    base, radius, light = _canvas(rng), rng.uniform(10, 12), rng.uniform(0.85, 1.0)
+    base, radius, light = draw_ground(rng), rng.uniform(10, 12), rng.uniform(0.85, 1.0)
     start = 28 + rng.uniform(-3, 3)
     frames = []
     for t in range(FRAMES):
         frame, travelled = base.copy(), start + (dy + dx) * SPEEDS[speed] * (t - (FRAMES - 1) / 2)
-        _paint(frame, *still, *((other, rest) if dx else (rest, other)), radius, light)
-        _paint(frame, *mover, *((lane, travelled) if dx else (travelled, lane)), radius, light)
+        paint(frame, *still, *((other, rest) if dx else (rest, other)), radius, light)
+        paint(frame, *mover, *((lane, travelled) if dx else (travelled, lane)), radius, light)
         frames.append(frame)
     return np.stack(frames).clip(0, 255).astype(np.uint8)
 
