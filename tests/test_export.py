@@ -247,12 +247,12 @@ def test_a_scalar_judge_scores_each_completion_with_its_media_and_criterion(tmp_
 
 @trained
 def test_a_trained_judge_pays_a_policy_in_trl(tmp_path):
-    """The world's generator as the policy, two steps on questions about a sentence; the reward is one line."""
+    """The backbone as the policy, two steps on questions about a sentence; the reward is one line."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     backbone = TRAINED.parent / "00_backbone"
-    policy, omni = load_model(backbone / "generator", "cpu", "float32")
+    policy, omni = load_model(backbone / "strong", "cpu", "float32")
     sample = read_jsonl(TRAINED.parent / "01_synthesis" / "sample" / "pairs.jsonl", Pair)
     asked = ["".join(p.text for p in pair.prompt) for pair in sample if pair.task == "text"][:2]
     prompts = [[{"role": "user", "content": text}] for text in asked]
@@ -262,7 +262,7 @@ def test_a_trained_judge_pays_a_policy_in_trl(tmp_path):
         reward_funcs=reward_function(TRAINED),
         args=GRPOConfig(
             output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=16, num_generations=8,
-            max_completion_length=24, use_cpu=True, report_to=[], disable_tqdm=True, learning_rate=1e-3,
+            max_completion_length=24, temperature=3.0, use_cpu=True, report_to=[], disable_tqdm=True, learning_rate=1e-3,
             logging_steps=1, save_strategy="no", bf16=False, gradient_checkpointing=False, seed=0,
         ),
         train_dataset=Dataset.from_dict({"prompt": prompts * 8}),
