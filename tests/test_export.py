@@ -262,7 +262,8 @@ def test_a_trained_judge_pays_a_policy_in_trl(tmp_path):
         reward_funcs=reward_function(TRAINED),
         args=GRPOConfig(
             output_dir=str(tmp_path), max_steps=2, per_device_train_batch_size=16, num_generations=8,
-            max_completion_length=24, temperature=3.0, use_cpu=True, report_to=[], disable_tqdm=True, learning_rate=1e-3,
+            max_completion_length=24, use_cpu=True, temperature=3.0,
+            report_to=[], disable_tqdm=True, learning_rate=1e-3,
             logging_steps=1, save_strategy="no", bf16=False, gradient_checkpointing=False, seed=0,
         ),
         train_dataset=Dataset.from_dict({"prompt": prompts * 8}),
