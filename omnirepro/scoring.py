@@ -54,13 +54,17 @@ class Scores(Protocol):
 
 @dataclass
 class ScalarJudge:
-    """A scalar reward model as a judge; `threshold` is the difference of scores up to which it calls a tie."""
+    """A scalar reward model as a judge; `threshold` is the difference of scores up to which it calls a tie.
+
+    `wording` says where its chats have the criterion (`chat`).
+    """
 
     scorer: Scores
     name: str
     threshold: float = 0.0
     batch_size: int = 64
     seed: int = 0
+    wording: str = "full"
 
     def score(
         self,
@@ -99,7 +103,7 @@ class ScalarJudge:
         """Score each distinct (prompt, response, criterion) once."""
         keys = [_key(*a) for a in asked]
         distinct = dict(zip(keys, asked, strict=True))
-        made = self.scorer.score([chat(*a) for a in distinct.values()], self.batch_size, progress)
+        made = self.scorer.score([chat(*a, self.wording) for a in distinct.values()], self.batch_size, progress)
         known = dict(zip(distinct, made, strict=True))
         return [known[key] for key in keys]
 
@@ -144,15 +148,19 @@ def redraw(row: Judgement, threshold: float) -> Judgement:
     return row.model_copy(update={"verdict": said, "decoding": row.decoding | {"threshold": threshold}})
 
 
-def chat(prompt: list[Part], response: list[Part], criterion: str | None = None) -> list[dict]:
-    """Build the chat that is scored: system (the prompt's own and the criterion), the prompt's turns, the response."""
-    system = [p for p in prompt if p.role == "system"]
-    if criterion:
-        system.append(Part(type="text", text=f"{chr(10) if system else ''}criterion: {criterion}"))
+def chat(prompt: list[Part], response: list[Part], criterion: str | None = None, wording: str = "full") -> list[dict]:
+    """Build the chat that is scored: system (the prompt's own and the criterion), the prompt's turns, the response.
+
+    In the "brief" wording, the embedded model's, a system message with the criterion comes last.
+    """
+    system, brief = [p for p in prompt if p.role == "system"], wording == "brief"
+    lead = "\n" if system and not brief else ""
+    asked = [Part(type="text", text=f"{lead}criterion: {criterion}")] if criterion else []
     spoken = groupby((p for p in prompt if p.role != "system"), key=lambda p: (p.turn, p.role))
     turns = [{"role": role, "parts": list(parts)} for (_, role), parts in spoken]
-    opening = [{"role": "system", "parts": system}] if system else []
-    return [*opening, *turns, {"role": "assistant", "parts": response}]
+    said = (system, asked) if brief else ([*system, *asked], [])
+    opening, closing = ([{"role": "system", "parts": parts}] if parts else [] for parts in said)
+    return [*opening, *turns, {"role": "assistant", "parts": response}, *closing]
 
 
 def _key(prompt: list[Part], response: list[Part], criterion: str | None) -> str:
@@ -173,7 +181,7 @@ def load_scalar_judge(
     folder = scorer_in(path) or Path(path)
     scorer = load_scorer(folder, device, dtype)
     kept = folder / "judge.json"
-    stored = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {"threshold": scorer.tie_threshold}
+    stored = {"threshold": scorer.tie_threshold} | (json.loads(kept.read_text("utf-8")) if kept.is_file() else {})
     name = f"{folder.parent.parent.name}/{folder.parent.name}" if folder.name == "scorer" else folder.name
     return ScalarJudge(scorer, **({"name": name, "batch_size": batch_size} | stored | kw))
 
@@ -185,6 +193,8 @@ def scorer_in(path: str | Path) -> Path | None:
     return next((f for f in (Path(path) / "scorer", Path(path)) if (f / HEAD).is_file()), None)
 
 
-def keep_threshold(folder: Path, threshold: float) -> None:
-    """Write the tie threshold (of scores; fitted on the development split) beside a scorer."""
-    (Path(folder) / "judge.json").write_text(json.dumps({"threshold": float(threshold)}) + "\n", encoding="utf-8")
+def keep_settings(folder: Path, **settings: float | str) -> None:
+    """Write `wording`, or `threshold` (of scores; fitted on the development split), beside a scorer; others stay."""
+    path = Path(folder) / "judge.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps(kept | settings) + "\n", encoding="utf-8")

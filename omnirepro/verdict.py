@@ -4,8 +4,9 @@ Consumes pairs; produces chat messages, target texts, and what a raw text says. 
 reasons and then [[A]], [[B]] or [[C]] for a tie; "verdict-direct" the tag alone, without a chain of thought; "level"
 looks at one response and gives [[1]] to [[5]], as the paper's pointwise judges do.
 
-Departures: (1) `brief` wordings are for the embedded model, `full` ones for a model that was never tuned on them; (2)
-both tags in one text are no verdict, as published, but there are no retries: a failed judgement stays in the rows.
+Departures: (1) `brief` wordings are for the embedded model, `full` ones for a model that was never tuned on them; brief
+ones have the criterion behind the responses, where a small model learns to look back with it in mind; (2) both tags in
+one text are no verdict, as published, but there are no retries: a failed judgement stays in the rows.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FORMATS = ("verdict", "verdict-direct", "level")
 TAGS = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}
 LEVELS = range(1, 6)
 _LEVEL = re.compile(r"\[\[\s*([1-5])\s*\]\]")
-_BRIEF = {"verdict": "\ncompare.", "verdict-direct": "\nverdict.", "level": "\nlevel."}
+_BRIEF = {"verdict": "\ncompare.", "verdict-direct": "\nverdict.", "level": "\nlevel.", "levels": "\nlevels."}
 _REASONS = {"verdict": "Reason briefly about both responses first, then end", "verdict-direct": "Reply"}
 
 
@@ -40,14 +41,18 @@ def parse(text: str, format: str = "verdict") -> Parsed:
 def messages(pair: Pair, wording: str = "brief", format: str = "verdict") -> list[dict]:
     """Build the chat that asks for a judgement of a pair as displayed, in any format of the kit.
 
-    A "level" is asked of `response_a` alone. The criterion, where there is one, stands before the responses.
+    A "level" is asked of `response_a` alone. The criterion, where there is one, stands before the responses; in the
+    "brief" wording behind them.
     """
     if format not in FORMATS:
         return rubric.messages(pair, wording, format)
     if wording == "brief":
-        return [{"role": "user", "parts": [*_shown(pair, format, "\nA: ", "\nB: "), _text(_BRIEF[format])]}]
+        return [{"role": "user", "parts": _briefly(pair, format)}]
     system = {"role": "system", "parts": [_text(instruction(format))]}
-    return [system, {"role": "user", "parts": _shown(pair, format, "\n\nResponse A: ", "\n\nResponse B: ")}]
+    asked = [_text(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
+    second = [] if format == "level" else [_text("\n\nResponse B: "), *pair.response_b]
+    shown = [*rubric._spoken(pair.prompt), *asked, _text("\n\nResponse A: "), *pair.response_a, *second]
+    return [system, {"role": "user", "parts": shown}]
 
 
 def ask_level(prompt: list[Part], response: list[Part], criterion: str | None, wording: str = "brief") -> list[dict]:
@@ -58,7 +63,7 @@ def ask_level(prompt: list[Part], response: list[Part], criterion: str | None, w
 
 def ask_levels(pair: Pair) -> list[dict]:
     """Build the chat that asks for the level of both responses, and for no winner: a step towards a verdict."""
-    return [{"role": "user", "parts": [*_shown(pair, "levels", "\nA: ", "\nB: "), _text("\nlevels.")]}]
+    return [{"role": "user", "parts": _briefly(pair, "levels")}]
 
 
 def instruction(format: str) -> str:
@@ -161,10 +166,15 @@ def _row(judge: Any, pair: Pair, order: str, a: float, b: float, how: str) -> Ju
     )  # fmt: skip
 
 
-def _shown(pair: Pair, format: str, a: str, b: str) -> list[Part]:
-    asked = [_text(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
-    second = [] if format == "level" else [_text(b), *pair.response_b]
-    return [*rubric._spoken(pair.prompt), *asked, _text(a), *pair.response_a, *second]
+def _briefly(pair: Pair, format: str) -> list[Part]:
+    second = [] if format == "level" else [_text("\nB: "), *pair.response_b]
+    shown = [*rubric._spoken(pair.prompt), _text("\nA: "), *pair.response_a, *second]
+    return [*shown, *again(pair.criterion, format)]
+
+
+def again(criterion: str | None, format: str) -> list[Part]:
+    """Return what a brief question says behind the responses; a later turn may ask under another criterion so."""
+    return [*([_text(f"\ncriterion: {criterion}")] if criterion else []), _text(_BRIEF[format])]
 
 
 def _text(text: str) -> Part:

@@ -15,7 +15,7 @@ from omnirepro.models.loading import ModelError, load
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
 from omnirepro.run import open_run
 from omnirepro.schema import Judgement, Label, Pair, Part, Prompt, Response, read_jsonl
-from omnirepro.scoring import ScalarJudge, chat, keep_threshold, load_scalar_judge, redraw, scorer_in, verdict
+from omnirepro.scoring import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
 from omnirepro.train import bradley_terry
 from omnirepro.train.backbone import make_pool
 from omnirepro.train.bradley_terry import encode_pairs, make_trainer, train_and_score, train_bradley_terry
@@ -406,7 +406,7 @@ def test_a_scorer_survives_a_move_with_its_base(base, scorer, chats, tmp_path, t
     assert again.score(chats) == pytest.approx(wanted, abs=1e-5) and not again.training
     assert again.tie_threshold == pytest.approx(0.6 if tune == "lora" else 0)
     assert scorer_in(folder) == scorer_in(folder.parent) == folder and scorer_in(tmp_path) is None
-    keep_threshold(folder, 0.25)
+    keep_settings(folder, threshold=0.25)
     assert load_scalar_judge(folder.parent, device="cpu").threshold == 0.25
     assert json.loads((folder / "judge.json").read_text()) == {"threshold": 0.25}
 

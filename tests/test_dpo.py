@@ -23,6 +23,7 @@ from omnirepro.search.trace import Trace, Trajectory
 from omnirepro.train import dpo, roles
 from omnirepro.train.lessons import lessons
 from omnirepro.train.muon import MuonAndAdamW
+from omnirepro.train.vocabulary import extend_tokens
 from omnirepro.world.preferences import make_preferences
 
 SECTION = {
@@ -121,7 +122,7 @@ def test_new_tokens_keep_the_text_and_shorten_it():
     model, old = make_model(), processor()
     text = criteria.render_criteria(["is true", "is safe"])
     before = old.tokenizer(text)["input_ids"]
-    new = roles.extend_tokens(model, OmniProcessor(copy.deepcopy(old.tokenizer)))
+    new = extend_tokens(model, OmniProcessor(copy.deepcopy(old.tokenizer)), criteria.fragments(), [" evidence"])
     after = new.tokenizer(text)["input_ids"]
     assert len(after) < len(before) / 2 and new.tokenizer.decode(after) == text
     assert (

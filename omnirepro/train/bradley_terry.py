@@ -10,7 +10,9 @@ pairwise loss, and a pair that is too long is an error that names it.
 Departures:
 1. `ties: davidson` learns from tied labels too, through a likelihood with a learned weight of ties (Davidson 1970); the
    paper trains on decided pairs, and so does `ties: drop`, which says how many tied labels it leaves out.
-2. No dropout, and the head's start: see `models.scalar`. In bfloat16 a language model that is tuned whole keeps
+2. The embedded model has the criterion in a system message behind the response: before it, nothing was learned in
+   hundreds of steps. Released models have it first, as published.
+3. No dropout, and the head's start: see `models.scalar`. In bfloat16 a language model that is tuned whole keeps
    float32 weights, since steps of the published size would be rounded away.
 """
 
@@ -26,7 +28,7 @@ from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Label, Pair, write_jsonl
-from omnirepro.scoring import chat, keep_threshold, load_scalar_judge, redraw
+from omnirepro.scoring import chat, keep_settings, load_scalar_judge, redraw
 from omnirepro.train.common import arguments, progress_callback, train_on
 from omnirepro.train.sft import LANGUAGE_LAYERS, judge_split
 
@@ -44,13 +46,15 @@ def train_bradley_terry(run: Run, base: Path | str, pairs: list[Pair], labels: l
 
     p = run.section("bradley_terry")
     scorer = make_scorer(run, base)
-    trainer = make_trainer(scorer, encode_pairs(scorer.processor, pairs, labels, p["ties"], p["max_length"]), run)
+    wording = run.section("judge")["wording"]
+    rows = encode_pairs(scorer.processor, pairs, labels, p["ties"], p["max_length"], wording)
+    trainer = make_trainer(scorer, rows, run)
     train_on(trainer, run)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write(
         "loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss", "accuracy", "margin"]).to_csv(index=False)
     )
-    return run.write("scorer", lambda f: save_scorer(scorer, f, base))
+    return run.write("scorer", lambda f: (save_scorer(scorer, f, base), keep_settings(f, wording=wording)))
 
 
 def train_and_score(
@@ -69,7 +73,7 @@ def train_and_score(
             judge.name = f"{name}/{split}"
             rows[split] = judge_split(run, judge, some)
     threshold = float(fit(rows["dev"], by_task=False).iloc[0])
-    keep_threshold(folder, threshold)
+    keep_settings(folder, threshold=threshold)
     decided = [redraw(row, threshold) for some in rows.values() for row in some]
     run.write("predictions.jsonl", lambda path: write_jsonl(path, decided))
 
@@ -101,7 +105,12 @@ def make_scorer(run: Run, base: Path | str):
 
 
 def encode_pairs(
-    processor: OmniProcessor, pairs: list[Pair], labels: list[Label], ties: str = "drop", max_length: int | None = None
+    processor: OmniProcessor,
+    pairs: list[Pair],
+    labels: list[Label],
+    ties: str = "drop",
+    max_length: int | None = None,
+    wording: str = "full",
 ) -> list[Encoded]:
     """Encode each labelled pair as (preferred, other, tied); with `ties` "drop", tied labels are left out and counted.
 
@@ -117,7 +126,7 @@ def encode_pairs(
     out = []
     for label in used:
         pair = known[label.pair_id]
-        chats = [chat(pair.prompt, r, pair.criterion) for r in (pair.response_a, pair.response_b)]
+        chats = [chat(pair.prompt, r, pair.criterion, wording) for r in (pair.response_a, pair.response_b)]
         sides = [processor.encode(turns, train=True) for turns in chats]
         if max_length and (longest := max(len(e.ids) for e in sides)) > max_length:
             raise ValueError(

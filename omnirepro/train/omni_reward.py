@@ -19,7 +19,7 @@ from omnirepro.models.generation import Decoding
 from omnirepro.run import Run, progress
 from omnirepro.run.files import remove
 from omnirepro.schema import Judgement, Pair, read_jsonl, write_jsonl
-from omnirepro.scoring import keep_threshold, load_scalar_judge
+from omnirepro.scoring import keep_settings, load_scalar_judge
 from omnirepro.sources.omni_rewardbench import read_bench, write_bench
 from omnirepro.train import reinforce
 from omnirepro.train.bradley_terry import train_bradley_terry
@@ -136,7 +136,8 @@ def scalar_rows(arm: Arm, base: Path, name: str, data: Data) -> Rows:
     if arm.name:
         arm.discard("scorer")
     else:
-        keep_threshold(folder, float(fit([r for r in rows if r.model == "bt/dev"], by_task=False).iloc[0]))
+        threshold = fit([r for r in rows if r.model == "bt/dev"], by_task=False).iloc[0]
+        keep_settings(folder, threshold=float(threshold))
     write_jsonl(file, rows)
     return rows
 

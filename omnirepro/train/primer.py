@@ -1,8 +1,9 @@
 """Criteria in words, taught on single responses, before any two are compared: what a released model knows already.
 
 Consumes a backbone and pairs of the world; produces a backbone that reads criteria ("primed"), and one that stopped
-early ("primed-weak"). The conversations name the level, 1 to 5, of a response under a criterion: in the layout that is
-scored, in that of pointwise judging, and for each of two responses that are shown. Which one is better is never asked.
+early ("primed-weak"). The conversations name the level, 1 to 5, of a response under several criteria, one after the
+other: in the layout that is scored, in that of pointwise judging, and for each of two responses that are shown. Which
+one is better is never asked.
 
 Departure: MiniCPM-o-2.6 and Qwen2.5-VL, from which the paper starts, know English; the embedded backbone has never read
 a criterion, and a Bradley-Terry loss alone does not teach it one (the loss stayed at log 2 for hundreds of steps). Its
@@ -18,16 +19,19 @@ import pandas as pd
 
 from omnirepro import verdict
 from omnirepro.models.loading import load, point_to
-from omnirepro.models.processing import OmniProcessor
+from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Pair, Part
 from omnirepro.scoring import chat
 from omnirepro.train.pretrain import Pretrainer
-from omnirepro.world.criteria import TASKS, criteria_for
+from omnirepro.train.vocabulary import extend_tokens
+from omnirepro.world.criteria import CRITERIA, TASKS, criteria_for
 from omnirepro.world.criteria.levels import Scale
 from omnirepro.world.facts import facts_of
 
 SCORED, ALONE = 0.5, 0.15  # shares of two layouts; the rest shows both responses
+TURNS = 8  # criteria of a conversation: with one, a step says too little for anything to be learned in minutes
+TAGS = ("criterion:", "level.", "levels.", "compare.", "verdict.", "[[", "]]")
 
 
 def prime(run: Run, base: Path, pairs: list[Pair]) -> Path:
@@ -40,6 +44,7 @@ def prime(run: Run, base: Path, pairs: list[Pair]) -> Path:
         return run.write("primed", lambda f: point_to(str(base), f))
     seed_all(run.seed)
     model, processor = load(base, run.device, "float32")
+    processor = extend_tokens(model, processor, [*TAGS, *words()])
     for name, weight in model.named_parameters():
         weight.requires_grad_("visual" not in name and "audio_tower" not in name)
     trainer = Primer(model, processor, pairs, run, p["prime_steps"], p["prime_lr"])
@@ -63,36 +68,52 @@ class Primer(Pretrainer):
 
     def _batch(self) -> dict:
         rng = np.random.default_rng([self.run.seed, self.step, 5])
-        tasks = [t for t in TASKS if self.by_task[t]]
-        chats = []
+        tasks, chats = [t for t in TASKS if self.by_task[t]], []
         for i in range(self.p["batch"]):
             some = self.by_task[tasks[i % len(tasks)]]
             chats.append(lesson(some[int(rng.integers(len(some)))], self.scale, rng))
-        return self.processor.collate([_loss_on_the_end(self.processor, turns) for turns in chats])
+        return self.processor.collate([_loss_on_levels(self.processor, turns) for turns in chats])
+
+
+def words() -> list[str]:
+    """List the words of all criteria, each with and without a space before it."""
+    found = sorted({w.strip(",") for c in CRITERIA.values() for phrase in c.phrasings for w in phrase.split()})
+    return [f"{lead}{w}" for w in found for lead in ("", " ")]
 
 
 def lesson(pair: Pair, scale: Scale, rng: np.random.Generator) -> list[dict]:
-    """Draw a criterion that training may ask, and a layout; return the chat that names the level of what is shown."""
+    """Draw a layout and criteria that training may ask; return the chat that names the levels of what is shown."""
     pair = pair.swap() if rng.random() < 0.5 else pair
-    pool = criteria_for(pair.task, held_out=False)
-    criterion = pool[int(rng.integers(len(pool)))]
-    words = criterion.wordings("train")
-    asked = pair.model_copy(update={"criterion": words[int(rng.integers(len(words)))]})
-    a, b = (scale.level(pair.task, criterion, facts) for facts in facts_of(pair))
-    layout = rng.random()
+    pool, layout, facts, chat_ = criteria_for(pair.task, held_out=False), rng.random(), facts_of(pair), []
+    for i in rng.permutation(len(pool))[:TURNS]:
+        wordings = pool[i].wordings("train")
+        asked = pair.model_copy(update={"criterion": wordings[int(rng.integers(len(wordings)))]})
+        question, answer = _exchange(asked, layout, *(scale.level(pair.task, pool[i], side) for side in facts))
+        chat_ += [*(_later(question) if chat_ else question), _say("assistant", answer)]
+    return chat_
+
+
+def _exchange(asked: Pair, layout: float, a: int, b: int) -> tuple[list[dict], str]:
     if layout < SCORED:
-        turns = [*chat(asked.prompt, asked.response_a, asked.criterion), _say("user", "level.")]
-        return [*turns, _say("assistant", f"[[{a}]]")]
+        return chat(asked.prompt, asked.response_a, asked.criterion, "brief"), f"[[{a}]]"
     if layout < SCORED + ALONE:
-        return [*verdict.messages(asked, format="level"), _say("assistant", f"[[{a}]]")]
-    return [*verdict.ask_levels(asked), _say("assistant", verdict.named(a, b))]
+        return verdict.messages(asked, format="level"), f"[[{a}]]"
+    return verdict.ask_levels(asked), verdict.named(a, b)
 
 
-def _loss_on_the_end(processor: OmniProcessor, turns: list[dict]):
-    """Encode a chat with the loss on its last turn alone: a response is what is judged, not what is to be said."""
+def _later(question: list[dict]) -> list[dict]:
+    """Return what of a question is said again under another criterion: all that stands behind the responses."""
+    last = question[-1]
+    return [last if last["role"] == "system" else last | {"parts": last["parts"][-2:]}]
+
+
+def _loss_on_levels(processor: OmniProcessor, turns: list[dict]) -> Example:
+    """Encode a chat with the loss on its levels alone: a response is what is judged, not what is to be said."""
     example = processor.encode(turns, train=True)
-    begin = len(processor.encode(turns[:-1]).ids)
-    example.labels = [-100] * begin + example.labels[begin:]
+    first = next(i for i, turn in enumerate(turns) if turn["role"] == "assistant")
+    if turns[first + 1]["role"] == "system":  # the scored layout, in which the first assistant's turn is the response
+        begin = len(processor.encode(turns[: first + 1], train=True).ids)
+        example.labels = [-100] * begin + example.labels[begin:]
     return example
 
 

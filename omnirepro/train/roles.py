@@ -21,6 +21,7 @@ from omnirepro.run import Run, seed_all
 from omnirepro.train.common import arguments, progress_callback, train_on
 from omnirepro.train.lessons import words
 from omnirepro.train.sft import LANGUAGE_LAYERS
+from omnirepro.train.vocabulary import extend_tokens
 
 SECTION, TUNE, OPTIMIZERS = "meta_reward_dpo", ("whole", "lora"), ("muon", "adamw")
 
@@ -75,7 +76,8 @@ def open_model(run: Run, base: Path | str, extend: bool = False):
     if tune == "lora":
         return _with_lora(run, model), processor
     if extend and run.section("judge")["wording"] == "brief":
-        processor = extend_tokens(model, processor)
+        spoken = [f"{lead}{w}" for w in words() for lead in ("", " ") if len(w) > 3]
+        processor = extend_tokens(model, processor, fragments(), spoken)
     for name, weight in model.named_parameters():
         weight.requires_grad = "visual" not in name and "audio_tower" not in name
     return model, processor
@@ -89,29 +91,6 @@ def _with_lora(run: Run, model):
     p = run.section(SECTION)
     lora = LoraConfig(r=p["lora_rank"], lora_alpha=p["lora_alpha"], target_modules=LANGUAGE_LAYERS)
     return get_peft_model(model, lora)
-
-
-def extend_tokens(model, processor: OmniProcessor) -> OmniProcessor:
-    """Make tags and long words of criteria single tokens.
-
-    Words are embedded as the mean of their former pieces; tags at random, since their means would hardly differ.
-    """
-    import torch
-    from tokenizers import AddedToken
-
-    tokenizer = processor.tokenizer
-    wanted = [*fragments(), *(f"{lead}{w}" for w in words() for lead in ("", " ") if len(w) > 3)]
-    pieces = {w: tokenizer(w, add_special_tokens=False)["input_ids"] for w in wanted}
-    new = {w: ids for w, ids in pieces.items() if len(ids) > 1}
-    tokenizer.add_tokens([AddedToken(w, normalized=False) for w in new])
-    table = model.get_input_embeddings().weight.detach().clone()
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    tags = set(fragments())
-    with torch.no_grad():
-        for word, ids in new.items():
-            made = torch.randn_like(table[0]) * table.std() if word in tags else table[ids].mean(0)
-            model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids(word)] = made
-    return OmniProcessor(tokenizer, processor.vision, processor.max_frames)
 
 
 def keep(model, processor: OmniProcessor, folder: Path, base: Path | str) -> None:
