@@ -133,11 +133,11 @@ def score_responses(args: argparse.Namespace) -> None:
 def choose_best(args: argparse.Namespace) -> None:
     """Choose the best of N candidates for every prompt of a file, with ranks and the judge's reasons."""
     from omnirepro import load_judge
-    from omnirepro.best_of_n import Candidates, choose
+    from omnirepro.best_of_n import choose, read_candidates
     from omnirepro.run import progress
-    from omnirepro.schema import read_jsonl, write_jsonl
+    from omnirepro.schema import write_jsonl
 
-    rows = read_jsonl(args.file, Candidates, check_media=True)
+    rows = read_candidates(args.file)
     found = choose(load_judge(args.model), rows, args.how, args.incumbent, progress=progress("choosing"))
     write_jsonl(args.out, found)
     print(f"{len(found)} choices in {args.out}; {sum(row.failed for row in found)} judgements could not be read")

@@ -25,9 +25,11 @@ from omnirepro.models.scalar import Scorer, save_scorer
 from omnirepro.report.best_of_n import CHOICE_PLOTS, LINES
 from omnirepro.run.files import atomic_write
 from omnirepro.schema import Judgement, Prompt, RowError, read_jsonl, text_of, write_jsonl
+from omnirepro.scorecard import load_claims
 from omnirepro.scoring import ScalarJudge
 from omnirepro.world.language import compose, stated
 from omnirepro.world.tasks import World, make_prompts
+from tests.conftest import ROOT
 
 WORTHS = st.lists(st.integers(0, 6), min_size=1, max_size=9)
 
@@ -238,8 +240,8 @@ def make_table(prompts=12, n=8, seed=0):
             score = int(scores[place])
             rows.append({
                 "prompt_id": f"p{i}", "task": ("image", "text")[i % 2], "cluster": f"c{i}", "place": place,
-                "form": form, "text": "x" * score, "answer": None if score < 2 else f"v{score % 3}", "right": int(score > 5),
-                "score": score,
+                "form": form, "text": "x" * score, "answer": None if score < 2 else f"v{score % 3}",
+                "right": int(score > 5), "score": score,
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -380,7 +382,7 @@ def test_a_judge_that_cannot_be_read_is_counted_and_leaves_the_first():
 
 
 def test_two_rows_of_one_id_and_an_unknown_way_are_errors():
-    with pytest.raises(RowError, match="'q' stands twice"):
+    with pytest.raises(ValueError, match="repeat an id"):
         choose(Judge(Lengths()), [row(), row()])
     with pytest.raises(ValueError, match="knockout, round-robin, scalar"):
         choose(Judge(Lengths()), [row()], "best")
@@ -421,7 +423,15 @@ def test_the_command_chooses_from_anyones_file(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "wrong", ['{"id": "x", "prompt": [{"type": "text", "text": "?"}], "candidates": []}', '{"id": "x"', '{"id": "x"}']
+    "wrong",
+    [
+        '{"id": "x", "prompt": [{"type": "text", "text": "?"}], "candidates": []}',
+        '{"id": "x", "prompt": [{"type": "text", "text": "?"}], "candidates": [[]]}',
+        '{"id": "q", "prompt": [{"type": "text", "text": "?"}], "candidates": [[{"type": "text", "text": "a"}]]}',
+        '{"id": "x", "prompt": [{"type": "image", "path": "no.png"}], "candidates": [[{"type": "text", "text": "a"}]]}',
+        '{"id": "x"',
+        '{"id": "x"}',
+    ],
 )
 def test_the_command_names_the_line_that_is_wrong(tmp_path, model, capsys, wrong):
     path, out = write_jsonl(tmp_path / "in.jsonl", [row()]), tmp_path / "out.jsonl"
@@ -523,9 +533,10 @@ def test_a_killed_stage_samples_and_asks_nothing_twice(made, model, monkeypatch)
 
 def test_metrics_name_the_claims_and_figures_come_from_the_files_alone(made):
     found = report.choice_metrics(made)
-    claims = {f"judge_minus_self_consistency_{task}" for task in ("image", "video", "audio")}
-    claims |= {"judge_minus_base_judge", "judge_most_minus_two_candidates", "criteria_search_minus_scalar"}
-    assert claims | {"criteria_search_dpo_minus_sft", "incumbent_as_a_minus_random_side"} <= set(found)
+    book = load_claims(ROOT / "results/claims.yaml")
+    claims = {c.tests.metric for c in book.claims.values() if c.tests and c.tests.stage == "08_best_of_n"}
+    assert len(claims) >= 7 and claims <= set(found)
+    assert {"incumbent_as_a_minus_random_side", "proxy_last_doubling_scalar"} <= set(found)
     assert found["oracle_minus_judge"].value >= 0 and found["valid_share_grpo"].value == 0
     assert found["judge_minus_sft_judge"].value == 0
     table = report.choice_table(made)

@@ -5,12 +5,14 @@ A row of candidates holds: id, prompt [parts], candidates [[parts], ...], task?,
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from omnirepro.evaluate.best_of_n import Match, forms_of
-from omnirepro.schema import Pair, Part, Prompt, Response, Row
+from omnirepro.schema import Pair, Part, Prompt, Response, Row, RowError, read_jsonl
 
 Parts = Annotated[list[Part], Field(min_length=1)]
 
@@ -40,6 +42,16 @@ class Candidates(Row):
         """Return the prompt and one candidate, to be scored alone."""
         prompt = Prompt(id=self.id, task=self.task, parts=self.prompt, criterion=self.criterion, cluster=self.cluster)
         return prompt, Response(prompt_id=self.id, parts=self.candidates[form])
+
+
+def read_candidates(path: str | Path) -> list[Candidates]:
+    """Read a file of candidates and check its media; a wrong or repeated row raises `RowError` with file and line."""
+    rows, seen = read_jsonl(path, Candidates, check_media=True), set()
+    if twice := [row.id for row in rows if row.id in seen or seen.add(row.id)]:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        found = [i for i, line in enumerate(lines, 1) if line.strip() and json.loads(line)["id"] == twice[0]]
+        raise RowError(f"{path}:{found[1]}: the id {twice[0]!r} stands twice; give every row its own")
+    return rows
 
 
 class Compared(Row):

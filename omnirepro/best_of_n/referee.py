@@ -14,7 +14,7 @@ from typing import Any
 from omnirepro import rubric, verdict
 from omnirepro.best_of_n.candidates import Candidates, Chosen, Compared
 from omnirepro.evaluate.best_of_n import WAYS, Match, frozen, highest, knock_out, round_robin
-from omnirepro.schema import Judgement, Pair, RowError
+from omnirepro.schema import Judgement, Pair
 
 Ask = Callable[[list[Pair]], list[Judgement]]
 
@@ -72,14 +72,13 @@ def choose(
 ) -> list[Chosen]:
     """Choose the best candidate of every row and rank the others; `how` is one of `evaluate.best_of_n.WAYS`.
 
-    Raises RowError where two rows have one id, ValueError on an unknown `how`.
+    Raises ValueError on an unknown `how`, and where two rows have one id.
     """
     if how not in WAYS:
         raise ValueError(f"how {how!r} is none of {', '.join(WAYS)}")
     known = {row.id: row for row in rows}
     if len(known) < len(rows):
-        twice = next(row.id for i, row in enumerate(rows) if row.id in {r.id for r in rows[:i]})
-        raise RowError(f"the id {twice!r} stands twice; every row of candidates needs its own")
+        raise ValueError(f"{len(rows) - len(known)} rows of candidates repeat an id; every row needs its own")
     forms = {name: row.forms() for name, row in known.items()}
     referee = Referee(known, partial(judge.judge, orders="AB", progress=progress))
     if how == "knockout":
@@ -89,7 +88,12 @@ def choose(
     else:
         strengths = round_robin(forms, referee) if how == "round-robin" else own_scores(judge, referee, progress)
         orders = {name: _falling(found) for name, found in strengths.items()}
-    return [_chosen(judge, how, row, forms[row.id], orders[row.id], strengths[row.id], referee) for row in rows]
+    said: dict[str, list[Compared]] = {name: [] for name in known}
+    for judged in referee.judged.values():
+        said[judged.pair_id.rpartition("#")[0]].append(_compared(judge, judged))
+    return [
+        _chosen(row.id, how, judge.name, forms[row.id], orders[row.id], strengths[row.id], said[row.id]) for row in rows
+    ]
 
 
 def _falling(strengths: dict[int, float]) -> list[int]:
@@ -102,15 +106,14 @@ def _falling(strengths: dict[int, float]) -> list[int]:
 
 
 def _chosen(
-    judge: Any, how: str, row: Candidates, forms: list, order: list, strengths: Any, referee: Referee
+    name: str, how: str, model: str, forms: list[int], order: list[int], strengths: Any, said: list[Compared]
 ) -> Chosen:
-    judged = [r for key, r in referee.judged.items() if key.rpartition("#")[0] == row.id]
-    said = [_compared(judge, r) for r in judged]
-    sound = strengths and [strengths[f] if math.isfinite(strengths[f]) else None for f in forms]
+    found = strengths and [strengths[f] if math.isfinite(strengths[f]) else None for f in forms]
+    alone = how == "scalar" and not said  # scores that are no judgements: one a distinct candidate
     return Chosen(
-        id=row.id, how=how, model=judge.name, best=order[0], ranks=[1 + order.index(f) for f in forms],
-        strengths=sound, calls=len(judged) or len(strengths or ()) * (how == "scalar"),
-        failed=sum(c.status != "ok" for c in said) if said else (sound or []).count(None), comparisons=said,
+        id=name, how=how, model=model, best=order[0], ranks=[1 + order.index(f) for f in forms], strengths=found,
+        calls=len(strengths) if alone else len(said), comparisons=said,
+        failed=sum(not math.isfinite(x) for x in strengths.values()) if alone else sum(c.status != "ok" for c in said),
     )  # fmt: skip
 
 
