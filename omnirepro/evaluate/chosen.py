@@ -131,7 +131,7 @@ def overoptimisation(choices: pd.DataFrame, candidates: pd.DataFrame, scores: pd
                 rows.append(
                     {"way": way, "judge": judge, "n": n, "kl": kl(n), "line": line} | cells(mean(some, "gained"))
                 )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["way", "judge", "n", "kl", "line", "value", "low", "high"])
 
 
 def cells(found: Interval) -> dict[str, Any]:

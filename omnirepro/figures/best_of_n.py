@@ -25,15 +25,16 @@ def chosen(data: pd.DataFrame, x: str = "n") -> Figure:
     `x` is one of n, calls, kl. A panel whose name ends in (%) holds shares. Points of one N stand side by side.
     """
     panels, lines = (list(dict.fromkeys(data[c])) for c in ("panel", "line"))
-    figure, grid = plt.subplots(1, len(panels), figsize=(1.0 + 4.4 * len(panels), 4.6), squeeze=False)
+    figure, grid = plt.subplots(1, len(panels), figsize=(1.0 + 4.4 * len(panels), 4.6), squeeze=False, sharey=x == "kl")
+    figure.get_layout_engine().set(wspace=0.06)
     for axes, panel in zip(grid.flat, panels, strict=True):
         for i, line in enumerate(lines):
             part = data[(data["panel"] == panel) & (data["line"] == line)].sort_values(x)
-            apart = 2 ** (0.09 * (i - (len(lines) - 1) / 2)) if x == "n" else 1.0
+            apart = 2 ** (0.05 * (i - (len(lines) - 1) / 2)) if x == "n" else 1.0
             part = part.assign(at=part[x] * apart)
             look = {"color": COLOURS[i % len(COLOURS)], "ls": STYLES[i // len(COLOURS) + i % 2]}
             axes.plot(part["at"], part["value"], marker=MARKERS[i], ms=5, label=line, **look)
-            bars(axes, part, "at", "value", color=look["color"], marker="", alpha=0.7)
+            bars(axes, part, "at", "value", color=look["color"], marker="", alpha=0.55)
         axes.set(xlabel=AXES[x], ylabel=panel)
         if panel.endswith("(%)"):
             axes.yaxis.set_major_formatter(PER_CENT)
@@ -49,6 +50,7 @@ def _scale(axes: Axes, data: pd.DataFrame, x: str) -> None:
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [str(n) for n in sizes])
         axes.minorticks_off()
+        axes.set_xlim(sizes[0] / 1.4, sizes[-1] * 1.4)
     elif x == "calls":
         axes.set_xscale("symlog", linthresh=1)
         ticks = [t for t in (0, 1, 3, 10, 30, 100, 300) if t <= 1.3 * max(data["calls"].max(), 1)]

@@ -59,8 +59,8 @@ def judges(folder: Path) -> pd.DataFrame:
 
 
 def calls(folder: Path) -> pd.DataFrame:
-    """Return `curves` of every way that asks a judge, with a vote, which asks none, at its largest N."""
-    table = curves(folder, [*JUDGED, (VOTE, "")])
+    """Return `curves` of each way to ask a judge, with a vote, which asks none, at its largest N."""
+    table = curves(folder, [line for line in JUDGED if line[1] not in ("base", "sft")] + [(VOTE, "")])
     free = table["line"] == VOTE
     return table[~free | (table["n"] == table.loc[free, "n"].max())]
 

@@ -208,6 +208,8 @@ def _draw(stage: str, folder: Path, name: str):
         table = data(folder)
     except FileNotFoundError:
         return None
+    if table.empty:
+        return None
     figure = draw(table)
     figures.save(figure, table, folder / "figures", name)
     return figure
