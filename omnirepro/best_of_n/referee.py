@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from omnirepro import rubric, verdict
@@ -17,6 +16,12 @@ from omnirepro.evaluate.best_of_n import WAYS, Match, frozen, highest, knock_out
 from omnirepro.schema import Judgement, Pair
 
 Ask = Callable[[list[Pair]], list[Judgement]]
+MANY = 256  # judgements at a time whose progress is worth a line; the rounds of a knock-out are fewer
+
+
+def asking(judge: Any, progress: Callable | None) -> Ask:
+    """Let a judge judge pairs as they are displayed."""
+    return lambda pairs: judge.judge(pairs, "AB", progress=progress if len(pairs) > MANY else None)
 
 
 @dataclass
@@ -80,7 +85,7 @@ def choose(
     if len(known) < len(rows):
         raise ValueError(f"{len(rows) - len(known)} rows of candidates repeat an id; every row needs its own")
     forms = {name: row.forms() for name, row in known.items()}
-    referee = Referee(known, partial(judge.judge, orders="AB", progress=progress))
+    referee = Referee(known, asking(judge, progress))
     if how == "knockout":
         ladders = knock_out(forms, referee, incumbent, seed)
         orders = {name: [ladder.leads[-1], *reversed(ladder.lost)] for name, ladder in ladders.items()}

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.best_of_n.candidates import Candidates
-from omnirepro.best_of_n.referee import Ask, Referee, own_scores
+from omnirepro.best_of_n.referee import Ask, Referee, asking, own_scores
 from omnirepro.criteria.rows import forced
 from omnirepro.evaluate.best_of_n import frozen, knock_out
 from omnirepro.evaluate.chosen import (
@@ -44,7 +44,6 @@ from omnirepro.world.language import stated
 from omnirepro.world.tasks import Truth, World
 
 FINAL = "grpo"  # the judge that chooses in every way
-MANY = 256  # judgements in a row whose progress is worth a line; the rounds of a knock-out are not
 Known = dict[str, Candidates]
 
 
@@ -56,7 +55,7 @@ def best_of_n(
 
     `judges` maps base, sft and grpo to folders; `scorer` is a scalar model's; `searchers` maps names to judges that
     write criteria. The last two may be missing: their rows are then left out.
-    """  # fmt: skip
+    """
     p = run.section()
     world = World.from_rows(read_jsonl(data / "truths_test.jsonl", Truth))
     rows = sample(run, generator, read_jsonl(data / "prompts_test.jsonl", Prompt)[: p["prompts"]])
@@ -138,11 +137,7 @@ def ask_judge(run: Run, name: str, folder: Path, known: Known, sizes: list[int],
         referee = Referee(known, _kept(run, name, lambda pairs: _forced(judge, pairs, asked["wording"])))
     else:
         judge.decoding, judge.chat.name = Decoding(max_new_tokens=asked["max_new_tokens"]), name
-        report = progress(f"{name} compares")
-        referee = Referee(
-            known,
-            _kept(run, name, lambda pairs: judge.judge(pairs, "AB", progress=report if len(pairs) > MANY else None)),
-        )
+        referee = Referee(known, _kept(run, name, asking(judge, progress(f"{name} compares"))))
     choices = [of_ladders(knock_out(forms, referee, seed=run.seed), sizes, "knock-out", name)]
     if name == FINAL:
         fixed = knock_out(forms, referee, "A", run.seed)
