@@ -93,9 +93,7 @@ def choose(
     else:
         strengths = round_robin(forms, referee) if how == "round-robin" else own_scores(judge, referee, progress)
         orders = {name: _falling(found) for name, found in strengths.items()}
-    said: dict[str, list[Compared]] = {name: [] for name in known}
-    for judged in referee.judged.values():
-        said[judged.pair_id.rpartition("#")[0]].append(_compared(judge, judged))
+    said = _reasons(judge, referee)
     return [
         _chosen(row.id, how, judge.name, forms[row.id], orders[row.id], strengths[row.id], said[row.id]) for row in rows
     ]
@@ -120,6 +118,14 @@ def _chosen(
         calls=len(strengths) if alone else len(said), comparisons=said,
         failed=sum(not math.isfinite(x) for x in strengths.values()) if alone else sum(c.status != "ok" for c in said),
     )  # fmt: skip
+
+
+def _reasons(judge: Any, referee: Referee) -> dict[str, list[Compared]]:
+    """Return each prompt's comparisons, in the order in which they were made."""
+    said: dict[str, list[Compared]] = {name: [] for name in referee.known}
+    for row in referee.judged.values():
+        said[row.pair_id.rpartition("#")[0]].append(_compared(judge, row))
+    return said
 
 
 def _compared(judge: Any, row: Judgement) -> Compared:
