@@ -34,8 +34,8 @@ def executed(stage, run):
 
 
 def builds_on(stage):
-    """The notebooks that come before; drafts come before drafts only."""
-    return [s for s in DEPENDS[stage] if s in STAGES and (s not in DRAFTS or stage in DRAFTS)]
+    """The notebooks that come before; drafts come before drafts, and before others where they are asked for too."""
+    return [s for s in DEPENDS[stage] if s in STAGES and (s not in DRAFTS or stage in DRAFTS or s in TARGETS)]
 
 
 def parameters_of(wildcards):

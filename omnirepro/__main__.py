@@ -119,8 +119,28 @@ def score_responses(args: argparse.Namespace) -> None:
     judge = load_judge(args.model, batch_size=args.batch_size)
     scored = score_rows(judge, rows, args.criterion, progress("scoring"))
     write_jsonl(args.out, scored)
-    failed = sum(row.score is None for row in scored)
-    print(f"{len(scored)} scores in {args.out}; {failed} could not be read")
+    print(f"{len(scored)} scores in {args.out}; {sum(row.score is None for row in scored)} could not be read")
+
+
+@command(
+    "best-of-n",
+    arg("file", help="prompts with candidates (id, prompt, candidates, criterion?), one JSON object a line"),
+    arg("--model", required=True, help="stage folder, adapter, scorer, model folder, hub id, package, or URL#model"),
+    arg("--out", required=True, help="file for ranks, strengths and reasons, one JSON object a line"),
+    arg("--how", default="knockout", choices=("knockout", "round-robin", "scalar"), help="way to choose"),
+    arg("--incumbent", default="random", choices=("random", "A"), help="side of the leader (released code: A)"),
+)
+def choose_best(args: argparse.Namespace) -> None:
+    """Choose the best of N candidates for every prompt of a file, with ranks and the judge's reasons."""
+    from omnirepro import load_judge
+    from omnirepro.best_of_n import choose, read_candidates
+    from omnirepro.run import progress
+    from omnirepro.schema import write_jsonl
+
+    rows = read_candidates(args.file)
+    found = choose(load_judge(args.model), rows, args.how, args.incumbent, progress=progress("choosing"))
+    write_jsonl(args.out, found)
+    print(f"{len(found)} choices in {args.out}; {sum(row.failed for row in found)} judgements could not be read")
 
 
 @command(

@@ -21,7 +21,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RIVER = [
     *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "scoring", "verdict", "judging"),
-    *("labels", "reward", "evaluate", "meta", "criteria", "search", "train", "benchmarks", "figures"),
+    *("labels", "reward", "evaluate", "meta", "criteria", "search", "train", "best_of_n", "benchmarks", "figures"),
     *("scorecard", "report", "plan", "export"),
 ]
 PURE = ("schema", "run", "rubric", "labels", "reward", "evaluate", "meta", "figures", "scorecard")

@@ -4,6 +4,7 @@ Consumes tidy frames (the columns stand in each docstring; rates and shares are 
 produces Figures in one theme. Intervals whose bounds are missing are drawn without a bar.
 """
 
+from omnirepro.figures.best_of_n import chosen
 from omnirepro.figures.data import agreement, gap, kappa, reconciliation, scores
 from omnirepro.figures.judges import accuracy, loss_curve, policy_range, position, statuses
 from omnirepro.figures.meta_reward import cost, curves, effects, faults, jump, ranges
@@ -14,6 +15,7 @@ from omnirepro.figures.training import course, dead_groups, probes
 __all__ = [
     "accuracy",
     "agreement",
+    "chosen",
     "cost",
     "course",
     "csv",

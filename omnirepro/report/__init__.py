@@ -1,6 +1,7 @@
 """Executed notebooks: making them, cleaning them, and the HTML report of a run. The last stage of all."""
 
 from omnirepro.report.benchmarks import benchmark_metrics, benchmarks_judged, official_scores, published
+from omnirepro.report.best_of_n import choice_metrics, choice_table
 from omnirepro.report.card import write_scorecard
 from omnirepro.report.execution import execute, find_notebook, tidy_notebook
 from omnirepro.report.gallery import gallery, one_of_each
@@ -18,6 +19,8 @@ __all__ = [
     "benchmarks_judged",
     "best_criteria",
     "build",
+    "choice_metrics",
+    "choice_table",
     "execute",
     "find_notebook",
     "gallery",

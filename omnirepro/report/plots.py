@@ -16,6 +16,7 @@ from omnirepro.evaluate import labels as label_quality
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import clustered_bootstrap
 from omnirepro.report.benchmarks import BENCHMARK_PLOTS
+from omnirepro.report.best_of_n import CHOICE_PLOTS
 from omnirepro.report.meta_reward import META_PLOTS
 from omnirepro.report.metrics import share
 from omnirepro.report.omni_reward import REWARD_PLOTS
@@ -188,6 +189,7 @@ PLOTS: dict[str, dict[str, Plot]] = {
     },
     "05_bradley_terry": REWARD_PLOTS,
     "06_meta_reward_dpo": META_PLOTS,
+    "08_best_of_n": CHOICE_PLOTS,
     "09_benchmarks": BENCHMARK_PLOTS,
 }
 
@@ -205,6 +207,8 @@ def _draw(stage: str, folder: Path, name: str):
     try:
         table = data(folder)
     except FileNotFoundError:
+        return None
+    if table.empty:
         return None
     figure = draw(table)
     figures.save(figure, table, folder / "figures", name)

@@ -93,3 +93,5 @@ def _parts(field: Callable[[str], Any]) -> Iterator[Any]:
     for name in ("parts", "prompt", "response", "response_a", "response_b"):
         value = field(name)
         yield from value if isinstance(value, list) else ()
+    for parts in field("candidates") or ():
+        yield from parts

@@ -106,6 +106,12 @@ _EVIDENCE = {
 }
 
 
+def stated(text: str) -> str | None:
+    """Return what an answer states, as "color red"; None where it has no such sentence. Needs no truth."""
+    found = _ANSWER.search(_sentence(text)[0])
+    return found and f"{found['attribute']} {found['value']}"
+
+
 def claims(scene: Scene, question: Question, text: str) -> dict[str, str]:
     """Quote what an answer states: its attribute, for relevance; its value and the true one, for accuracy."""
     found = _ANSWER.search(_sentence(text)[0])
