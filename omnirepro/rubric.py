@@ -3,9 +3,8 @@
 Consumes pairs and raw model text; produces chat messages, judgement JSON and a `Parsed` with a status.
 
 Departures from the published release:
-1. `rationale-first` moves `reasoning` to the front, so that scores follow from the rationale; same five keys.
-2. The order of the candidates is drawn at random when teachers label; the published prompt always shows weak first.
-3. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
+1. `rationale-first` moves `reasoning` to the front, so that scores follow from it; `/3`, `/1`: on fewer dimensions.
+2. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
 """
 
 from __future__ import annotations
@@ -45,6 +44,8 @@ FORMATS = {
     "published": ("score_A", "score_B", "better", "reasoning", "final_verdict"),
     "rationale-first": ("reasoning", "score_A", "score_B", "better", "final_verdict"),
 }
+FEWER = {"rationale-first/3": ("relevance", "accuracy", "reasoning"), "rationale-first/1": ("accuracy",)}
+FORMATS |= dict.fromkeys(FEWER, FORMATS["rationale-first"])
 STATUSES = (
     "ok", "empty", "no_json", "not_an_object", "wrong_keys", "bad_score", "bad_better", "no_rationale",
     "no_verdict", "several_verdicts", "verdict_mismatch", "score_mismatch",
@@ -102,8 +103,7 @@ def _status_of(error: ValidationError) -> str:
     problems = [(e["type"], e["loc"][0] if e["loc"] else "") for e in error.errors()]
     if any(kind in ("missing", "extra_forbidden") for kind, _ in problems):
         return "wrong_keys"
-    fields = {field for _, field in problems}
-    if fields & {"score_A", "score_B"}:
+    if (fields := {field for _, field in problems}) & {"score_A", "score_B"}:
         return "bad_score"
     return "bad_better" if "better" in fields else "no_rationale" if "reasoning" in fields else "no_verdict"
 
@@ -152,25 +152,28 @@ def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIM
     return "\n".join(parts)
 
 
-def render(label: Label, format: str = "rationale-first", dimensions=DIMENSIONS) -> str:
+def dimensions_of(format: str) -> tuple[str, ...]:
+    """Return the dimensions that a format's rationale weighs."""
+    return FEWER.get(format, DIMENSIONS)
+
+
+def render(label: Label, format: str = "rationale-first") -> str:
     """Write a label as judgement JSON: the target of SFT. Raises ValueError where scores contradict the verdict."""
     score_a, score_b = round(label.score_a), round(label.score_b)
     if ranking(score_a, score_b) != label.verdict:
         raise ValueError(f"label of {label.pair_id}: scores {score_a}, {score_b} contradict verdict {label.verdict}")
     sides = {"A": (label.marks_a or {}, label.quotes_a or {}), "B": (label.marks_b or {}, label.quotes_b or {})}
-    return notation(label.rationale or rationale(label.evidence, sides, dimensions), score_a, score_b, format)
+    said = label.rationale or rationale(label.evidence, sides, dimensions_of(format))
+    return notation(said, score_a, score_b, format)
 
 
 def notation(reasoning: str, score_a: int, score_b: int, format: str = "rationale-first") -> str:
     """Write a judgement as JSON; the winner is the one that the scores name."""
     better = _FROM_VERDICT[ranking(score_a, score_b)]
     values = {
-        "score_A": score_a,
-        "score_B": score_b,
-        "better": better,
-        "reasoning": f"<think>{reasoning}</think>",
-        "final_verdict": f"<answer>[[{better}]]</answer>",
-    }
+        "score_A": score_a, "score_B": score_b, "better": better,
+        "reasoning": f"<think>{reasoning}</think>", "final_verdict": f"<answer>[[{better}]]</answer>",
+    }  # fmt: skip
     return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)
 
 
@@ -204,11 +207,13 @@ def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
     if wording == "brief":
         return "\njudge both."
     schema = RubricJudgement.model_json_schema()["properties"]
-    keys = "\n".join(f'- "{k}": {_describe(k, schema[k])}' for k in FORMATS[format])
-    questions = "\n".join(f"{i}. {q}" for i, q in enumerate(ASKED.values(), 1))
+    numbers = {d: DIMENSIONS.index(d) + 1 for d in dimensions_of(format)}
+    parts = " ".join(f"Part {i}: ..." for i in sorted({min(numbers.values()), max(numbers.values())}))
+    questions = "\n".join(f"{i}. {ASKED[d]}" for d, i in numbers.items())
+    keys = "\n".join(f'- "{k}": {_describe(k, schema[k], parts)}' for k in FORMATS[format])
     return (
         "You compare two candidate answers to the same question about the material given. First picture what an "
-        f"ideal answer would say. Then weigh both candidates on five dimensions:\n{questions}\n"
+        f"ideal answer would say. Then weigh both candidates on every dimension listed:\n{questions}\n"
         "Give each candidate an integer from 0 to 10: 9-10 faultless, 6-8 small faults in one or two dimensions, "
         "3-5 clear faults in two or three, 0-2 poor in most.\n"
         f"Reply with one JSON object and nothing else, with exactly these keys in this order:\n{keys}\n"
@@ -216,12 +221,12 @@ def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
     )
 
 
-def _describe(key: str, schema: dict) -> str:
+def _describe(key: str, schema: dict, parts: str) -> str:
     if key.startswith("score"):
         return f"integer {schema['minimum']} to {schema['maximum']}"
     return {
         "better": " | ".join(f'"{v}"' for v in schema.get("enum", ())),
-        "reasoning": "one string: <think>Part 1: ... Part 5: ...</think>, each part naming its dimension, A and B",
+        "reasoning": f"one string: <think>{parts}</think>, each part naming its dimension, A and B",
         "final_verdict": '"<answer>[[A]]</answer>", [[B]] or [[equal]], the same as "better"',
     }[key]
 

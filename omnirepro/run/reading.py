@@ -65,8 +65,12 @@ def unknown(key: str, known: Iterable[str], origin: str) -> ParameterError:
 
 
 def run_file(run: str | None) -> Path | None:
-    """Return `params/runs/<run>.yaml` (the seed's suffix left off), or None where there is none."""
-    names = [run, re.sub(r"-s\d+$", "", run)] if run else []
+    """Return `params/runs/<run>.yaml`, or None where there is none.
+
+    Of a fork `<run>+<arm>` the arm's name counts, and a seed's suffix is left off.
+    """
+    arm = run.rpartition("+")[2] if run else ""
+    names = [arm, re.sub(r"-s\d+$", "", arm)] if arm else []
     files = (project_root() / "params" / "runs" / f"{name}.yaml" for name in names)
     return next((file for file in files if file.is_file()), None)
 
