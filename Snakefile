@@ -30,7 +30,7 @@ ASKED = ASKED.replace(",", " ").split()
 NUMBERS = [f"{int(word[:2]):02d}" for word in ASKED]
 TARGETS = [stage for stage in STAGES if (stage[:2] in NUMBERS if ASKED else stage not in DRAFTS)]
 ARMS = str(config.get("arms", ""))
-FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") if "07_ablations" in TARGETS else [] for run, seed in SEEDS.items()}
+FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") for run, seed in SEEDS.items() if "07_ablations" in TARGETS}
 FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
 # One seed: its notebooks use every core, one after the other. Several seeds: one seed a core. Arms: one a core.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))

@@ -1,9 +1,10 @@
-"""The rubric-grounded judgement: its schema, prompt, two formats and strict parser (Omni-RRM, Section 3; code schema).
+"""The rubric-grounded judgement: its schema, prompt, formats and strict parser (Omni-RRM, Section 3; code schema).
 
 Consumes pairs and raw model text; produces chat messages, judgement JSON and a `Parsed` with a status.
 
 Departures from the published release:
-1. `rationale-first` moves `reasoning` to the front, so that scores follow from it; `/3`, `/1`: on fewer dimensions.
+1. `rationale-first` moves `reasoning` to the front, so that scores follow from it; with `/3` or `/1` it weighs fewer
+   dimensions, and `no-rationale` leaves it out.
 2. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
 """
 
@@ -29,20 +30,26 @@ ASKED = {
 }
 
 
-class RubricJudgement(BaseModel):
-    """The five keys of the published judgement; scores 0-10, `better` A, B or equal."""
+class BareJudgement(BaseModel):
+    """A judgement without its rationale; scores 0-10, `better` A, B or equal."""
 
     model_config = ConfigDict(extra="forbid")
     score_A: Score
     score_B: Score
     better: Literal["A", "B", "equal"]
-    reasoning: str
     final_verdict: str
+
+
+class RubricJudgement(BareJudgement):
+    """The five keys of the published judgement."""
+
+    reasoning: str
 
 
 FORMATS = {
     "published": ("score_A", "score_B", "better", "reasoning", "final_verdict"),
     "rationale-first": ("reasoning", "score_A", "score_B", "better", "final_verdict"),
+    "no-rationale": ("score_A", "score_B", "better", "final_verdict"),
 }
 FEWER = {"rationale-first/3": ("relevance", "accuracy", "reasoning"), "rationale-first/1": ("accuracy",)}
 FORMATS |= dict.fromkeys(FEWER, FORMATS["rationale-first"])
@@ -88,8 +95,9 @@ def parse(text: str, format: str = "rationale-first") -> Parsed:
         return Parsed("no_json")
     if not isinstance(data, dict):
         return Parsed("not_an_object")
+    kind = BareJudgement if format == "no-rationale" else RubricJudgement
     try:
-        return _check(RubricJudgement.model_validate(data))
+        return _check(kind.model_validate(data))
     except ValidationError as error:
         return Parsed(_status_of(error))
 
@@ -115,9 +123,10 @@ def _parse_tag(text: str) -> Parsed:
     return Parsed("ok", tags.pop(), reasoning=text) if tags else Parsed("no_verdict", reasoning=text)
 
 
-def _check(found: RubricJudgement) -> Parsed:
-    scores = {"score_a": found.score_A, "score_b": found.score_B, "reasoning": found.reasoning}
-    if not re.search(r"<think>.+</think>", found.reasoning, re.DOTALL):
+def _check(found: BareJudgement) -> Parsed:
+    reasoning = getattr(found, "reasoning", "")
+    scores = {"score_a": found.score_A, "score_b": found.score_B, "reasoning": reasoning}
+    if isinstance(found, RubricJudgement) and not re.search(r"<think>.+</think>", reasoning, re.DOTALL):
         return Parsed("no_rationale", **scores)
     tag = _parse_tag(found.final_verdict)
     if tag.status != "ok" or not re.fullmatch(r"\s*<answer>.*</answer>\s*", found.final_verdict):
@@ -175,20 +184,6 @@ def notation(reasoning: str, score_a: int, score_b: int, format: str = "rational
         "reasoning": f"<think>{reasoning}</think>", "final_verdict": f"<answer>[[{better}]]</answer>",
     }  # fmt: skip
     return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)
-
-
-def render_single(
-    side: str, marks: dict, quotes: dict, score: int, evidence: str, format: str = "rationale-first"
-) -> str:
-    """Write the one-response form that teaches the base the notation; it never compares."""
-    values = {"reasoning": f"<think>{rationale(evidence, {side: (marks, quotes)})}</think>", f"score_{side}": score}
-    keys = sorted(values, reverse=format == "published")
-    return json.dumps({k: values[k] for k in keys}, ensure_ascii=False)
-
-
-def render_checks(sides: dict[str, tuple[dict, dict]], dimensions) -> str:
-    """Write marks on some dimensions as they stand within a judgement; teaches the base to mark what is shown."""
-    return json.dumps(rationale("", sides, dimensions), ensure_ascii=False)[1:-1]
 
 
 def fragments() -> list[str]:

@@ -236,7 +236,10 @@ def test_presets_are_the_published_weights():
 def test_the_gold_judgement_earns_most_in_every_format(preset, format):
     label = gold().model_copy(update={"marks_a": marks()["A"], "marks_b": marks(b=["safety"])["B"]})
     found = score(rubric.render(label, format), label, preset, format)
-    assert set(found) == {*REWARDS, "total"} and found["total"] == pytest.approx(BEST[preset])
+    assert set(found) == {*REWARDS, "total"}
+    # Without a rationale the published format loses keys (.2) and thought (.15), its rubric reward everything.
+    lost = {"published": 0.4 * 0.35 + 0.2, "paper": 0.2 * 0.35 + 0.3} if format == "no-rationale" else {}
+    assert found["total"] == pytest.approx(BEST[preset] - lost.get(preset, 0))
 
 
 def test_a_verdict_alone_earns_its_verdict_and_keeps_its_rules():

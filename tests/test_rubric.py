@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_parts import processor, text_part
 
-from omnirepro.rubric import ASKED, FEWER, FORMATS, STATUSES, TITLES, dimensions_of, instruction, messages, parse, render
+from omnirepro.rubric import (
+    ASKED,
+    FEWER,
+    FORMATS,
+    STATUSES,
+    TITLES,
+    dimensions_of,
+    instruction,
+    messages,
+    parse,
+    render,
+)
 from omnirepro.schema import DIMENSIONS, Label, Pair
 from omnirepro.world.language import claims, compose
 from omnirepro.world.questions import questions, seen
@@ -78,7 +89,7 @@ BROKEN = [
 ]
 
 
-@EVERY_FORMAT
+@pytest.mark.parametrize("format", [name for name, keys in FORMATS.items() if "reasoning" in keys])
 @pytest.mark.parametrize(("status", "text"), BROKEN)
 def test_each_failure_has_its_status(format, status, text):
     found = parse(text, format)
@@ -153,16 +164,28 @@ def test_what_is_rendered_is_read_back(format, a, b, marks_a, marks_b, evidence)
     label = make_label(a, b, marks_a, marks_b, evidence.replace("Part", ""))
     found = parse(text := render(label, format), format)
     assert (found.status, found.verdict, found.score_a, found.score_b) == ("ok", label.verdict, a, b)
-    asked = dimensions_of(format)
+    asked = dimensions_of(format) if "reasoning" in FORMATS[format] else ()
     assert found.marks == {side: {d: m[d] for d in asked if d in m} for side, m in (("A", marks_a), ("B", marks_b))}
     assert tuple(json.loads(text)) == FORMATS[format]
 
 
 def test_formats_hold_the_same_five_keys_and_differ_in_order_only():
-    assert all(set(keys) == KEYS and len(keys) == 5 for keys in FORMATS.values())
+    bare = FORMATS["no-rationale"]
+    assert all(set(keys) == KEYS and len(keys) == 5 for keys in FORMATS.values() if keys != bare)
+    assert bare == FORMATS["rationale-first"][1:]
     published, moved = FORMATS["published"], FORMATS["rationale-first"]
     assert published[3] == moved[0] == "reasoning"
     assert [k for k in published if k != "reasoning"] == [k for k in moved if k != "reasoning"]
+
+
+def test_each_format_wants_its_own_keys():
+    label = make_label(7, 4, {}, {})
+    bare, whole = (render(label, format) for format in ("no-rationale", "rationale-first"))
+    assert json.loads(bare) == {"score_A": 7, "score_B": 4, "better": "A", "final_verdict": "<answer>[[A]]</answer>"}
+    assert parse(bare, "no-rationale").status == parse(whole).status == "ok"
+    assert parse(bare).status == parse(whole, "no-rationale").status == "wrong_keys"
+    assert parse(bare.replace("7", "3"), "no-rationale").status == "score_mismatch"
+    assert parse(bare.replace("[[A]]", "[[B]]"), "no-rationale").status == "verdict_mismatch"
 
 
 def test_a_label_that_contradicts_itself_is_not_rendered():
@@ -241,7 +264,8 @@ def test_a_judgement_is_short_in_the_embedded_models_tokens(modality, format):
         label = make_label(10, 0, good, good, seen(scene, question))
         label = label.model_copy(update={"quotes_a": quotes[0], "quotes_b": quotes[1]})
         lengths.append(count_tokens(render(label, format)) + 1)  # and the end of the turn
-    assert (20 if format in FEWER else 30) < max(lengths) <= 64
+    least = 8 if format == "no-rationale" else 20 if format in FEWER else 30
+    assert least < max(lengths) <= 64
 
 
 @EVERY_FORMAT

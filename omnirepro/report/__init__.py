@@ -1,5 +1,6 @@
 """Executed notebooks: making them, cleaning them, and the HTML report of a run. The last stage of all."""
 
+from omnirepro.report.ablations import ablation_metrics, absent, effects_shown, gather
 from omnirepro.report.benchmarks import benchmark_metrics, benchmarks_judged, official_scores, published
 from omnirepro.report.card import write_scorecard
 from omnirepro.report.execution import execute, find_notebook, tidy_notebook
@@ -14,13 +15,17 @@ from omnirepro.report.summary import summary
 from omnirepro.report.tables import notes, reasons
 
 __all__ = [
+    "ablation_metrics",
+    "absent",
     "benchmark_metrics",
     "benchmarks_judged",
     "best_criteria",
     "build",
+    "effects_shown",
     "execute",
     "find_notebook",
     "gallery",
+    "gather",
     "gap_metrics",
     "gate_metrics",
     "grpo_metrics",

@@ -84,13 +84,14 @@ def weights_of(preset: str | Mapping[str, float]) -> Mapping[str, float]:
 
 
 def in_format(name: str, format: str) -> Callable[[str, Gold], float]:
-    """Return a reward that reads judgements of a format: its verdict, its rules, and the dimensions that it asks for.
+    """Return a reward that reads judgements of a format: its verdict, scores, rules, and the dimensions it asks for.
 
     The other rewards know the published notation alone.
     """
     told = {
         "verdict": partial(verdict_reward, format=format),
         "consistency": partial(consistency_reward, format=format),
+        "closeness": partial(closeness_reward, format=format),
         "rubric": partial(rubric_reward, dimensions=dimensions_of(format)),
     }
     return told.get(name, REWARDS[name])

@@ -27,9 +27,9 @@ def consistency_reward(text: str, gold: Gold | None = None, format: str = "ratio
     return 0.0 if verdict.parse(text, format).status == "ok" else -1.0
 
 
-def closeness_reward(text: str, gold: Gold) -> float:
+def closeness_reward(text: str, gold: Gold, format: str = "rationale-first") -> float:
     """Return the closeness of the scores to the gold's in [-1, 1] (the term of R_pref); -1 where none are legible."""
-    found = rubric.parse(text)
+    found = verdict.parse(text, format)
     if found.score_a is None or found.score_b is None:
         return UNPARSABLE
     return closeness((found.score_a, found.score_b), truth_of(gold)[1:])

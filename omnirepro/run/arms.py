@@ -96,35 +96,35 @@ def known_arms() -> dict[str, Arm]:
     return {path.stem: read_arm(path) for path in sorted((project_root() / "params" / "runs").glob("*.yaml"))}
 
 
-def forks_of(profile: str, run: str, seed: int = 0, every: bool = True) -> list[Fork]:
+def forks_of(params: Params, run: str, seed: int = 0, every: bool = True) -> list[Fork]:
     """Return the forks of a run: every arm over `ablations.seeds`, or the section's own few arms with one seed.
 
-    Raises `ParameterError` where the section names an arm that is not there.
+    `params` are the run's. Raises `ParameterError` where the section names an arm that is not there.
     """
-    params, arms = load_params(profile, run), known_arms()
-    names = params.peek("ablations.arms")
+    arms, names = known_arms(), params["ablations.arms"]
     for name in names:
         if name not in arms:
             raise ParameterError(f"ablations.arms: no arm {name!r}; the nearest is {nearest(name, arms)}")
     chosen = list(arms.values()) if every else [arms[name] for name in names]
-    seeds = params.peek("ablations.seeds") if every else 1
+    seeds = params["ablations.seeds"] if every else 1
     return [_fork(arm, params, run, seed, index) for arm in chosen for index in range(seeds)]
 
 
 def _fork(arm: Arm, params: Params, run: str, seed: int, index: int) -> Fork:
     counts: dict[str, Any] = {}
     if "03_sft" in arm.stages:
-        counts["sft.steps"] = params.peek("ablations.sft_steps") or params.peek("sft.steps")
+        counts["sft.steps"] = params["ablations.sft_steps"] or params["sft.steps"]
     if "04_grpo" in arm.stages:
-        counts["grpo.steps"] = params.peek("ablations.grpo_steps") or params.peek("grpo.steps")
-        counts |= PLAIN | {"grpo.seeds": [params.peek("grpo.seeds")[0] + index]}
+        counts["grpo.steps"] = params["ablations.grpo_steps"] or params["grpo.steps"]
+        counts |= PLAIN | {"grpo.seeds": [params["grpo.seeds"][0] + index]}
     return Fork(arm, run, seed, index, {key: value for key, value in counts.items() if key not in arm.keys})
 
 
 def to_run(profile: str, run: str, seed: int = 0, every: bool = True) -> list[Fork]:
     """Return `forks_of` less those that say nothing else than the run itself, whose result is there already."""
-    own = load_params(profile, run).values()
-    return [f for f in forks_of(profile, run, seed, every) if f.index or f.params(profile).values() != own]
+    own = load_params(profile, run)
+    forks = forks_of(own, run, seed, every)
+    return [fork for fork in forks if fork.index or fork.params(profile).values() != own.values()]
 
 
 def rows_of(run: Run, fork: Fork, name: str = "predictions.jsonl") -> Path | None:
