@@ -41,7 +41,7 @@ def trained_on(data: pd.DataFrame) -> Figure:
     table = table.reindex(index=list(dict.fromkeys(data["trained"])), columns=list(dict.fromkeys(data["task"])))
     figure, axes = plt.subplots(figsize=(4.6 + 0.85 * table.shape[1], 1.6 + 0.42 * len(table)))
     words = [[f"{100 * x:.0f}" for x in row] for row in table.to_numpy()]
-    heat(axes, table, words, "accuracy (%)", cmap="viridis", vmin=0.4, vmax=0.9)
+    heat(axes, table, words, "accuracy (%)", cmap="viridis", vmin=0.3, vmax=0.9)
     axes.set(xlabel="tested on", ylabel="trained on")
     return figure
 

@@ -12,6 +12,8 @@ import pandas as pd
 from omnirepro import figures
 from omnirepro.report.ablations import accuracy_of, effects, read
 
+MODALITIES = ("image", "video", "audio", "text")
+
 
 def shown_effects(folder: Path) -> pd.DataFrame:
     """Return the effects that there are (question, change, value, low, high, steps, seeds)."""
@@ -28,8 +30,9 @@ def transfer(folder: Path) -> pd.DataFrame:
     trained = {"untuned": "nothing", "full": "all"} | {arm: known.loc[arm, "modalities"] for arm in alone}
     parts = pairs[pairs["arm"].isin(list(trained))].groupby(["arm", "task"], sort=False)
     rows = [{"arm": arm, "trained": trained[arm], "task": task} | accuracy_of(part) for (arm, task), part in parts]
-    order = list(trained)
-    return pd.DataFrame(rows).sort_values("arm", key=lambda c: c.map(order.index), kind="stable").drop(columns="arm")
+    order = [*trained, *MODALITIES]
+    table = pd.DataFrame(rows).sort_values(["arm", "task"], key=lambda c: c.map(order.index), kind="stable")
+    return table.drop(columns="arm")
 
 
 def noise(folder: Path) -> pd.DataFrame:
@@ -54,7 +57,8 @@ def forgetting(folder: Path) -> pd.DataFrame:
         arm: "first " + told["modalities"].replace("+", ", ") for arm, told in known.iterrows()
     }
     parts = pairs[pairs["arm"].isin(list(names))].groupby(["arm", "task"], sort=False)
-    return pd.DataFrame([{"judge": names[arm], "task": task} | accuracy_of(part) for (arm, task), part in parts])
+    rows = [{"judge": names[arm], "task": task} | accuracy_of(part) for (arm, task), part in parts]
+    return pd.DataFrame(rows).sort_values("task", key=lambda c: c.map(MODALITIES.index), kind="stable")
 
 
 def _some(table: pd.DataFrame) -> pd.DataFrame:

@@ -26,7 +26,7 @@ STAGES_OF = {
 }
 # What every arm of GRPO leaves out: the contrast, and most of the look at the reward before training.
 PLAIN = {"grpo.contrast_steps": 0, "grpo.preflight_prompts": 4}
-REFERENCES = {"03_sft": "full", "04_grpo": "grpo"}  # the full recipe at the counts of the arms
+REFERENCES = {"03_sft": "full", "04_grpo": "grpo"}  # the full recipe at the step counts of the arms
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ class Fork:
         """Return the parameters in force."""
         return load_params(profile, self.name, self.overrides)
 
+    def says_nothing(self, params: Params) -> bool:
+        """Whether it is the base run itself, whose parameters are given."""
+        return not self.index and all(params.peek(k) == v for k, v in (self.arm.keys | self.overrides).items())
+
     def open(self, profile: str, stage: str) -> Run:
         """Return a handle on one of its stages, for reading."""
         return Run(stage, self.name, self.params(profile), self.base, self.seed(stage))
@@ -112,8 +116,8 @@ def forks_of(params: Params, run: str, seed: int = 0, every: bool = True) -> lis
 
 def _fork(arm: Arm, params: Params, run: str, seed: int, index: int) -> Fork:
     counts: dict[str, Any] = {}
-    if "03_sft" in arm.stages:
-        counts["sft.steps"] = params["ablations.sft_steps"] or params["sft.steps"]
+    if "03_sft" in arm.stages and (steps := params["ablations.sft_steps"]):
+        counts["sft.steps"] = steps
     if "04_grpo" in arm.stages:
         counts["grpo.steps"] = params["ablations.grpo_steps"] or params["grpo.steps"]
         counts |= PLAIN | {"grpo.seeds": [params["grpo.seeds"][0] + index]}
@@ -124,7 +128,7 @@ def to_run(profile: str, run: str, seed: int = 0, every: bool = True) -> list[Fo
     """Return `forks_of` less those that say nothing else than the run itself, whose result is there already."""
     own = load_params(profile, run)
     forks = forks_of(own, run, seed, every)
-    return [fork for fork in forks if fork.index or fork.params(profile).values() != own.values()]
+    return [fork for fork in forks if not fork.says_nothing(own)]
 
 
 def rows_of(run: Run, fork: Fork, name: str = "predictions.jsonl") -> Path | None:
@@ -133,11 +137,14 @@ def rows_of(run: Run, fork: Fork, name: str = "predictions.jsonl") -> Path | Non
     A fork that says nothing else than its base has the base's rows.
     """
     stage = fork.arm.stages[-1]
+    if fork.says_nothing(run.params):
+        return run.input(stage, name)
     try:
         opened = fork.open(run.params.profile, stage)
-        path = opened.path(name) if opened.skipped else None
+        own = opened.skipped and opened.dir.parent.name == fork.name
     except RunError:  # an upstream stage of the fork was not run, or with other parameters
-        path = None
+        own = False
+    path = opened.path(name) if own else None
     run.note(f"{fork.name}/{stage}/{name}", path)
     return path
 
