@@ -146,6 +146,7 @@ def finish(name, stage, rows, base=None, seed=0, reads=(), overrides=None):
 
 READS = tuple(load_params("tiny").values(["sft", "judge"]))
 LABELS = tuple(load_params("tiny").values(["reconciliation"]))
+GRPO = tuple(load_params("tiny").values(["grpo"]))
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def project(tmp_path, monkeypatch):
     base = judged("base", (), 64, pairs=8)
     finish("tiny", "02_reconciliation", [], reads=LABELS)
     finish("tiny", "03_sft", base + judged("sft", (0, 1, 2, 3, 4, 5), 40), reads=READS)
-    finish("tiny", "04_grpo", judged("grpo", (0, 1, 2, 3, 4, 5, 6), 40, seed=11), reads=("grpo.steps",))
+    finish("tiny", "04_grpo", judged("grpo", (0, 1, 2, 3, 4, 5, 6), 40, seed=11), reads=GRPO)
     for name, right, tokens, seed in (
         ("full", (0, 1, 2, 3), 40, 1),
         ("no-rationale", (0, 1), 4, 0), ("no-rationale", (0, 1, 2, 3), 4, 1), ("audio-only", (0, 4), 40, 0),
