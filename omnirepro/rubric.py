@@ -4,7 +4,7 @@ Consumes pairs and raw model text; produces chat messages, judgement JSON and a 
 
 Departures from the published release:
 1. `rationale-first` moves `reasoning` to the front, so that scores follow from it; with `/3` or `/1` it weighs fewer
-   dimensions, and `no-rationale` leaves it out.
+   dimensions, and `scores-only` leaves it out.
 2. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
 """
 
@@ -49,7 +49,7 @@ class RubricJudgement(BareJudgement):
 FORMATS = {
     "published": ("score_A", "score_B", "better", "reasoning", "final_verdict"),
     "rationale-first": ("reasoning", "score_A", "score_B", "better", "final_verdict"),
-    "no-rationale": ("score_A", "score_B", "better", "final_verdict"),
+    "scores-only": ("score_A", "score_B", "better", "final_verdict"),
 }
 FEWER = {"rationale-first/3": ("relevance", "accuracy", "reasoning"), "rationale-first/1": ("accuracy",)}
 FORMATS |= dict.fromkeys(FEWER, FORMATS["rationale-first"])
@@ -95,7 +95,7 @@ def parse(text: str, format: str = "rationale-first") -> Parsed:
         return Parsed("no_json")
     if not isinstance(data, dict):
         return Parsed("not_an_object")
-    kind = BareJudgement if format == "no-rationale" else RubricJudgement
+    kind = BareJudgement if format == "scores-only" else RubricJudgement
     try:
         return _check(kind.model_validate(data))
     except ValidationError as error:

@@ -182,7 +182,7 @@ def test_effects_are_those_worked_by_hand(project):
     assert table.loc["full", "accuracy"] == pytest.approx(13 / 16)
     assert table.loc["no-rationale", "accuracy"] == pytest.approx(11 / 16)
     assert table.loc["no-rationale", "value"] == pytest.approx(-2 / 16)
-    assert (table.loc["no-rationale", ["seeds", "tokens", "n"]] == [2, 4, 16]).all()
+    assert (table.loc["no-rationale", ["seeds", "tokens", "n", "tied", "valid"]] == [2, 4, 16, 0, 1]).all()
     assert table.loc["sft-whole", "value"] == pytest.approx(-0.5 / 8), "7 against 7.5 of 8"
     assert table.loc["audio-only", "value"] == pytest.approx(5 / 8 - 13 / 16), "one seed beside each of two"
     assert np.isnan(table.loc["full", "value"]) and np.isnan(table.loc["grpo-whole", "value"])

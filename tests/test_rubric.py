@@ -170,7 +170,7 @@ def test_what_is_rendered_is_read_back(format, a, b, marks_a, marks_b, evidence)
 
 
 def test_formats_hold_the_same_five_keys_and_differ_in_order_only():
-    bare = FORMATS["no-rationale"]
+    bare = FORMATS["scores-only"]
     assert all(set(keys) == KEYS and len(keys) == 5 for keys in FORMATS.values() if keys != bare)
     assert bare == FORMATS["rationale-first"][1:]
     published, moved = FORMATS["published"], FORMATS["rationale-first"]
@@ -180,12 +180,12 @@ def test_formats_hold_the_same_five_keys_and_differ_in_order_only():
 
 def test_each_format_wants_its_own_keys():
     label = make_label(7, 4, {}, {})
-    bare, whole = (render(label, format) for format in ("no-rationale", "rationale-first"))
+    bare, whole = (render(label, format) for format in ("scores-only", "rationale-first"))
     assert json.loads(bare) == {"score_A": 7, "score_B": 4, "better": "A", "final_verdict": "<answer>[[A]]</answer>"}
-    assert parse(bare, "no-rationale").status == parse(whole).status == "ok"
-    assert parse(bare).status == parse(whole, "no-rationale").status == "wrong_keys"
-    assert parse(bare.replace("7", "3"), "no-rationale").status == "score_mismatch"
-    assert parse(bare.replace("[[A]]", "[[B]]"), "no-rationale").status == "verdict_mismatch"
+    assert parse(bare, "scores-only").status == parse(whole).status == "ok"
+    assert parse(bare).status == parse(whole, "scores-only").status == "wrong_keys"
+    assert parse(bare.replace("7", "3"), "scores-only").status == "score_mismatch"
+    assert parse(bare.replace("[[A]]", "[[B]]"), "scores-only").status == "verdict_mismatch"
 
 
 def test_a_label_that_contradicts_itself_is_not_rendered():
@@ -264,7 +264,7 @@ def test_a_judgement_is_short_in_the_embedded_models_tokens(modality, format):
         label = make_label(10, 0, good, good, seen(scene, question))
         label = label.model_copy(update={"quotes_a": quotes[0], "quotes_b": quotes[1]})
         lengths.append(count_tokens(render(label, format)) + 1)  # and the end of the turn
-    least = 8 if format == "no-rationale" else 20 if format in FEWER else 30
+    least = 8 if format == "scores-only" else 20 if format in FEWER else 30
     assert least < max(lengths) <= 64
 
 

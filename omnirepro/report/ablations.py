@@ -59,10 +59,11 @@ def _told(fork: Fork, profile: str) -> dict[str, Any]:
 
 
 def by_pair(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Return a row a test pair: credit over both orders, share of valid judgements, tokens a judgement."""
-    means = rows.assign(valid=rows["status"] == "ok").groupby(["pair_id", "seed"])[["valid", "tokens"]].mean()
+    """Return a row a test pair: credit over both orders, shares of valid and tied judgements, tokens a judgement."""
+    flags = rows.assign(valid=rows["status"] == "ok", tied=rows["verdict"] == "tie")
+    means = flags.groupby(["pair_id", "seed"])[["valid", "tied", "tokens"]].mean()
     table = protocol.pairs(rows).join(means, on=["pair_id", "seed"])
-    columns = ["seed", "pair_id", "task", "cluster", "stratum", "credit", "valid", "tokens"]
+    columns = ["seed", "pair_id", "task", "cluster", "stratum", "credit", "valid", "tied", "tokens"]
     return table[columns].assign(arm=arm)[["arm", *columns]]
 
 
@@ -105,8 +106,8 @@ def _repeated(side: pd.DataFrame, seeds: set[int]) -> pd.DataFrame:
 def effects(folder: Path) -> pd.DataFrame:
     """Return (question, arm, change, reference, value, low, high, ...): every arm against its reference, by question.
 
-    Beside it accuracy, share of valid judgements, tokens a judgement, steps and training seeds. A reference has a row
-    without effect.
+    Beside it accuracy, shares of valid and tied judgements, tokens a judgement, steps and training seeds. A reference
+    has a row without effect.
     """
     arms, pairs = read(folder)
     out = []
@@ -114,7 +115,7 @@ def effects(folder: Path) -> pd.DataFrame:
         own = pairs[pairs["arm"] == arm]
         found = effect(pairs, arm, told["reference"]) if told["reference"] else None
         bounds = {k: getattr(found, k, None) for k in ("value", "low", "high")}
-        means = {"accuracy": own["credit"].mean(), "valid": own["valid"].mean(), "tokens": own["tokens"].mean()}
+        means = own[["credit", "valid", "tied", "tokens"]].mean().rename({"credit": "accuracy"}).to_dict()
         counts = {"steps": int(told["steps"]), "seeds": own["seed"].nunique(), "n": len(own)}
         told = {"arm": arm, "change": told["change"], "reference": told["reference"], "question": told["question"]}
         out.append(told | bounds | means | counts)
@@ -129,7 +130,7 @@ def effects_shown(folder: Path) -> pd.DataFrame:
     gap = [f"{100 * v:+.1f} [{100 * a:+.1f}, {100 * b:+.1f}]" if v == v else "" for v, a, b in
            zip(table["value"], table["low"], table["high"], strict=True)]  # fmt: skip
     shown = table[["question", "change", "reference", "steps", "seeds"]].assign(**{"effect (points)": gap})
-    for column in ("accuracy", "valid"):
+    for column in ("accuracy", "valid", "tied"):
         shown[f"{column} (%)"] = (100 * table[column]).round(1)
     return shown.assign(tokens=table["tokens"].round(1))
 
