@@ -52,8 +52,9 @@ def label_noise(data: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 4.2))
     for i, (line, part) in enumerate(data.groupby("line", sort=False)):
         part = part.sort_values("noise")
-        axes.plot(part["noise"], part["value"], color=COLOURS[i], ls=("-", "--")[i % 2])
-        bars(axes, part, "noise", "value", color=COLOURS[i], marker=MARKERS[i], label=line)
+        beside = part.assign(noise=part["noise"] + 0.004 * (i - 0.5))  # intervals would cover each other
+        axes.plot(beside["noise"], beside["value"], color=COLOURS[i], ls=("-", "--")[i % 2])
+        bars(axes, beside, "noise", "value", color=COLOURS[i], marker=MARKERS[i], label=line)
     axes.axhline(0.5, color="0.35", ls=":", lw=1.5)
     percent_axis(axes, "x", "labels that each teacher mixes up (%)")
     percent_axis(axes, "y", "accuracy, both orders (% of pairs)")

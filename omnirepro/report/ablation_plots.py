@@ -53,9 +53,8 @@ def forgetting(folder: Path) -> pd.DataFrame:
     """Return accuracy by modality (judge, task, value, low, high): taught mixed, and one after another."""
     arms, pairs = read(folder)
     known = _some(arms[arms["curriculum"] == "sequential"])
-    names = {"full": "mixed"} | {
-        arm: "first " + told["modalities"].replace("+", ", ") for arm, told in known.iterrows()
-    }
+    ends = {arm: told["modalities"].split("+") for arm, told in known.iterrows()}
+    names = {"full": "mixed"} | {arm: f"{order[0]} first, {order[-1]} last" for arm, order in ends.items()}
     parts = pairs[pairs["arm"].isin(list(names))].groupby(["arm", "task"], sort=False)
     rows = [{"judge": names[arm], "task": task} | accuracy_of(part) for (arm, task), part in parts]
     return pd.DataFrame(rows).sort_values("task", key=lambda c: c.map(MODALITIES.index), kind="stable")

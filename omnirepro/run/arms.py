@@ -8,6 +8,7 @@ on the same pairs.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,10 @@ def read_arm(path: Path) -> Arm:
 
 
 def known_arms() -> dict[str, Arm]:
-    """Return every arm of params/runs/ by name."""
-    return {path.stem: read_arm(path) for path in sorted((project_root() / "params" / "runs").glob("*.yaml"))}
+    """Return every arm of params/runs/ by name, in the order of the names, numbers by their size."""
+    paths = (project_root() / "params" / "runs").glob("*.yaml")
+    ordered = sorted(paths, key=lambda path: [x.zfill(3) if x.isdigit() else x for x in re.split(r"(\d+)", path.stem)])
+    return {path.stem: read_arm(path) for path in ordered}
 
 
 def forks_of(params: Params, run: str, seed: int = 0, every: bool = True) -> list[Fork]:
