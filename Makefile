@@ -14,7 +14,7 @@ BATCH    = "$(BIN)/snakemake" --cores $(CORES) --nolock --config profile=$(PROFI
 RUN_ONE  = --profile $(PROFILE) --seed $(SEED)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce run report figures lab smoke test bench lint clean
+.PHONY: help setup reproduce ablations run report figures lab smoke test bench lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ reproduce: $(STAMP) ## run every notebook that is not up to date, then print the
 	  echo "Nothing to be done: every notebook of $(RUNS) is up to date."; \
 	else $(BATCH) --rerun-incomplete; fi
 	@for run in $(RUNS); do echo; "$(BIN)/python" -m omnirepro report --run "$$run" || exit 1; done
+
+ablations: N = 07 10
+ablations: $(STAMP) ## run every arm of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
+	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro arms --profile $(PROFILE) --seed $$seed --cores $(CORES) || exit 1; done
+	@$(BATCH) arms=all --rerun-incomplete --keep-going
 
 run: $(STAMP) ## run one notebook with live output: make run N=03
 	@test -n "$(N)" || { echo "Which notebook? make run N=03"; exit 1; }
@@ -65,6 +70,6 @@ lint: $(STAMP) ## check the style of code and notebooks
 	@for file in notebooks/*.ipynb; do if test -e "$$file"; then "$(BIN)/nbstripout" --verify "$$file" || exit 1; fi; done
 
 clean: ## delete the results of PROFILE and SEEDS and all caches (never results/blessed)
-	@for run in $(filter-out blessed,$(RUNS)); do echo "removing results/$$run"; rm -rf "results/$$run"; done
+	@for run in $(filter-out blessed,$(RUNS)); do echo "removing results/$$run"; rm -rf "results/$$run" "results/$$run+"*; done
 	@rm -rf .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

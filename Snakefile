@@ -1,12 +1,16 @@
 # The whole river as a batch: every job is one papermill call, so that a cell run by hand and a batch are the same code.
 #
 #   snakemake --cores 2 --config profile=tiny seeds="0 1" notebooks="00 01"
+#   snakemake --cores 2 --config profile=tiny notebooks=07 arms=all
+#
+# Notebook 07 compares arms, which are forks of the run (omnirepro/run/arms.py): a few, or all with `arms=all`.
 #
 # Resume, parallel seeds and clusters are the engine's. A job runs again when its notebook, an upstream notebook, or a
 # parameter of a section that it reads has changed; a notebook whose manifest still matches then ends in seconds.
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,7 +18,7 @@ sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
-from omnirepro.run import DEPENDS, DRAFTS, READS, load_params, run_name
+from omnirepro.run import DEPENDS, DRAFTS, READS, load_params, run_name, to_run
 
 RESULTS = os.environ.get("OMNIREPRO_RESULTS", "results")
 PROFILE = str(config.get("profile", "tiny"))
@@ -25,7 +29,10 @@ ASKED = "" if config.get("notebooks") is None else str(config["notebooks"])
 ASKED = ASKED.replace(",", " ").split()
 NUMBERS = [f"{int(word[:2]):02d}" for word in ASKED]
 TARGETS = [stage for stage in STAGES if (stage[:2] in NUMBERS if ASKED else stage not in DRAFTS)]
-# One seed: its notebooks use every core, one after the other. Several seeds: one seed a core.
+ARMS = str(config.get("arms", ""))
+FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") for run, seed in SEEDS.items() if "07_ablations" in TARGETS}
+FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
+# One seed: its notebooks use every core, one after the other. Several seeds: one seed a core. Arms: one a core.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))
 
 
@@ -33,18 +40,30 @@ def executed(stage, run):
     return f"{RESULTS}/{run}/{stage}/notebook.ipynb"
 
 
-def builds_on(stage):
-    """The notebooks that come before; drafts come before drafts, and before others where they are asked for too."""
-    return [s for s in DEPENDS[stage] if s in STAGES and (s not in DRAFTS or stage in DRAFTS or s in TARGETS)]
+def before(stage, run):
+    """The executed notebooks that come before, a fork's own and then its base's; drafts where they are asked for too."""
+    fork = FORK.get(run)
+    stages = [s for s in DEPENDS[stage] if s in STAGES and (s not in DRAFTS or stage in DRAFTS or s in TARGETS)]
+    arms = [executed(f.arm.stages[-1], f.name) for f in FORKS.get(run, ()) if stage == "07_ablations"]
+    return [executed(s, run if not fork or s in fork.arm.stages else fork.base) for s in stages] + arms
+
+
+def given(wildcards):
+    """What papermill is given beside profile and run."""
+    fork = FORK.get(wildcards.run)
+    if fork is None:
+        return f"-p seed {SEEDS[wildcards.run]}"
+    return f"-p seed {fork.seed(wildcards.stage)} -p base {fork.base} -p overrides {shlex.quote(json.dumps(fork.overrides))}"
 
 
 def parameters_of(wildcards):
     """The resolved values that this notebook may read: the engine runs it again when one of them changes."""
-    return json.dumps(load_params(PROFILE, wildcards.run).values(READS[wildcards.stage]), sort_keys=True)
+    overrides = FORK[wildcards.run].overrides if wildcards.run in FORK else {}
+    return json.dumps(load_params(PROFILE, wildcards.run, overrides).values(READS[wildcards.stage]), sort_keys=True)
 
 
 wildcard_constraints:
-    run="|".join(map(re.escape, SEEDS)),
+    run="|".join(map(re.escape, [*SEEDS, *FORK])),
     stage="|".join(DEPENDS),
 
 
@@ -56,15 +75,15 @@ rule all:
 rule stage:
     input:
         notebook="notebooks/{stage}.ipynb",
-        upstream=lambda w: [executed(stage, w.run) for stage in builds_on(w.stage)],
+        upstream=lambda w: before(w.stage, w.run),
     output:
         f"{RESULTS}/{{run}}/{{stage}}/notebook.ipynb",
     params:
         read=parameters_of,
         profile=PROFILE,
-        seed=lambda w: SEEDS[w.run],
-    threads: THREADS
+        given=given,
+    threads: lambda w: 1 if w.run in FORK else THREADS
     shell:
         "OMP_NUM_THREADS={threads} papermill {input.notebook} {output} --cwd . --progress-bar"
-        " -p profile {params.profile} -p run {wildcards.run} -p seed {params.seed}"
+        " -p profile {params.profile} -p run {wildcards.run} {params.given}"
         " && python -m omnirepro tidy {output}"

@@ -61,6 +61,14 @@ def report(args: argparse.Namespace) -> None:
     print(summary(name))
 
 
+@command("arms", *RUN_ARGUMENTS, arg("--cores", type=int, default=2, help="CPU cores, one an arm (default: 2)"))
+def list_arms(args: argparse.Namespace) -> None:
+    """List the ablations of a run that are still to be run, and the minutes that they will take."""
+    from omnirepro.run import estimate, run_name
+
+    print(estimate(args.profile, args.run or run_name(args.profile, args.seed), args.seed, args.cores))
+
+
 @command("figures", *RUN_ARGUMENTS)
 def redraw_figures(args: argparse.Namespace) -> None:
     """Draw every figure of a run (of `blessed` where there is no other) again from its saved rows, without a model."""

@@ -1,11 +1,11 @@
-"""The rubric-grounded judgement: its schema, prompt, two formats and strict parser (Omni-RRM, Section 3; code schema).
+"""The rubric-grounded judgement: its schema, prompt, formats and strict parser (Omni-RRM, Section 3; code schema).
 
 Consumes pairs and raw model text; produces chat messages, judgement JSON and a `Parsed` with a status.
 
 Departures from the published release:
-1. `rationale-first` moves `reasoning` to the front, so that scores follow from the rationale; same five keys.
-2. The order of the candidates is drawn at random when teachers label; the published prompt always shows weak first.
-3. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
+1. `rationale-first` moves `reasoning` to the front, so that scores follow from it; with `/3` or `/1` it weighs fewer
+   dimensions, and `scores-only` leaves it out.
+2. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
 """
 
 from __future__ import annotations
@@ -30,21 +30,29 @@ ASKED = {
 }
 
 
-class RubricJudgement(BaseModel):
-    """The five keys of the published judgement; scores 0-10, `better` A, B or equal."""
+class BareJudgement(BaseModel):
+    """A judgement without its rationale; scores 0-10, `better` A, B or equal."""
 
     model_config = ConfigDict(extra="forbid")
     score_A: Score
     score_B: Score
     better: Literal["A", "B", "equal"]
-    reasoning: str
     final_verdict: str
+
+
+class RubricJudgement(BareJudgement):
+    """The five keys of the published judgement."""
+
+    reasoning: str
 
 
 FORMATS = {
     "published": ("score_A", "score_B", "better", "reasoning", "final_verdict"),
     "rationale-first": ("reasoning", "score_A", "score_B", "better", "final_verdict"),
+    "scores-only": ("score_A", "score_B", "better", "final_verdict"),
 }
+FEWER = {"rationale-first/3": ("relevance", "accuracy", "reasoning"), "rationale-first/1": ("accuracy",)}
+FORMATS |= dict.fromkeys(FEWER, FORMATS["rationale-first"])
 STATUSES = (
     "ok", "empty", "no_json", "not_an_object", "wrong_keys", "bad_score", "bad_better", "no_rationale",
     "no_verdict", "several_verdicts", "verdict_mismatch", "score_mismatch",
@@ -87,8 +95,9 @@ def parse(text: str, format: str = "rationale-first") -> Parsed:
         return Parsed("no_json")
     if not isinstance(data, dict):
         return Parsed("not_an_object")
+    kind = BareJudgement if format == "scores-only" else RubricJudgement
     try:
-        return _check(RubricJudgement.model_validate(data))
+        return _check(kind.model_validate(data))
     except ValidationError as error:
         return Parsed(_status_of(error))
 
@@ -102,8 +111,7 @@ def _status_of(error: ValidationError) -> str:
     problems = [(e["type"], e["loc"][0] if e["loc"] else "") for e in error.errors()]
     if any(kind in ("missing", "extra_forbidden") for kind, _ in problems):
         return "wrong_keys"
-    fields = {field for _, field in problems}
-    if fields & {"score_A", "score_B"}:
+    if (fields := {field for _, field in problems}) & {"score_A", "score_B"}:
         return "bad_score"
     return "bad_better" if "better" in fields else "no_rationale" if "reasoning" in fields else "no_verdict"
 
@@ -115,9 +123,10 @@ def _parse_tag(text: str) -> Parsed:
     return Parsed("ok", tags.pop(), reasoning=text) if tags else Parsed("no_verdict", reasoning=text)
 
 
-def _check(found: RubricJudgement) -> Parsed:
-    scores = {"score_a": found.score_A, "score_b": found.score_B, "reasoning": found.reasoning}
-    if not re.search(r"<think>.+</think>", found.reasoning, re.DOTALL):
+def _check(found: BareJudgement) -> Parsed:
+    reasoning = getattr(found, "reasoning", "")
+    scores = {"score_a": found.score_A, "score_b": found.score_B, "reasoning": reasoning}
+    if isinstance(found, RubricJudgement) and not re.search(r"<think>.+</think>", reasoning, re.DOTALL):
         return Parsed("no_rationale", **scores)
     tag = _parse_tag(found.final_verdict)
     if tag.status != "ok" or not re.fullmatch(r"\s*<answer>.*</answer>\s*", found.final_verdict):
@@ -152,40 +161,29 @@ def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIM
     return "\n".join(parts)
 
 
-def render(label: Label, format: str = "rationale-first", dimensions=DIMENSIONS) -> str:
+def dimensions_of(format: str) -> tuple[str, ...]:
+    """Return the dimensions that a format's rationale weighs."""
+    return FEWER.get(format, DIMENSIONS)
+
+
+def render(label: Label, format: str = "rationale-first") -> str:
     """Write a label as judgement JSON: the target of SFT. Raises ValueError where scores contradict the verdict."""
     score_a, score_b = round(label.score_a), round(label.score_b)
     if ranking(score_a, score_b) != label.verdict:
         raise ValueError(f"label of {label.pair_id}: scores {score_a}, {score_b} contradict verdict {label.verdict}")
     sides = {"A": (label.marks_a or {}, label.quotes_a or {}), "B": (label.marks_b or {}, label.quotes_b or {})}
-    return notation(label.rationale or rationale(label.evidence, sides, dimensions), score_a, score_b, format)
+    said = label.rationale or rationale(label.evidence, sides, dimensions_of(format))
+    return notation(said, score_a, score_b, format)
 
 
 def notation(reasoning: str, score_a: int, score_b: int, format: str = "rationale-first") -> str:
     """Write a judgement as JSON; the winner is the one that the scores name."""
     better = _FROM_VERDICT[ranking(score_a, score_b)]
     values = {
-        "score_A": score_a,
-        "score_B": score_b,
-        "better": better,
-        "reasoning": f"<think>{reasoning}</think>",
-        "final_verdict": f"<answer>[[{better}]]</answer>",
-    }
+        "score_A": score_a, "score_B": score_b, "better": better,
+        "reasoning": f"<think>{reasoning}</think>", "final_verdict": f"<answer>[[{better}]]</answer>",
+    }  # fmt: skip
     return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)
-
-
-def render_single(
-    side: str, marks: dict, quotes: dict, score: int, evidence: str, format: str = "rationale-first"
-) -> str:
-    """Write the one-response form that teaches the base the notation; it never compares."""
-    values = {"reasoning": f"<think>{rationale(evidence, {side: (marks, quotes)})}</think>", f"score_{side}": score}
-    keys = sorted(values, reverse=format == "published")
-    return json.dumps({k: values[k] for k in keys}, ensure_ascii=False)
-
-
-def render_checks(sides: dict[str, tuple[dict, dict]], dimensions) -> str:
-    """Write marks on some dimensions as they stand within a judgement; teaches the base to mark what is shown."""
-    return json.dumps(rationale("", sides, dimensions), ensure_ascii=False)[1:-1]
 
 
 def fragments() -> list[str]:
@@ -204,11 +202,13 @@ def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
     if wording == "brief":
         return "\njudge both."
     schema = RubricJudgement.model_json_schema()["properties"]
-    keys = "\n".join(f'- "{k}": {_describe(k, schema[k])}' for k in FORMATS[format])
-    questions = "\n".join(f"{i}. {q}" for i, q in enumerate(ASKED.values(), 1))
+    numbers = {d: DIMENSIONS.index(d) + 1 for d in dimensions_of(format)}
+    parts = " ".join(f"Part {i}: ..." for i in sorted({min(numbers.values()), max(numbers.values())}))
+    questions = "\n".join(f"{i}. {ASKED[d]}" for d, i in numbers.items())
+    keys = "\n".join(f'- "{k}": {_describe(k, schema[k], parts)}' for k in FORMATS[format])
     return (
         "You compare two candidate answers to the same question about the material given. First picture what an "
-        f"ideal answer would say. Then weigh both candidates on five dimensions:\n{questions}\n"
+        f"ideal answer would say. Then weigh both candidates on every dimension listed:\n{questions}\n"
         "Give each candidate an integer from 0 to 10: 9-10 faultless, 6-8 small faults in one or two dimensions, "
         "3-5 clear faults in two or three, 0-2 poor in most.\n"
         f"Reply with one JSON object and nothing else, with exactly these keys in this order:\n{keys}\n"
@@ -216,12 +216,12 @@ def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
     )
 
 
-def _describe(key: str, schema: dict) -> str:
+def _describe(key: str, schema: dict, parts: str) -> str:
     if key.startswith("score"):
         return f"integer {schema['minimum']} to {schema['maximum']}"
     return {
         "better": " | ".join(f'"{v}"' for v in schema.get("enum", ())),
-        "reasoning": "one string: <think>Part 1: ... Part 5: ...</think>, each part naming its dimension, A and B",
+        "reasoning": f"one string: <think>{parts}</think>, each part naming its dimension, A and B",
         "final_verdict": '"<answer>[[A]]</answer>", [[B]] or [[equal]], the same as "better"',
     }[key]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from omnirepro.run import DRAFTS
+from omnirepro.run import DEPENDS, DRAFTS, to_run
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = """\
@@ -119,3 +119,23 @@ def test_drafts_are_left_out_of_the_whole_river_and_run_by_number(project):
     assert not {stage for _, stage in jobs(batch(project, "-n"))} & set(DRAFTS)
     asked = {stage for _, stage in jobs(batch(project, "-n", "--config", "notebooks=06"))}
     assert asked - {"00_backbone"} == {"05_bradley_terry", "06_meta_reward_dpo"}
+
+
+def test_arms_are_jobs_on_top_of_their_run(tmp_path):
+    """The real notebooks, planned only: the few arms of the river, then all of them over their seeds."""
+    words = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "-n", "--config", "profile=smoke"]
+    environment = {**os.environ, "OMNIREPRO_RESULTS": str(tmp_path)}
+
+    def planned(*more):
+        done = subprocess.run([*words, *more], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return jobs(done.stdout + done.stderr)
+
+    forks = to_run("smoke", "smoke", 0, every=False)
+    few = planned("notebooks=07")
+    own = [("smoke", stage) for stage in (*DEPENDS["07_ablations"], "07_ablations")]
+    assert few == sorted([*own, *((f.name, stage) for f in forks for stage in f.arm.stages)])
+    assert ("smoke+no-filter", "02_reconciliation") in few and ("smoke+audio-only", "02_reconciliation") not in few
+    every = planned("notebooks=07", "arms=all")
+    assert every == sorted([*own, *((f.name, s) for f in to_run("smoke", "smoke") for s in f.arm.stages)])
+    assert not [run for run, _ in planned("notebooks=03") if "+" in run], "arms come with notebook 07 only"

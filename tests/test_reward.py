@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirepro import rubric
+from omnirepro import reward, rubric
 from omnirepro.reward import (
     FORMAT_PARTS,
     PRESETS,
@@ -233,10 +233,27 @@ def test_presets_are_the_published_weights():
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("format", rubric.FORMATS)
-def test_the_gold_judgement_earns_most_in_either_format(preset, format):
+def test_the_gold_judgement_earns_most_in_every_format(preset, format):
     label = gold().model_copy(update={"marks_a": marks()["A"], "marks_b": marks(b=["safety"])["B"]})
-    found = score(rubric.render(label, format), label, preset)
-    assert set(found) == {*REWARDS, "total"} and found["total"] == pytest.approx(BEST[preset])
+    found = score(rubric.render(label, format), label, preset, format)
+    assert set(found) == {*REWARDS, "total"}
+    # Without a rationale the published format loses keys (.2) and thought (.15), its rubric reward everything.
+    lost = {"published": 0.4 * 0.35 + 0.2, "paper": 0.2 * 0.35 + 0.3} if format == "scores-only" else {}
+    assert found["total"] == pytest.approx(BEST[preset] - lost.get(preset, 0))
+
+
+def test_a_verdict_alone_earns_its_verdict_and_keeps_its_rules():
+    """By hand: +1 right, -1 wrong, 1.5 less without exactly one tag; no scores (-1 of 0.2 for closeness) either way."""
+    texts = {"[[A]]": 1 - 0.2, "[[B]]": -1 - 0.2, "[[A]] [[B]]": -1 - 1.5 - 0.2, "A": -1 - 1.5 - 0.2}
+    for text, total in texts.items():
+        assert score(text, gold("A", 9, 4), "calibrated", "verdict-direct")["total"] == pytest.approx(total)
+
+
+def test_coverage_counts_the_dimensions_that_were_asked_for():
+    label = gold().model_copy(update={"marks_a": marks()["A"], "marks_b": marks()["B"]})
+    text = rubric.render(label, "rationale-first/3")
+    assert reward.in_format("rubric", "rationale-first/3")(text, label) == pytest.approx(1.0)
+    assert rubric_reward(text) == pytest.approx(0.8 * 3 / 5 + 0.2 * 3 / 5), "the published reward asks for five"
 
 
 def test_total_is_the_weighted_sum_of_the_parts():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from omnirepro.labels.reconcile import reconcile
 from omnirepro.labels.teachers import ErrorProfile, JudgeTeacher, OracleTeacher
 from omnirepro.rubric import parse, ranking, render
 from omnirepro.schema import DIMENSIONS, Judgement, Label, Pair, Part, swap_verdict
@@ -69,9 +70,10 @@ def oracle(prompt, text):
     return Assessment({d: d not in text for d in DIMENSIONS})
 
 
-def teach(pairs, name="t", **profile):
+def teach(pairs, name="t", first=None, **profile):
     errors = ErrorProfile(**{"noise": {}} | profile)
-    return OracleTeacher(name, oracle, lambda p: f"seen {p}", lambda p, text: {"accuracy": text}, errors).label(pairs)
+    said = (lambda p: f"seen {p}"), (lambda p, text: {"accuracy": text})
+    return OracleTeacher(name, oracle, *said, errors, first or {}).label(pairs)
 
 
 def share(labels, dimension):
@@ -111,6 +113,30 @@ def test_biases_move_scores_by_one_point_towards_their_side():
     some = teach(make_pairs(2000, good="safety, at length", poor="safety"), verbosity=0.3)
     rate = np.mean([x.verdict != "tie" for x in some])
     assert rate == pytest.approx(0.3, abs=0.04)
+
+
+def test_a_teacher_mixes_candidates_up_at_its_rate_and_reconciliation_keeps_what_both_mix_up():
+    """By hand: two teachers agree with chance q^2 + (1-q)^2, and are then wrong with chance q^2 of that."""
+    pairs = make_pairs(4000, poor="accuracy")
+    right = {p.id: "A" if p.response_a[0].text == "good" else "B" for p in pairs}
+    for q in (0.1, 0.4):
+        first, second = (teach(pairs, name, flip=q) for name in "tu")
+        assert np.mean([x.verdict != right[x.pair_id] for x in first]) == pytest.approx(q, abs=0.03)
+        kept = reconcile(first, second).kept
+        assert len(kept) / 4000 == pytest.approx(q**2 + (1 - q) ** 2, abs=0.04)
+        wrong = q**2 / (q**2 + (1 - q) ** 2)
+        assert np.mean([x.verdict != right[x.pair_id] for x in kept]) == pytest.approx(wrong, abs=0.04)
+        assert all((x.score_a > x.score_b) == (x.verdict == "A") for x in first), "scores go with the verdict"
+    assert all(x.marks_a == y.marks_b for x, y in zip(teach(pairs), teach(pairs, flip=1.0), strict=True))
+
+
+def test_a_fixed_order_turns_the_bias_of_position_towards_the_side_shown_first():
+    equal = make_pairs(300, good="safety x", poor="safety y")
+    first = {p.id: i % 2 for i, p in enumerate(equal)}
+    for pair, got in zip(equal, teach(equal, first=first, position=1.0), strict=True):
+        assert got.verdict == "AB"[first[pair.id]]
+    noisy = {"noise": {"accuracy": 0.3}, "verbosity": 0.5}
+    assert teach(equal, first=first, **noisy) == teach(equal, **noisy), "without the bias the order changes nothing"
 
 
 def test_a_label_depends_on_pair_teacher_and_seed_alone():

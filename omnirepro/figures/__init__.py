@@ -4,6 +4,7 @@ Consumes tidy frames (the columns stand in each docstring; rates and shares are 
 produces Figures in one theme. Intervals whose bounds are missing are drawn without a bar.
 """
 
+from omnirepro.figures.ablations import forest, label_noise, trained_on
 from omnirepro.figures.best_of_n import chosen
 from omnirepro.figures.data import agreement, gap, kappa, reconciliation, scores
 from omnirepro.figures.judges import accuracy, loss_curve, policy_range, position, statuses
@@ -23,9 +24,11 @@ __all__ = [
     "dead_groups",
     "effects",
     "faults",
+    "forest",
     "gap",
     "jump",
     "kappa",
+    "label_noise",
     "loss_curve",
     "policy_range",
     "position",
@@ -41,5 +44,6 @@ __all__ = [
     "task_heat",
     "theme",
     "tie_threshold",
+    "trained_on",
     "transfer",
 ]

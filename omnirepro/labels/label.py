@@ -14,7 +14,7 @@ import pandas as pd
 from omnirepro.labels.reconcile import RULES, Reconciled, divide, reconcile
 from omnirepro.labels.teachers import ErrorProfile, OracleTeacher
 from omnirepro.rubric import ranking
-from omnirepro.run import Run
+from omnirepro.run import ParameterError, Run
 from omnirepro.schema import Label, Pair, read_jsonl, text_of, write_jsonl
 from omnirepro.synthesis import Origin
 from omnirepro.world.language import claims
@@ -22,14 +22,21 @@ from omnirepro.world.questions import seen
 from omnirepro.world.tasks import Truth, World
 
 
-def world_teachers(run: Run, world: World) -> list[OracleTeacher]:
-    """Make the two teachers of the section `reconciliation` over a world."""
+def world_teachers(run: Run, world: World, strong: dict[str, str]) -> list[OracleTeacher]:
+    """Make the two teachers of the section `reconciliation` over a world; `strong` names the strong side of a pair.
+
+    Raises ParameterError on an unknown `order` of the candidates.
+    """
     p = run.section("reconciliation")
-    biases = {k: p[k] for k in ("weak_factor", "position", "verbosity")} | {"seed": run.seed}
+    if p["order"] not in ("random", "fixed"):
+        raise ParameterError(f"reconciliation.order {p['order']!r} is neither random nor fixed")
+    first = {pair: int(side == "A") for pair, side in strong.items() if p["order"] == "fixed"}  # the weak side
+    biases = {k: p[k] for k in ("weak_factor", "position", "verbosity", "flip")} | {"seed": run.seed}
     profiles = [ErrorProfile(p[f"noise_{i + 1}"], p["weak_modality"][i], **biases) for i in (0, 1)]
     evidence, quote = (lambda prompt: seen(*world.truths[prompt])), (lambda p, text: claims(*world.truths[p], text))
     return [
-        OracleTeacher(f"teacher-{i}", world.assess, evidence, quote, profile) for i, profile in enumerate(profiles, 1)
+        OracleTeacher(f"teacher-{i}", world.assess, evidence, quote, profile, first)
+        for i, profile in enumerate(profiles, 1)
     ]
 
 
@@ -38,7 +45,7 @@ def label_pairs(run: Run, data: Path) -> None:
     pairs = read_jsonl(data / "pairs_train.jsonl", Pair)
     origins = {o.pair_id: o.strong for o in read_jsonl(data / "origins_train.jsonl", Origin)}
     world = World.from_rows(read_jsonl(data / "truths_train.jsonl", Truth))
-    first, second = (teacher.label(pairs) for teacher in world_teachers(run, world))
+    first, second = (teacher.label(pairs) for teacher in world_teachers(run, world, origins))
     p = run.section("reconciliation")
     outcome = reconcile(first, second, p["rule"])
     for part, labels in zip(("sft", "rl"), divide(outcome.kept, p["rl_share"]), strict=True):

@@ -4,12 +4,13 @@ Consumes pairs; produces one `Label` a pair and teacher, in the pair's own frame
 through a documented error profile, or any judge: a loaded model, or an OpenAI-compatible endpoint, with the same
 prompt and parser.
 
-Departure: candidates are shown in random order; the published prompts always show the weak model first.
+Departure: candidates are shown in random order, unless a teacher is told which comes `first`; the published prompts
+always show the weak model first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,7 +35,8 @@ class Teacher(Protocol):
 class ErrorProfile:
     """How a teacher errs: chance of a wrong mark a dimension, its factor in a weak modality, and two biases.
 
-    `position`: chance to grant the candidate shown first one point; `verbosity`: the same for the longer one.
+    `position`: chance to grant the candidate shown first one point; `verbosity`: the same for the longer one; `flip`:
+    chance that the whole judgement is given with the candidates mixed up.
     """
 
     noise: dict[str, float]
@@ -42,6 +44,7 @@ class ErrorProfile:
     weak_factor: float = 1.0
     position: float = 0.0
     verbosity: float = 0.0
+    flip: float = 0.0
     seed: int = 0
 
     def rate(self, dimension: str, modality: str) -> float:
@@ -57,6 +60,7 @@ class OracleTeacher:
     evidence: Callable[[str], str]
     quote: Callable[[str, str], dict[str, str]]
     profile: ErrorProfile = field(default_factory=lambda: ErrorProfile({}))
+    first: Mapping[str, int] = field(default_factory=dict)  # pair -> side shown first, where it is not drawn
 
     def label(self, pairs: list[Pair]) -> list[Label]:
         """Label every pair. Pair ids begin with their prompt's id, up to '#'."""
@@ -69,9 +73,12 @@ class OracleTeacher:
         scores = [max(0, 10 - sum(PENALTY[d] for d in DIMENSIONS if not m[d])) for m in marks]
         quotes, lengths = [self.quote(prompt, t) for t in texts], [len(t) for t in texts]
         if rng.random() < self.profile.position:
-            _favour(scores, int(rng.integers(2)))
+            drawn = int(rng.integers(2))
+            _favour(scores, self.first.get(pair.id, drawn))
         if lengths[0] != lengths[1] and rng.random() < self.profile.verbosity:
             _favour(scores, int(lengths[1] > lengths[0]))
+        if rng.random() < self.profile.flip:
+            scores, marks = scores[::-1], marks[::-1]
         return Label(
             pair_id=pair.id, verdict=ranking(*scores), score_a=scores[0], score_b=scores[1],
             marks_a=marks[0], marks_b=marks[1], quotes_a=quotes[0], quotes_b=quotes[1],

@@ -1,5 +1,6 @@
 """Executed notebooks: making them, cleaning them, and the HTML report of a run. The last stage of all."""
 
+from omnirepro.report.ablations import ablation_metrics, absent, effects_shown, gather
 from omnirepro.report.benchmarks import benchmark_metrics, benchmarks_judged, official_scores, published
 from omnirepro.report.best_of_n import choice_metrics, choice_table
 from omnirepro.report.card import write_scorecard
@@ -15,15 +16,19 @@ from omnirepro.report.summary import summary
 from omnirepro.report.tables import notes, reasons
 
 __all__ = [
+    "ablation_metrics",
+    "absent",
     "benchmark_metrics",
     "benchmarks_judged",
     "best_criteria",
     "build",
+    "effects_shown",
     "choice_metrics",
     "choice_table",
     "execute",
     "find_notebook",
     "gallery",
+    "gather",
     "gap_metrics",
     "gate_metrics",
     "grpo_metrics",

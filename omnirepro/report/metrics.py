@@ -67,7 +67,8 @@ def sft_metrics(folder: Path) -> Metrics:
     found = protocol.metrics(sft)
     found["sft_minus_longer_wins"] = found.pop("model_minus_longer_wins")
     found["sft_minus_always_a"] = found.pop("model_minus_always_a")
-    found["sft_minus_base"] = protocol.compare(sft, base)
+    if len(base):  # a run with a base run does not judge with the untuned model again
+        found["sft_minus_base"] = protocol.compare(sft, base)
     found["tokens_per_judgement"] = float(sft["tokens"].mean())
     dev = predictions(folder, "dev")
     return found | {"dev_accuracy": protocol.metrics(dev[dev["model"] == "sft"])["accuracy"]}
@@ -82,7 +83,8 @@ def grpo_metrics(folder: Path, sft_folder: Path) -> Metrics:
     sft, base = (_for_seeds(before[before["model"] == m], grpo["seed"].unique()) for m in ("sft", "base"))
     found = protocol.metrics(grpo)
     found = {k: v for k, v in found.items() if "_minus_" not in k and not k.startswith("minus_")}
-    found |= {f"grpo_minus_{name}": protocol.compare(grpo, rows) for name, rows in (("sft", sft), ("base", base))}
+    known = {name: rows for name, rows in (("sft", sft), ("base", base)) if len(rows)}
+    found |= {f"grpo_minus_{name}": protocol.compare(grpo, rows) for name, rows in known.items()}
     for part, rows in grpo.groupby("task"):
         found[f"grpo_minus_sft_{part}"] = protocol.compare(rows, sft[sft["task"] == part])
     hard = {"hard": lambda t: t["margin"] <= protocol.HARD_MARGIN, "easy": lambda t: t["margin"] > protocol.HARD_MARGIN}

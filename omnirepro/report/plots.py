@@ -15,6 +15,7 @@ from omnirepro import figures
 from omnirepro.evaluate import labels as label_quality
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import clustered_bootstrap
+from omnirepro.report.ablation_plots import ABLATION_PLOTS
 from omnirepro.report.benchmarks import BENCHMARK_PLOTS
 from omnirepro.report.best_of_n import CHOICE_PLOTS
 from omnirepro.report.meta_reward import META_PLOTS
@@ -189,6 +190,7 @@ PLOTS: dict[str, dict[str, Plot]] = {
     },
     "05_bradley_terry": REWARD_PLOTS,
     "06_meta_reward_dpo": META_PLOTS,
+    "07_ablations": ABLATION_PLOTS,
     "08_best_of_n": CHOICE_PLOTS,
     "09_benchmarks": BENCHMARK_PLOTS,
 }

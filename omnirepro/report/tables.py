@@ -52,6 +52,6 @@ def notes(folder: Path, model: str) -> dict[str, str]:
 def _readable(row: Judgement) -> str:
     found = rubric.parse(row.raw)
     if found.verdict is None:
-        return f"{found.status}: {row.raw[:80]}"
+        return f"{row.status}: {row.raw[:80]}"
     reasoning = found.reasoning.replace("<think>", "").replace("</think>", "").replace("\n", "; ")
     return f"{reasoning}. {found.score_a} : {found.score_b}, verdict {found.verdict}"

@@ -13,6 +13,7 @@ a point, a winner guessed against equal scores earned -0.5 on average and a tie 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import fsum
 
 from omnirepro.reward.own import (
@@ -32,6 +33,7 @@ from omnirepro.reward.published import (
     rubric_reward,
     rubric_shares,
 )
+from omnirepro.rubric import dimensions_of
 
 __all__ = [
     "FORMAT_PARTS",
@@ -43,6 +45,7 @@ __all__ = [
     "format_parts",
     "format_reward",
     "implied_winner",
+    "in_format",
     "preference_reward",
     "rationale_reward",
     "read",
@@ -80,11 +83,27 @@ def weights_of(preset: str | Mapping[str, float]) -> Mapping[str, float]:
     return weights
 
 
-def score(text: str, gold: Gold, preset: str | Mapping[str, float] = "published") -> dict[str, float]:
+def in_format(name: str, format: str) -> Callable[[str, Gold], float]:
+    """Return a reward that reads judgements of a format: its verdict, scores, rules, and the dimensions it asks for.
+
+    The other rewards know the published notation alone.
+    """
+    told = {
+        "verdict": partial(verdict_reward, format=format),
+        "consistency": partial(consistency_reward, format=format),
+        "closeness": partial(closeness_reward, format=format),
+        "rubric": partial(rubric_reward, dimensions=dimensions_of(format)),
+    }
+    return told.get(name, REWARDS[name])
+
+
+def score(
+    text: str, gold: Gold, preset: str | Mapping[str, float] = "published", format: str = "rationale-first"
+) -> dict[str, float]:
     """Return every reward of a text by name, and "total": the weighted sum of those that the preset names.
 
     All rewards are returned, whatever the preset, so that a run logs what it does not optimise too.
     """
     weights = weights_of(preset)
-    parts = {name: reward(text, gold) for name, reward in REWARDS.items()}
+    parts = {name: in_format(name, format)(text, gold) for name in REWARDS}
     return parts | {"total": fsum(weight * parts[name] for name, weight in weights.items())}

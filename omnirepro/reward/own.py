@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from omnirepro import rubric
+from omnirepro import rubric, verdict
 from omnirepro.reward.published import TOP_SCORE, UNPARSABLE, Gold, closeness, truth_of
 
 Marks = Mapping[str, Mapping[str, bool]]
@@ -19,17 +19,17 @@ def verdict_reward(text: str, gold: Gold, format: str = "rationale-first") -> fl
 
     A verdict that its scores contradict is legible and counts; `consistency_reward` is what punishes it.
     """
-    return 1.0 if rubric.parse(text, format).verdict == truth_of(gold)[0] else -1.0
+    return 1.0 if verdict.parse(text, format).verdict == truth_of(gold)[0] else -1.0
 
 
-def consistency_reward(text: str, gold: Gold | None = None) -> float:
+def consistency_reward(text: str, gold: Gold | None = None, format: str = "rationale-first") -> float:
     """Return 0 for a judgement that the strict parser accepts, -1 for one that breaks any rule; gold is not read."""
-    return 0.0 if rubric.parse(text).status == "ok" else -1.0
+    return 0.0 if verdict.parse(text, format).status == "ok" else -1.0
 
 
-def closeness_reward(text: str, gold: Gold) -> float:
+def closeness_reward(text: str, gold: Gold, format: str = "rationale-first") -> float:
     """Return the closeness of the scores to the gold's in [-1, 1] (the term of R_pref); -1 where none are legible."""
-    found = rubric.parse(text)
+    found = verdict.parse(text, format)
     if found.score_a is None or found.score_b is None:
         return UNPARSABLE
     return closeness((found.score_a, found.score_b), truth_of(gold)[1:])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import fsum
 from typing import Any
 
@@ -71,16 +71,19 @@ def preference_reward(text: str, gold: Gold) -> float:
     return VERDICT_WEIGHT * sign + CLOSENESS_WEIGHT * closeness(scores, truth)  # R_pref
 
 
-def rubric_reward(text: str, gold: Gold | None = None, cmp_gt: float = 0.0) -> float:
+def rubric_reward(
+    text: str, gold: Gold | None = None, cmp_gt: float = 0.0, dimensions: Sequence[str] = DIMENSIONS
+) -> float:
     """Return R_rub, -1 or in [0, 1]: 0.8 x coverage + 0.2 x comparison of the rationale's words (code `mm_rubric`).
 
     `cmp_gt` is the comparison share of the gold rationale, which one published option subtracts; gold is not read
-    otherwise. No content is read either: an empty template with the right words earns 1.
+    otherwise. No content is read either: an empty template with the right words earns 1. `dimensions` are those that
+    the judgement's format asks for; all five, as published.
     """
     data = read(text)
     if data is None:
         return UNPARSABLE
-    covered, compared = rubric_shares(data.get("reasoning"))
+    covered, compared = rubric_shares(data.get("reasoning"), dimensions)
     return COVERAGE_WEIGHT * covered + COMPARISON_WEIGHT * (compared - cmp_gt)  # R_rub
 
 
@@ -108,12 +111,12 @@ def format_parts(text: str) -> dict[str, bool]:
     return dict(zip(FORMAT_PARTS, (*held, tag is not None, tag is not None and tag == better), strict=True))
 
 
-def rubric_shares(reasoning: Any) -> tuple[float, float]:
-    """Return C_cover and C_cmp of a rationale: the shares of the five dimensions that it names, and compares."""
+def rubric_shares(reasoning: Any, dimensions: Sequence[str] = DIMENSIONS) -> tuple[float, float]:
+    """Return C_cover and C_cmp of a rationale: the shares of the dimensions that it names, and compares."""
     reasoning = reasoning if isinstance(reasoning, str) else ""
-    starts = sorted(m.start() for d in DIMENSIONS if (m := KEYWORDS[d].search(reasoning)))
+    starts = sorted(m.start() for d in dimensions if (m := KEYWORDS[d].search(reasoning)))
     segments = [reasoning[a:b] for a, b in zip(starts, [*starts[1:], None], strict=False)]
-    return len(starts) / len(DIMENSIONS), sum(map(_compares, segments)) / len(DIMENSIONS)  # C_cover, C_cmp
+    return len(starts) / len(dimensions), sum(map(_compares, segments)) / len(dimensions)  # C_cover, C_cmp
 
 
 def closeness(scores, truth) -> float:

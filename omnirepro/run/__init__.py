@@ -4,6 +4,7 @@ A notebook opens its stage with `open_run`, executes library functions through `
 `Run.finish`. Importing this package loads neither torch nor transformers.
 """
 
+from omnirepro.run.arms import Fork, estimate, forks_of, known_arms, rows_of, to_run
 from omnirepro.run.device import quiet, seed_all
 from omnirepro.run.display import show
 from omnirepro.run.files import RunError, atomic_write, project_root, results_root
@@ -17,6 +18,7 @@ from omnirepro.run.stage import Run
 __all__ = [
     "DEPENDS",
     "DRAFTS",
+    "Fork",
     "READS",
     "STAGES",
     "ParameterError",
@@ -25,14 +27,19 @@ __all__ = [
     "RunError",
     "Section",
     "atomic_write",
+    "estimate",
+    "forks_of",
     "load_params",
     "in_chunks",
+    "known_arms",
     "open_run",
     "progress",
     "quiet",
     "project_root",
     "results_root",
+    "rows_of",
     "run_name",
     "seed_all",
     "show",
+    "to_run",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,18 @@ _Loader.add_implicit_resolver(
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a mapping; an empty file is an empty mapping. Raises `ParameterError` where it is not one."""
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+        value = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ParameterError) as error:
         raise ParameterError(f"params/{path.parent.name}/{path.name}: {error}") from None
     if not isinstance(value or {}, dict):
         raise ParameterError(f"params/{path.parent.name}/{path.name}: not a mapping of keys to values")
     return value or {}
+
+
+@lru_cache
+def _parsed(text: str) -> Any:
+    """Parse YAML once: a batch of ablations resolves the same files a hundred times."""
+    return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -65,8 +73,12 @@ def unknown(key: str, known: Iterable[str], origin: str) -> ParameterError:
 
 
 def run_file(run: str | None) -> Path | None:
-    """Return `params/runs/<run>.yaml` (the seed's suffix left off), or None where there is none."""
-    names = [run, re.sub(r"-s\d+$", "", run)] if run else []
+    """Return `params/runs/<run>.yaml`, or None where there is none.
+
+    Of a fork `<run>+<arm>` the arm's name counts, and a seed's suffix is left off.
+    """
+    arm = run.rpartition("+")[2] if run else ""
+    names = [arm, re.sub(r"-s\d+$", "", arm)] if arm else []
     files = (project_root() / "params" / "runs" / f"{name}.yaml" for name in names)
     return next((file for file in files if file.is_file()), None)
 

@@ -78,6 +78,10 @@ class Run:
         self._inputs[key] = digest(path) if path else None
         return path
 
+    def note(self, recorded: str, path: Path | None) -> None:
+        """Record a file of another run (named run/stage/file) as an input, or its absence."""
+        self._inputs[recorded] = digest(path) if path else None
+
     def _find(self, stage: str, name: str) -> Path | None:
         if self.stage in DEPENDS and stage not in upstream(self.stage):
             raise RunError(f"{self.stage} may not read {stage}: add it to DEPENDS in omnirepro/run/river.py")
@@ -166,7 +170,10 @@ class Run:
 
     def _current(self, recorded: str) -> str | None:
         """Return the present sha256 of an input that a manifest names as run/stage/file."""
-        _, stage, *name = recorded.split("/")
+        run, stage, *name = recorded.split("/")
+        if run.startswith(f"{self.name}+"):
+            path = results_root() / recorded
+            return digest(path) if path.exists() else None
         path = self._find(stage, "/".join(name))
         return digest(path) if path else None
 

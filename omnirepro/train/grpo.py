@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +28,9 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Label, Pair
 from omnirepro.train.common import keep_judge, last_checkpoint, progress_callback, train_on
+from omnirepro.train.selection import HARD
 from omnirepro.train.sft import swap_label
 from omnirepro.train.watch import collapse, watch
-
-HARD = 2  # points of margin up to which a pair counts as hard
 
 
 @dataclass
@@ -171,9 +169,9 @@ def make_trainer(model, processor: OmniProcessor, shown: dict[str, Shown], run: 
 def _reward_function(name: str, shown: dict[str, Shown], format: str):
     """Wrap a reward for TRL, which calls it with the keys of a batch and their completions.
 
-    The verdict is read in the judge's format; the other rewards know the rubric's notation alone.
+    Each reward reads the judge's format as far as it can; a verdict alone has no scores and no rationale to pay for.
     """
-    earned = partial(reward.verdict_reward, format=format) if name == "verdict" else reward.REWARDS[name]
+    earned = reward.in_format(name, format)
 
     def scores(prompts: list[str], completions: list[str], **_) -> list[float]:
         return [earned(text, shown[key].label) for key, text in zip(prompts, completions, strict=True)]

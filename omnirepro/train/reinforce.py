@@ -99,7 +99,8 @@ def preflight(run: Run, judge: Judge, pairs: list[Pair], labels: list[Label]) ->
     examples, report = [shown[name].example for name in names], progress("pre-flight samples")
     made = generate(chat.model, chat.processor, examples, decoding, run.seed, chat.batch_size, report)
     texts = [x.text for x in made]
-    right = [reward.REWARDS["verdict"](text, gold[name]) > 0 for text, name in zip(texts, names, strict=True)]
+    earned = reward.in_format("verdict", judge.format)
+    right = [earned(text, gold[name]) > 0 for text, name in zip(texts, names, strict=True)]
     samples = pd.DataFrame({"prompt": names, "text": texts, "correct": [int(x) for x in right]})
     run.write("preflight.csv", preflight_table(samples, gold).round(4).to_csv(index=False))
     questions = [text_of(known[shown[name].pair_id].prompt) for name in gold]

@@ -6,16 +6,20 @@ encoders are frozen, LoRA sits on every linear layer of the language model, loss
 Departures: (1) each pair is shown in both orders with its label exchanged (`both_orders`), against position bias; the
 published data show one order; (2) some responses are shown beside themselves and labelled a tie (`ties`): the
 published rule keeps no tie, and a judge that finds no difference then writes equal scores and still names a winner.
+
+What is trained on and in which order (`selection`), and the format of the target, are what ablations change: the
+format "verdict-direct" is the paper's judge without a rationale (Omni-RM).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from omnirepro import rubric
+from omnirepro import rubric, verdict
 from omnirepro.judging import Judge, load_judge
 from omnirepro.models.generation import Decoding
 from omnirepro.models.loading import load
@@ -24,6 +28,7 @@ from omnirepro.run import Run, in_chunks, progress, seed_all
 from omnirepro.schema import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
 from omnirepro.scoring import ScalarJudge
 from omnirepro.train.common import arguments, keep_judge, progress_callback, train_on
+from omnirepro.train.selection import lessons, one_after_another
 
 LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
 
@@ -66,26 +71,35 @@ def conversations(
         orders = (label.shown,) if label.rationale else ("AB", "BA")[: 2 if both_orders else 1]
         tied = not label.rationale and int((number + 1) * ties) > int(number * ties)
         for p, target in [*(shown[order] for order in orders), *([self_pair(pair, label)] if tied else [])]:
-            answer = {"role": "assistant", "parts": [Part(type="text", text=rubric.render(target, format))]}
-            chats.append([*rubric.messages(p, wording, format), answer])
+            answer = {"role": "assistant", "parts": [Part(type="text", text=target_of(target, format))]}
+            chats.append([*verdict.messages(p, wording, format), answer])
     return chats
+
+
+def target_of(label: Label, format: str) -> str:
+    """Write a label as the judge is to say it: the verdict's tag alone, or a judgement with its rationale."""
+    return verdict.target(label.verdict) if format == "verdict-direct" else rubric.render(label, format)
 
 
 def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
     """Fine-tune `base` on labelled pairs; writes `adapter` and `loss.csv`, resumes from the last checkpoint."""
     p, judge = run.section("sft"), run.section("judge")
-    chats = conversations(pairs, labels, judge["wording"], judge["format"], p["both_orders"], p["ties"])
-    return tune(run, base, chats)
+    asked = judge["wording"], judge["format"], p["both_orders"], p["ties"]
+    parts = [conversations(pairs, some, *asked) for some in lessons(pairs, labels, p)]
+    return tune(run, base, [chat for part in parts for chat in part], [len(part) for part in parts])
 
 
-def tune(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
-    """Fine-tune `base` on chats that end in what it is to say; otherwise as `train_sft`."""
+def tune(run: Run, base: Path | str, chats: list[list[dict]], parts: Sequence[int] = ()) -> Path:
+    """Fine-tune `base` on chats that end in what it is to say; otherwise as `train_sft`.
+
+    `parts`: the sizes of parts of the chats that are taught one after another, each for as many steps.
+    """
     seed_all(run.seed)
     model, processor = load(base, run.device, run.dtype)
     seed_all(run.seed)
     examples = [processor.encode(chat, train=True) for chat in chats]
     check_lengths(examples, run.section("sft")["max_length"])
-    trainer = make_trainer(model, processor, examples, run)
+    trainer = make_trainer(model, processor, examples, run, parts)
     train_on(trainer, run)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write("loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss"]).to_csv(index=False))
@@ -93,9 +107,13 @@ def tune(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
 
 
 def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label]) -> None:
-    """Fine-tune on the split `train`, then judge the other splits with the base and the tuned model."""
+    """Fine-tune on the split `train`, then judge the other splits with the base and the tuned model.
+
+    In a run with a base run, which has judged with the untuned model already, with the tuned one alone.
+    """
     adapter = train_sft(run, base, splits["train"], labels)
-    judge_splits(run, {"base": base, "sft": adapter}, {s: pairs for s, pairs in splits.items() if s != "train"})
+    models = {"sft": adapter} if run.base else {"base": base, "sft": adapter}
+    judge_splits(run, models, {s: pairs for s, pairs in splits.items() if s != "train"})
 
 
 def judge_splits(run: Run, models: dict[str, Path | str], splits: dict[str, list[Pair]]) -> None:
@@ -130,7 +148,7 @@ def check_lengths(examples: list[Example], limit: int) -> None:
         )
 
 
-def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: Run):
+def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: Run, parts: Sequence[int] = ()):
     """Assemble TRL's SFTTrainer over encoded examples, with LoRA on the language model and the omni collator."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -139,8 +157,10 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
 
     p = run.section("sft")
     steps = p["steps"] or math.ceil(len(examples) / p["batch"]) * p["epochs"]
+    in_order = one_after_another(parts, steps * p["batch"], run.seed) if len(parts) > 1 else None
     config = SFTConfig(
         **arguments(run, "sft", steps, p["batch"]),
+        train_sampling_strategy="sequential" if in_order else "random",
         logging_steps=5,
         gradient_checkpointing=p["gradient_checkpointing"],
         remove_unused_columns=False,
@@ -153,7 +173,7 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
     trainer = SFTTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_dict({"row": list(range(len(examples)))}),
+        train_dataset=Dataset.from_dict({"row": in_order or list(range(len(examples)))}),
         data_collator=lambda rows: processor.collate([examples[r["row"]] for r in rows]),
         processing_class=processor.tokenizer,
         peft_config=lora,

@@ -7,6 +7,8 @@ the winner they name. Where two responses are shown, each is marked by itself: w
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 from omnirepro import rubric
@@ -101,10 +103,10 @@ def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.
     if kind == "check":
         some = sorted(rng.permutation(5)[: int(rng.integers(1, 6))])
         dimensions = [DIMENSIONS[i] for i in some]
-        return f"{asked}\ncheck {' '.join(dimensions)}.", rubric.render_checks(marked, dimensions)
+        return f"{asked}\ncheck {' '.join(dimensions)}.", render_checks(marked, dimensions)
     score = max(0, 10 - sum(PENALTY[d] for d in bad[side]))
     format, note = ("published", " score first") if rng.random() < 0.2 else ("rationale-first", "")
-    judgement = rubric.render_single(side, *marked[side], score, seen(scene, question), format)
+    judgement = render_single(side, *marked[side], score, seen(scene, question), format)
     return f"{asked}\njudge {side}{note}.", judgement
 
 
@@ -136,3 +138,20 @@ def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:
                 asked, answer = exchange(scene, question, rng)
                 lines += [asked, answer]
     return lines
+
+
+def render_single(
+    side: str, marks: dict, quotes: dict, score: int, evidence: str, format: str = "rationale-first"
+) -> str:
+    """Write the one-response form that teaches the base the notation; it never compares."""
+    values = {
+        "reasoning": f"<think>{rubric.rationale(evidence, {side: (marks, quotes)})}</think>",
+        f"score_{side}": score,
+    }
+    keys = sorted(values, reverse=format == "published")
+    return json.dumps({k: values[k] for k in keys}, ensure_ascii=False)
+
+
+def render_checks(sides: dict[str, tuple[dict, dict]], dimensions) -> str:
+    """Write marks on some dimensions as they stand within a judgement; teaches the base to mark what is shown."""
+    return json.dumps(rubric.rationale("", sides, dimensions), ensure_ascii=False)[1:-1]
