@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 Command = Callable[[argparse.Namespace], int | None]
@@ -76,8 +78,8 @@ def redraw_figures(args: argparse.Namespace) -> None:
     from omnirepro.run import results_root, run_name
 
     own = run_name(args.profile, args.seed)
-    for folder in redraw(args.run or (own if (results_root() / own).is_dir() else "blessed")):
-        print(f"drawn again: {folder}")
+    folders = redraw(args.run or (own if (results_root() / own).is_dir() else "blessed"))
+    print(*(f"drawn again: {folder}" for folder in folders), sep="\n")
 
 
 @command(
@@ -98,14 +100,13 @@ def judge_pairs(args: argparse.Namespace) -> None:
     from omnirepro.schema import Pair, read_jsonl, write_jsonl
 
     pairs = read_jsonl(args.file, Pair, check_media=True)
-    served = {"cache": args.cache, "concurrency": args.concurrency}
-    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=served)
+    endpoint = {"cache": args.cache, "concurrency": args.concurrency}
+    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=endpoint)
     rows = judge.judge(pairs, args.orders, args.criterion, progress=progress("judging"))
     write_jsonl(args.out, rows)
     if usage := getattr(getattr(judge, "chat", None), "usage", None):
         print(usage)
-    failed = sum(row.verdict is None for row in rows)
-    print(f"{len(rows)} judgements of {len(pairs)} pairs in {args.out}; {failed} without a verdict")
+    print(f"{len(rows)} judgements in {args.out}; {sum(row.verdict is None for row in rows)} without a verdict")
 
 
 @command(
@@ -124,8 +125,7 @@ def score_responses(args: argparse.Namespace) -> None:
     from omnirepro.scoring import Answered, score_rows
 
     rows = read_jsonl(args.file, Answered, check_media=True)
-    judge = load_judge(args.model, batch_size=args.batch_size)
-    scored = score_rows(judge, rows, args.criterion, progress("scoring"))
+    scored = score_rows(load_judge(args.model, batch_size=args.batch_size), rows, args.criterion, progress("scoring"))
     write_jsonl(args.out, scored)
     print(f"{len(scored)} scores in {args.out}; {sum(row.score is None for row in scored)} could not be read")
 
@@ -181,8 +181,6 @@ def check_data(args: argparse.Namespace) -> None:
 )
 def plan_run(args: argparse.Namespace) -> None:
     """Print steps, tokens, memory by part and time of SFT and GRPO with a real checkpoint."""
-    from dataclasses import fields
-
     from omnirepro.plan import Assumptions, plan
     from omnirepro.run import load_params
 
@@ -204,17 +202,13 @@ def export(args: argparse.Namespace) -> None:
     from omnirepro.run import results_root, run_name
 
     run = args.run or run_name(args.profile, args.seed)
-    if args.form == "hub":
-        print(f"written: {write_hub_folder(results_root() / run / args.stage, args.to)}")
-    else:
-        print(f"written: {write_recipes(run, args.to, args.form)}")
+    hub, judge = args.form == "hub", results_root() / run / args.stage
+    print(f"written: {write_hub_folder(judge, args.to) if hub else write_recipes(run, args.to, args.form)}")
 
 
 @command("tidy", arg("notebook", help="an executed notebook"))
 def tidy(args: argparse.Namespace) -> None:
     """Take this machine's paths out of an executed notebook."""
-    from pathlib import Path
-
     from omnirepro.report import tidy_notebook
 
     tidy_notebook(Path(args.notebook))

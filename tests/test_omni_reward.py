@@ -23,7 +23,7 @@ from omnirepro.schema import Judgement, Label, Pair, Prompt, Response, read_json
 from omnirepro.scoring import chat
 from omnirepro.sources.omni_rewardbench import read_bench
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.primer import lesson
+from omnirepro.train.primer import LAYOUTS, TURNS, lesson
 from omnirepro.train.verdicts import lessons, share_of
 from omnirepro.world import training
 from omnirepro.world.bench import make_bench
@@ -174,10 +174,10 @@ def test_lessons_of_the_primer_never_compare_and_never_ask_a_test_criterion(benc
     allowed = {w for c in CRITERIA.values() if not c.held_out for w in c.wordings("train")}
     answers = set()
     for i in range(400):
-        turns = lesson(bench[i % len(bench)], scale, rng)
-        said = " ".join(text_of(m["parts"]) for m in turns)
-        criterion = said.split("criterion: ")[1].splitlines()[0]
-        assert any(criterion.startswith(w) for w in allowed)
+        turns = lesson(bench[i % len(bench)], scale, tuple(LAYOUTS)[i % 3], rng)
+        said = "\n".join(text_of(m["parts"]) for m in turns)
+        criteria = [line[11:].strip() for line in said.splitlines() if line.startswith("criterion: ")]
+        assert len(criteria) == len(set(criteria)) == TURNS and allowed.issuperset(criteria)
         assert not any(tag in said for tag in verdict.TAGS.values())
         answers.add(text_of(turns[-1]["parts"]))
     assert {"[[1]]", "[[5]]"} <= answers and any(a.startswith("A ") for a in answers)

@@ -29,7 +29,7 @@ from omnirepro.world.criteria import CRITERIA, TASKS, criteria_for
 from omnirepro.world.criteria.levels import Scale
 from omnirepro.world.facts import facts_of
 
-SCORED, ALONE = 0.5, 0.15  # shares of two layouts; the rest shows both responses
+LAYOUTS = {"scored": 0.5, "alone": 0.15, "both": 0.35}  # shares; a batch has one layout, so that little is padded
 TURNS = 8  # criteria of a conversation: with one, a step says too little for anything to be learned in minutes
 TAGS = ("criterion:", "level.", "levels.", "compare.", "verdict.", "[[", "]]")
 
@@ -69,9 +69,10 @@ class Primer(Pretrainer):
     def _batch(self) -> dict:
         rng = np.random.default_rng([self.run.seed, self.step, 5])
         tasks, chats = [t for t in TASKS if self.by_task[t]], []
+        layout = str(rng.choice(tuple(LAYOUTS), p=tuple(LAYOUTS.values())))
         for i in range(self.p["batch"]):
             some = self.by_task[tasks[i % len(tasks)]]
-            chats.append(lesson(some[int(rng.integers(len(some)))], self.scale, rng))
+            chats.append(lesson(some[int(rng.integers(len(some)))], self.scale, layout, rng))
         return self.processor.collate([_loss_on_levels(self.processor, turns) for turns in chats])
 
 
@@ -81,22 +82,22 @@ def words() -> list[str]:
     return [f"{lead}{w}" for w in found for lead in ("", " ")]
 
 
-def lesson(pair: Pair, scale: Scale, rng: np.random.Generator) -> list[dict]:
-    """Draw a layout and criteria that training may ask; return the chat that names the levels of what is shown."""
+def lesson(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator) -> list[dict]:
+    """Draw criteria that training may ask; return the chat that names the levels of what is shown under each."""
     pair = pair.swap() if rng.random() < 0.5 else pair
-    pool, layout, facts, chat_ = criteria_for(pair.task, held_out=False), rng.random(), facts_of(pair), []
+    pool, facts, turns = criteria_for(pair.task, held_out=False), facts_of(pair), []
     for i in rng.permutation(len(pool))[:TURNS]:
         wordings = pool[i].wordings("train")
         asked = pair.model_copy(update={"criterion": wordings[int(rng.integers(len(wordings)))]})
         question, answer = _exchange(asked, layout, *(scale.level(pair.task, pool[i], side) for side in facts))
-        chat_ += [*(_later(question) if chat_ else question), _say("assistant", answer)]
-    return chat_
+        turns += [*(_later(question) if turns else question), _say("assistant", answer)]
+    return turns
 
 
-def _exchange(asked: Pair, layout: float, a: int, b: int) -> tuple[list[dict], str]:
-    if layout < SCORED:
+def _exchange(asked: Pair, layout: str, a: int, b: int) -> tuple[list[dict], str]:
+    if layout == "scored":
         return chat(asked.prompt, asked.response_a, asked.criterion, "brief"), f"[[{a}]]"
-    if layout < SCORED + ALONE:
+    if layout == "alone":
         return verdict.messages(asked, format="level"), f"[[{a}]]"
     return verdict.ask_levels(asked), verdict.named(a, b)
 
