@@ -22,7 +22,10 @@ def loss_curve(data: pd.DataFrame) -> Figure:
             part["step"], part["loss"], marker=MARKERS[i] if few else None, ms=5, label=split, ls=("-", "--")[i % 2]
         )
     axes.set(xlabel="optimiser step", ylabel="loss (nats a token)")
-    axes.set_ylim(bottom=0)
+    if data["loss"].max() > 20 * data["loss"].min() > 0:
+        axes.set_yscale("log")  # a start at the vocabulary's entropy would hide all that is learnt
+    else:
+        axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return key(figure, [axes])
 
