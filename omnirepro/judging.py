@@ -57,8 +57,8 @@ class Judge:
     ) -> list[Judgement]:
         """Judge every pair in the given orders ("both", "AB" or "BA"); rows come pair by pair.
 
-        `criterion` replaces each pair's own. `scaling` is any object with `run(judge, pairs)`; the
-        orders are then its own.
+        `criterion` replaces each pair's own. `scaling` is any object with `run(judge, pairs)`,
+        which has its own orders.
         """
         pairs = [p.model_copy(update={"criterion": criterion}) if criterion else p for p in pairs]
         if scaling is not None:

@@ -49,10 +49,8 @@ def messages(pair: Pair, wording: str = "brief", format: str = "verdict") -> lis
     if wording == "brief":
         return [{"role": "user", "parts": _briefly(pair, format)}]
     system = {"role": "system", "parts": [_text(instruction(format))]}
-    asked = [_text(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
-    second = [] if format == "level" else [_text("\n\nResponse B: "), *pair.response_b]
-    shown = [*rubric._spoken(pair.prompt), *asked, _text("\n\nResponse A: "), *pair.response_a, *second]
-    return [system, {"role": "user", "parts": shown}]
+    responses = _responses(pair, format, "\n\nResponse A: ", "\n\nResponse B: ")
+    return [system, {"role": "user", "parts": [*rubric._spoken(pair.prompt), *_criterion(pair.criterion), *responses]}]
 
 
 def ask_level(prompt: list[Part], response: list[Part], criterion: str | None, wording: str = "brief") -> list[dict]:
@@ -167,14 +165,21 @@ def _row(judge: Any, pair: Pair, order: str, a: float, b: float, how: str) -> Ju
 
 
 def _briefly(pair: Pair, format: str) -> list[Part]:
-    second = [] if format == "level" else [_text("\nB: "), *pair.response_b]
-    shown = [*rubric._spoken(pair.prompt), _text("\nA: "), *pair.response_a, *second]
-    return [*shown, *again(pair.criterion, format)]
+    responses = _responses(pair, format, "\nA: ", "\nB: ")
+    return [*rubric._spoken(pair.prompt), *responses, *again(pair.criterion, format)]
 
 
 def again(criterion: str | None, format: str) -> list[Part]:
     """Return what a brief question says behind the responses; a later turn may ask under another criterion so."""
-    return [*([_text(f"\ncriterion: {criterion}")] if criterion else []), _text(_BRIEF[format])]
+    return [*_criterion(criterion), _text(_BRIEF[format])]
+
+
+def _criterion(words: str | None) -> list[Part]:
+    return [_text(f"\ncriterion: {words}")] if words else []
+
+
+def _responses(pair: Pair, format: str, a: str, b: str) -> list[Part]:
+    return [_text(a), *pair.response_a, *([] if format == "level" else [_text(b), *pair.response_b])]
 
 
 def _text(text: str) -> Part:

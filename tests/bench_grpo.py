@@ -21,6 +21,7 @@ from omnirepro.train.omni_grpo import OmniGRPOTrainer
 from omnirepro.train.sft import LANGUAGE_LAYERS
 from omnirepro.world.language import compose
 from omnirepro.world.questions import questions
+from omnirepro.world.tasks import MODALITIES
 
 PROMPTS, GROUP, TOKENS, STEPS, ROUNDS = 32, 8, 48, 2, 2
 GOLD = Label(pair_id="", verdict="A", score_a=9, score_b=4, provenance="bench")
@@ -132,8 +133,7 @@ def phases(trainer):
 
 def test_report_phases_and_ratio_to_plain_trl(setup, tmp_path):
     tokenizer, chats = setup
-    kinds = ("image", "video", "audio", "text")
-    mixed = {k: chats[k] for m in kinds for k in [k for k in chats if k.startswith(m)][: PROMPTS // len(kinds)]}
+    mixed = {f"{m}{i}": chats[f"{m}{i}"] for m in MODALITIES for i in range(PROMPTS // len(MODALITIES))}
     pictures = {k: c for k, c in chats.items() if k.startswith("image")}
     print(f"\na step of {PROMPTS} prompts x {GROUP} completions of {TOKENS} tokens, seconds:")
     paths = {"all modalities": (omni, mixed), "images": (omni, pictures), "images, plain TRL": (stock, pictures)}

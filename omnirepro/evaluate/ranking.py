@@ -15,9 +15,10 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
 
-ORIGINAL, EXPECTED, HARD_POINTS = "original", "expected", 2
+ORIGINAL, EXPECTED = "original", "expected"
 
 
 def ordered(table: pd.DataFrame, order: str) -> pd.DataFrame:
@@ -93,7 +94,7 @@ def gain_of_gains(a: pd.DataFrame, b: pd.DataFrame, c: pd.DataFrame, d: pd.DataF
 def hard_minus_easy(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
     """Return how much larger the gain of a over b is on hard pairs (at most 2 points) than on easy ones."""
     both = _together(a, b).assign(gain=lambda t: t["correct"] - t["correct_b"])
-    hard, easy = (both[part] for part in (both["points"] <= HARD_POINTS, both["points"] > HARD_POINTS))
+    hard, easy = (both[part] for part in (both["points"] <= HARD_MARGIN, both["points"] > HARD_MARGIN))
     return difference_of_means(hard["gain"], easy["gain"], (hard["cluster"], easy["cluster"]))
 
 

@@ -40,7 +40,7 @@ def load_video(path: str | Path, max_frames: int = 16, fps: float | None = None)
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             rate = float(stream.average_rate or 1)
-            convert = av.video.reformatter.VideoReformatter().reformat  # one for all frames: its set-up costs more
+            convert = av.video.reformatter.VideoReformatter().reformat  # else each frame sets up its own
             frames = [convert(f, format="rgb24").to_ndarray() for f in container.decode(stream)]
     except (OSError, IndexError, ValueError, av.error.FFmpegError) as error:
         raise _unreadable(path, "film", error) from error

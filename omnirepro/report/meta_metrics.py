@@ -79,7 +79,7 @@ def counts(folder: Path) -> Metrics:
     table = criteria(folder)
     one, most = ranking.first(table), ranking.first(table, "published")
     found: Metrics = {"most_minus_one_criterion": ranking.gain(most, one)}
-    hard = most["points"] <= ranking.HARD_POINTS
+    hard = most["points"] <= protocol.HARD_MARGIN
     if hard.any():
         found["most_minus_one_criterion_hard"] = ranking.gain(most[hard], one)
     if hard.any() and not hard.all():

@@ -64,7 +64,7 @@ def numbers(folder: Path) -> pd.DataFrame:
 
 
 def _strata(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    hard = table["points"] <= ranking.HARD_POINTS
+    hard = table["points"] <= protocol.HARD_MARGIN
     parts = {"all pairs": table, "hard (at most 2 points)": table[hard], "easy": table[~hard]}
     return {name: part for name, part in parts.items() if len(part)}
 

@@ -23,12 +23,12 @@ import numpy as np
 import pandas as pd
 
 from omnirepro import reward, verdict
+from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.models.loading import base_of, load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Label, Pair
 from omnirepro.train.common import keep_judge, last_checkpoint, progress_callback, train_on
-from omnirepro.train.selection import HARD
 from omnirepro.train.sft import swap_label
 from omnirepro.train.watch import collapse, watch
 
@@ -56,7 +56,7 @@ def train_grpo(run: Run, base_adapter: Path | str, pairs: list[Pair], labels: li
     if not hasattr(model, "peft_config"):
         raise ValueError(f"{base_adapter} is no adapter: GRPO goes on from the adapter of 03_sft, its KL reference")
     base = model.peft_config["default"].base_model_name_or_path = base_of(Path(base_adapter))
-    chosen = [label for label in labels if label.margin <= HARD or not p["hard_only"]]
+    chosen = [label for label in labels if label.margin <= HARD_MARGIN or not p["hard_only"]]
     shown = show_pairs(pairs, chosen, processor, judge["wording"], judge["format"], p["both_orders"])
     trainer, log = make_trainer(model, processor, shown, run)
     log.keep(last_checkpoint(run)[1])

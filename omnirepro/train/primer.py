@@ -7,7 +7,8 @@ one is better is never asked.
 
 Departure: MiniCPM-o-2.6 and Qwen2.5-VL, from which the paper starts, know English; the embedded backbone has never read
 a criterion, and a Bradley-Terry loss alone does not teach it one (the loss stayed at log 2 for hundreds of steps). Its
-levels are the world's truth, on the training split's scenes, criteria and phrasings alone.
+levels are the world's truth, on the training split's scenes, criteria and phrasings alone. The tokenizer gets the words
+of every phrasing, and those that only a test says keep the embedding that they were drawn with.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from omnirepro.run import Run, seed_all
 from omnirepro.schema import Pair, Part
 from omnirepro.scoring import chat
 from omnirepro.train.pretrain import Pretrainer
-from omnirepro.train.vocabulary import extend_tokens
-from omnirepro.world.criteria import CRITERIA, TASKS, criteria_for
+from omnirepro.train.vocabulary import extend_tokens, spoken
+from omnirepro.world.criteria import BY_PHRASE, TASKS, criteria_for
 from omnirepro.world.criteria.levels import Scale
 from omnirepro.world.facts import facts_of
 
@@ -44,7 +45,7 @@ def prime(run: Run, base: Path, pairs: list[Pair]) -> Path:
         return run.write("primed", lambda f: point_to(str(base), f))
     seed_all(run.seed)
     model, processor = load(base, run.device, "float32")
-    processor = extend_tokens(model, processor, [*TAGS, *words()])
+    processor = extend_tokens(model, processor, [*TAGS, *spoken(BY_PHRASE)])
     for name, weight in model.named_parameters():
         weight.requires_grad_("visual" not in name and "audio_tower" not in name)
     trainer = Primer(model, processor, pairs, run, p["prime_steps"], p["prime_lr"])
@@ -76,12 +77,6 @@ class Primer(Pretrainer):
         return self.processor.collate([_loss_on_levels(self.processor, turns) for turns in chats])
 
 
-def words() -> list[str]:
-    """List the words of all criteria, each with and without a space before it."""
-    found = sorted({w.strip(",") for c in CRITERIA.values() for phrase in c.phrasings for w in phrase.split()})
-    return [f"{lead}{w}" for w in found for lead in ("", " ")]
-
-
 def lesson(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator) -> list[dict]:
     """Draw criteria that training may ask; return the chat that names the levels of what is shown under each."""
     pair = pair.swap() if rng.random() < 0.5 else pair
@@ -89,23 +84,19 @@ def lesson(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator) -> l
     for i in rng.permutation(len(pool))[:TURNS]:
         wordings = pool[i].wordings("train")
         asked = pair.model_copy(update={"criterion": wordings[int(rng.integers(len(wordings)))]})
-        question, answer = _exchange(asked, layout, *(scale.level(pair.task, pool[i], side) for side in facts))
-        turns += [*(_later(question) if turns else question), _say("assistant", answer)]
+        a, b = (scale.level(pair.task, pool[i], side) for side in facts)
+        answer = verdict.named(a, b) if layout == "both" else f"[[{a}]]"
+        turns += [*_question(asked, layout, first=not turns), _say("assistant", answer)]
     return turns
 
 
-def _exchange(asked: Pair, layout: str, a: int, b: int) -> tuple[list[dict], str]:
+def _question(asked: Pair, layout: str, first: bool) -> list[dict]:
+    """Ask for levels under the pair's criterion; a later question repeats only what stands behind the responses."""
     if layout == "scored":
-        return chat(asked.prompt, asked.response_a, asked.criterion, "brief"), f"[[{a}]]"
-    if layout == "alone":
-        return verdict.messages(asked, format="level"), f"[[{a}]]"
-    return verdict.ask_levels(asked), verdict.named(a, b)
-
-
-def _later(question: list[dict]) -> list[dict]:
-    """Return what of a question is said again under another criterion: all that stands behind the responses."""
-    last = question[-1]
-    return [last if last["role"] == "system" else last | {"parts": last["parts"][-2:]}]
+        return chat(asked.prompt, asked.response_a, asked.criterion, "brief")[0 if first else -1 :]
+    if not first:
+        return [{"role": "user", "parts": verdict.again(asked.criterion, "levels" if layout == "both" else "level")}]
+    return verdict.ask_levels(asked) if layout == "both" else verdict.messages(asked, format="level")
 
 
 def _loss_on_levels(processor: OmniProcessor, turns: list[dict]) -> Example:

@@ -21,7 +21,7 @@ from omnirepro.run import Run, seed_all
 from omnirepro.train.common import arguments, progress_callback, train_on
 from omnirepro.train.lessons import words
 from omnirepro.train.sft import LANGUAGE_LAYERS
-from omnirepro.train.vocabulary import extend_tokens
+from omnirepro.train.vocabulary import extend_tokens, spoken
 
 SECTION, TUNE, OPTIMIZERS = "meta_reward_dpo", ("whole", "lora"), ("muon", "adamw")
 
@@ -76,8 +76,7 @@ def open_model(run: Run, base: Path | str, extend: bool = False):
     if tune == "lora":
         return _with_lora(run, model), processor
     if extend and run.section("judge")["wording"] == "brief":
-        spoken = [f"{lead}{w}" for w in words() for lead in ("", " ") if len(w) > 3]
-        processor = extend_tokens(model, processor, fragments(), spoken)
+        processor = extend_tokens(model, processor, fragments(), spoken(words(), shortest=4))
     for name, weight in model.named_parameters():
         weight.requires_grad = "visual" not in name and "audio_tower" not in name
     return model, processor

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.schema import Label, Pair
 
-HARD = 2  # points of margin up to which a pair counts as hard
 CURRICULA = ("joint", "sequential")
 
 
@@ -26,7 +26,7 @@ def lessons(pairs: list[Pair], labels: list[Label], p: Mapping[str, Any]) -> lis
     if p["curriculum"] not in CURRICULA:
         raise ValueError(f"sft.curriculum {p['curriculum']!r} is none of {', '.join(CURRICULA)}")
     task = {pair.id: pair.task for pair in pairs}
-    some = [x for x in labels if drawn(x.pair_id, p["share"]) and (x.margin <= HARD or not p["hard_only"])]
+    some = [x for x in labels if drawn(x.pair_id, p["share"]) and (x.margin <= HARD_MARGIN or not p["hard_only"])]
     order = p["modalities"] or list(dict.fromkeys(pair.task for pair in pairs))
     parts = {modality: [x for x in some if task[x.pair_id] == modality] for modality in order}
     if empty := [modality for modality, part in parts.items() if not part]:

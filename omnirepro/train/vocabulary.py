@@ -7,6 +7,12 @@ from collections.abc import Iterable
 from omnirepro.models.processing import OmniProcessor
 
 
+def spoken(texts: Iterable[str], shortest: int = 1) -> list[str]:
+    """List the words of `texts` that have at least `shortest` letters, each with and without a space before it."""
+    found = sorted({word.strip(",") for text in texts for word in text.split()})
+    return [f"{lead}{word}" for word in found for lead in ("", " ") if len(word) >= shortest]
+
+
 def extend_tokens(model, processor: OmniProcessor, tags: Iterable[str], words: Iterable[str] = ()) -> OmniProcessor:
     """Make each tag and word one token, the embeddings of `model` with it; returns a processor that knows them.
 
