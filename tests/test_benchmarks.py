@@ -11,7 +11,7 @@ from tiny_parts import text_part
 from omnirepro import benchmarks, rubric
 from omnirepro.evaluate.official import official
 from omnirepro.evaluate.result_files import read_results, write_results
-from omnirepro.report.benchmarks import PUBLISHED, benchmark_metrics, official_scores, published
+from omnirepro.report.benchmarks import PUBLISHED, benchmark_metrics, official_scores, official_table, published
 from omnirepro.run import load_params
 from omnirepro.schema import Judgement, Pair, RowError, sha256_file, write_jsonl
 from omnirepro.sources import SOURCES, load
@@ -234,9 +234,10 @@ def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypa
     written = run.folder / "reward-bench" / "eval-set-scores" / "short" / "llmbar.json"
     assert sum(json.loads(written.read_text())["results"]) == 4
     said = published(run.folder)
-    assert set(said["source"]) == {"vl-rewardbench", "sharegpt-video", "audio-hh-rlhf"}
-    ours = said[(said["source"] == "vl-rewardbench") & (said["model"] == "omni-rrm-7b")]
-    assert ours["published (%)"].tolist() == [67.1]
+    assert set(said.columns) == {"vl-rewardbench", "sharegpt-video", "audio-hh-rlhf"}
+    assert said.loc["omni-rrm-7b (rrm-main)", "vl-rewardbench"] == 67.1
+    assert said.loc["r1-reward-7b (rrm-main)", "audio-hh-rlhf"] == "", "no number is printed for it"
+    assert official_table(run.folder).loc[("llmbar", 8), "short"].startswith("50.0 [")
     again = Stage(tmp_path / "again", embedded=False, rows=[str(written), str(frozen)])
     benchmarks.judge_sets(again, {})
     rescored = official_scores(again.folder).set_index(["set", "judge"])["value"]

@@ -1,7 +1,7 @@
 """Executed notebooks: making them, cleaning them, and the HTML report of a run. The last stage of all."""
 
 from omnirepro.report.ablations import ablation_metrics, absent, effects_shown, gather
-from omnirepro.report.benchmarks import benchmark_metrics, benchmarks_judged, official_scores, published
+from omnirepro.report.benchmarks import benchmark_metrics, benchmarks_judged, official_table, published
 from omnirepro.report.best_of_n import choice_metrics, choice_table
 from omnirepro.report.card import write_scorecard
 from omnirepro.report.execution import execute, find_notebook, tidy_notebook
@@ -35,7 +35,7 @@ __all__ = [
     "meta_metrics",
     "notes",
     "omni_metrics",
-    "official_scores",
+    "official_table",
     "one_of_each",
     "plot",
     "published",

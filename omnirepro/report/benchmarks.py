@@ -63,19 +63,27 @@ def official_scores(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(out).drop(columns="seeds")
 
 
+def official_table(folder: Path) -> pd.DataFrame:
+    """Return `official_scores` as a table to read: a row a set, a column a judge, % with intervals."""
+    scores = official_scores(folder)
+    said = [f"{100 * r.value:.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in scores.itertuples()]
+    return scores.assign(said=said).pivot(index=["set", "n"], columns="judge", values="said").rename_axis(columns=None)
+
+
 def published(folder: Path) -> pd.DataFrame:
-    """Return (source, model, accuracy in %, table) of the papers for every source of the sets, also where ours is a
+    """Return the papers' accuracies in %, a row a model and a column a source of the sets, also where ours is a
     stand-in for it: the embedded sets have the format of the benchmark and none of its content."""
     book = load_claims(project_root() / "results" / "claims.yaml")
     sources = [s for s in pd.read_csv(folder / "sets.csv")["source"].unique() if s in PUBLISHED]
     rows = [
-        (source, model, book.numbers[f"{table}/{model}/{column}"], table)
+        (source, f"{model} ({table})", book.numbers[f"{table}/{model}/{column}"])
         for source in sources
         for table, column in PUBLISHED[source]
         for model in book.tables[table].rows
         if book.numbers.get(f"{table}/{model}/{column}") is not None
     ]
-    return pd.DataFrame(rows, columns=["source", "model", "published (%)", "table"])
+    wide = pd.DataFrame(rows, columns=["source", "model", "%"]).pivot(index="model", columns="source", values="%")
+    return wide.astype(object).where(wide.notna(), "").rename_axis(index="model (table)", columns=None)
 
 
 def benchmark_metrics(folder: Path) -> dict[str, Any]:
@@ -98,6 +106,11 @@ def _plain(folder: Path) -> pd.DataFrame:
     return benchmarks_judged(folder).drop(columns=["judge", "set"])
 
 
+def _by_judge(folder: Path) -> pd.DataFrame:
+    """Return the rows of all sets together, named by their judge."""
+    return benchmarks_judged(folder).assign(model=lambda t: t["judge"]).drop(columns=["judge", "set"])
+
+
 def _policies(folder: Path) -> pd.DataFrame:
     groups = benchmarks_judged(folder).groupby("model", sort=False)
     return pd.concat([protocol.policy_range(rows).assign(judge=m) for m, rows in groups], ignore_index=True)
@@ -107,5 +120,5 @@ BENCHMARK_PLOTS = {
     "accuracy": (benchmark_accuracies, lambda df: figures.accuracy(df, by="set")),
     "policies": (_policies, figures.policy_range),
     "position": (lambda f: protocol.position(_plain(f)), figures.position),
-    "statuses": (lambda f: protocol.statuses(_plain(f)), figures.statuses),
+    "statuses": (lambda f: protocol.statuses(_by_judge(f)), figures.statuses),
 }
