@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 import torch
 from tiny_parts import make_model, processor, text_part, user
 
-from omnirepro import figures, load_judge, verdict
+from omnirepro import figures, load_judge, rubric, verdict
 from omnirepro.evaluate import free_form
 from omnirepro.judging import Judge
 from omnirepro.models.generation import Generated, LocalModel
@@ -23,8 +24,9 @@ from omnirepro.schema import Judgement, Label, Pair, Prompt, Response, read_json
 from omnirepro.scoring import chat
 from omnirepro.sources.omni_rewardbench import read_bench
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.primer import LAYOUTS, TURNS, lesson
+from omnirepro.train.primer import LAYOUTS, NUMBERS, TURNS, _taught, lesson
 from omnirepro.train.verdicts import lessons, share_of
+from omnirepro.train.vocabulary import spoken
 from omnirepro.world import training
 from omnirepro.world.bench import make_bench
 from omnirepro.world.criteria import BY_PHRASE, CRITERIA, TASKS, TEXT_TASKS, gold_of
@@ -174,13 +176,25 @@ def test_lessons_of_the_primer_never_compare_and_never_ask_a_test_criterion(benc
     allowed = {w for c in CRITERIA.values() if not c.held_out for w in c.wordings("train")}
     answers = set()
     for i in range(400):
-        turns = lesson(bench[i % len(bench)], scale, tuple(LAYOUTS)[i % 3], rng)
+        layout = tuple(LAYOUTS)[i % 3]
+        turns = lesson(bench[i % len(bench)], scale, layout, rng)
+        if layout == "both":
+            turns, numbers = turns[: -2 * NUMBERS], [text_of(m["parts"]) for m in turns[-2 * NUMBERS :]]
+            for asked, tag in zip(numbers[::2], numbers[1::2], strict=True):
+                a, b = map(int, re.fullmatch(r"A (\d) B (\d) larger\.", asked).groups())
+                assert tag == verdict.TAGS[rubric.ranking(a, b)]
         said = "\n".join(text_of(m["parts"]) for m in turns)
         criteria = [line[11:].strip() for line in said.splitlines() if line.startswith("criterion: ")]
         assert len(criteria) == len(set(criteria)) == TURNS and allowed.issuperset(criteria)
         assert not any(tag in said for tag in verdict.TAGS.values())
         answers.add(text_of(turns[-1]["parts"]))
     assert {"[[1]]", "[[5]]"} <= answers and any(a.startswith("A ") for a in answers)
+
+
+def test_only_words_that_training_asks_become_tokens():
+    taught = {word.strip(",") for words in _taught() for word in words.split()}
+    unseen = {word.strip(",") for c in CRITERIA.values() for p in c.phrasings for word in p.split()} - taught
+    assert unseen and not {word.strip() for word in spoken(_taught())} & unseen
 
 
 def test_r1_learns_from_labels_in_both_orders(bench):

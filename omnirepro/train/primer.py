@@ -3,12 +3,12 @@
 Consumes a backbone and pairs of the world; produces a backbone that reads criteria ("primed"), and one that stopped
 early ("primed-weak"). The conversations name the level, 1 to 5, of a response under several criteria, one after the
 other: in the layout that is scored, in that of pointwise judging, and for each of two responses that are shown. Which
-one is better is never asked.
+one is better is never asked; which of two numbers is larger is.
 
 Departure: MiniCPM-o-2.6 and Qwen2.5-VL, from which the paper starts, know English; the embedded backbone has never read
 a criterion, and a Bradley-Terry loss alone does not teach it one (the loss stayed at log 2 for hundreds of steps). Its
-levels are the world's truth, on the training split's scenes, criteria and phrasings alone. The tokenizer gets the words
-of every phrasing, and those that only a test says keep the embedding that they were drawn with.
+levels are the world's truth, on the training split's scenes, criteria and phrasings alone, and only their words become
+tokens: others stay in the pieces that the base knows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro import verdict
+from omnirepro import rubric, verdict
 from omnirepro.models.loading import load, point_to
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
@@ -26,13 +26,14 @@ from omnirepro.schema import Pair, Part
 from omnirepro.scoring import chat
 from omnirepro.train.pretrain import Pretrainer
 from omnirepro.train.vocabulary import extend_tokens, spoken
-from omnirepro.world.criteria import BY_PHRASE, TASKS, criteria_for
+from omnirepro.world.criteria import CRITERIA, TASKS, criteria_for
 from omnirepro.world.criteria.levels import Scale
 from omnirepro.world.facts import facts_of
 
 LAYOUTS = {"scored": 0.5, "alone": 0.15, "both": 0.35}  # shares; a batch has one layout, so that little is padded
 TURNS = 8  # criteria of a conversation: with one, a step says too little for anything to be learned in minutes
-TAGS = ("criterion:", "level.", "levels.", "compare.", "verdict.", "[[", "]]")
+NUMBERS = 2  # questions of a conversation about two levels in figures: a judge must know which one is larger
+TAGS = ("criterion:", "level.", "levels.", "compare.", "verdict.", "larger.", "[[", "]]")
 
 
 def prime(run: Run, base: Path, pairs: list[Pair]) -> Path:
@@ -45,7 +46,7 @@ def prime(run: Run, base: Path, pairs: list[Pair]) -> Path:
         return run.write("primed", lambda f: point_to(str(base), f))
     seed_all(run.seed)
     model, processor = load(base, run.device, "float32")
-    processor = extend_tokens(model, processor, [*TAGS, *spoken(BY_PHRASE)])
+    processor = extend_tokens(model, processor, [*TAGS, *spoken(_taught())])
     for name, weight in model.named_parameters():
         weight.requires_grad_("visual" not in name and "audio_tower" not in name)
     trainer = Primer(model, processor, pairs, run, p["prime_steps"], p["prime_lr"])
@@ -66,12 +67,13 @@ class Primer(Pretrainer):
     def __init__(self, model, processor: OmniProcessor, pairs: list[Pair], run: Run, total: int, lr: float):
         super().__init__(model, processor, run, total, lr)
         self.scale, self.by_task = Scale.of(pairs), {t: [p for p in pairs if p.task == t] for t in TASKS}
+        self.batch = run.section("bradley_terry")["prime_batch"]
 
     def _batch(self) -> dict:
         rng = np.random.default_rng([self.run.seed, self.step, 5])
         tasks, chats = [t for t in TASKS if self.by_task[t]], []
         layout = str(rng.choice(tuple(LAYOUTS), p=tuple(LAYOUTS.values())))
-        for i in range(self.p["batch"]):
+        for i in range(self.batch):
             some = self.by_task[tasks[i % len(tasks)]]
             chats.append(lesson(some[int(rng.integers(len(some)))], self.scale, layout, rng))
         return self.processor.collate([_loss_on_levels(self.processor, turns) for turns in chats])
@@ -87,7 +89,18 @@ def lesson(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator) -> l
         a, b = (scale.level(pair.task, pool[i], side) for side in facts)
         answer = verdict.named(a, b) if layout == "both" else f"[[{a}]]"
         turns += [*_question(asked, layout, first=not turns), _say("assistant", answer)]
-    return turns
+    return turns + [turn for _ in range(NUMBERS * (layout == "both")) for turn in _numbers(rng)]
+
+
+def _numbers(rng: np.random.Generator) -> list[dict]:
+    """Ask which of two levels is the larger one."""
+    a, b = (int(rng.choice(verdict.LEVELS)) for _ in range(2))
+    return [_say("user", f"{verdict.named(a, b)} larger."), _say("assistant", verdict.TAGS[rubric.ranking(a, b)])]
+
+
+def _taught() -> list[str]:
+    """List the phrasings of criteria that training may ask."""
+    return [words for c in CRITERIA.values() if not c.held_out for words in c.wordings("train")]
 
 
 def _question(asked: Pair, layout: str, first: bool) -> list[dict]:
