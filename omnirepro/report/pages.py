@@ -67,9 +67,9 @@ def scorecard_section(run: str) -> str:
     names = [row[-1] for row in body]
     counts = ", ".join(f"{names.count(name)} {name}" for name in VERDICTS)
     marked = [[*row[:-1], f'<span class="verdict {row[-1].replace(" ", "-")}">{row[-1]}</span>'] for row in body]
-    run_, rest = ([row for row in marked if (">not run<" in row[-1]) == absent] for absent in (False, True))
-    left = f"<details><summary>{len(rest)} claims that were not run</summary>{_table(head, rest)}</details>"
-    shown = f'<div class="wide scorecard">{_table(head, run_)}{left}</div>'
+    decided, rest = ([row for row in marked if (">not run<" in row[-1]) == absent] for absent in (False, True))
+    left = f"<details><summary>{len(rest)} claims that were not run</summary>{table(head, rest)}</details>"
+    shown = f'<div class="wide scorecard">{table(head, decided)}{left}</div>'
     return f'<h2 id="scorecard">Scorecard</h2><p class="quiet">{escape(counts)}</p>{shown}'
 
 
@@ -116,10 +116,11 @@ def _metrics(folder: Path) -> str:
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     rows = [(escape(name), *metric_cells(metric)) for name, metric in metrics.items()]
     more = f'<p class="quiet">and {len(rows) - SHOWN_METRICS} more</p>' if len(rows) > SHOWN_METRICS else ""
-    return _table(("metric", "value", "interval", "n", "seeds"), rows[:SHOWN_METRICS]) + more if rows else ""
+    return table(("metric", "value", "interval", "n", "seeds"), rows[:SHOWN_METRICS]) + more if rows else ""
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table; its cells are HTML."""
     top = "".join(f"<th>{cell}</th>" for cell in head)
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
