@@ -1,6 +1,7 @@
 """Command line: `python -m omnirepro COMMAND`. A command is one function under `@command`; its imports stay inside.
 
-Those about runs and their results are in `commands`. A function returns None or an exit status. An expected error (a class of `_expected`) is printed without a traceback.
+Those about runs and their results are in `commands`. A function returns None or an exit status. An expected error (a
+class of `_expected`) is printed without a traceback.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from dataclasses import fields
 
 from omnirepro.commands import COMMANDS, RUN_ARGUMENTS, arg, command
+
 
 @command(
     "judge",

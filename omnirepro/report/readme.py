@@ -7,7 +7,7 @@ results/claims.yaml; produces Markdown. A row whose metrics the run does not hav
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,86 +18,82 @@ from omnirepro.run.manifest import load_manifest
 Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
+class Shown:
+    """A metric that a template writes: `{m[03 accuracy]:interval}`."""
+
+    def __init__(self, metric: Mapping[str, Any]):
+        self._metric = metric
+
+    def __format__(self, how: str) -> str:
+        """Write it as share (85.0 %), whole (85 %), interval (85.0 [83.7, 86.4]), gain (the same, signed), n, seeds."""
+        if how == "n":
+            return str(self._metric["n"])
+        if how == "seeds":
+            return _trainings(self._metric["seeds"])
+        value, low, high = (_points(self._metric[side]) for side in ("value", "low", "high"))
+        if how in ("share", "whole"):
+            return f"{value:.{'1' if how == 'share' else '0'}f} %"
+        return f"{value:{'+' if how == 'gain' else ''}.1f} [{low:.1f}, {high:.1f}]"
+
+
 class Reader:
-    """Metrics in words; a name is `03 accuracy`: the stage's number and the metric. Absent ones raise KeyError."""
+    """Metrics by the stage's number and their name, such as `03 accuracy`; an absent one raises KeyError."""
 
     def __init__(self, metrics: Metrics):
         self._stages = {stage[:2]: found for stage, found in metrics.items()}
 
-    def metric(self, name: str) -> Mapping[str, Any]:
-        """Return a metric, or raise KeyError."""
+    def __getitem__(self, name: str) -> Shown:
         stage, _, key = name.partition(" ")
-        return self._stages[stage][key]
-
-    def share(self, name: str, digits: int = 1) -> str:
-        """Return a value as per cent: `99.6 %`."""
-        return f"{100 * self.metric(name)['value']:.{digits}f} %"
-
-    def interval(self, name: str, sign: bool = False) -> str:
-        """Return a value with its interval, in points: `85.0 [83.7, 86.4]`, with a sign before the value if asked."""
-        value, low, high = (100 * self.metric(name)[side] for side in ("value", "low", "high"))
-        return f"{value:{'+' if sign else ''}.1f} [{low:.1f}, {high:.1f}]"
-
-    def trainings(self, name: str) -> str:
-        """Return how many trainings a metric comes from: `three seeds from one SFT judge`, `seeds 0, 1, 2`."""
-        seeds = self.metric(name)["seeds"]
-        if isinstance(seeds, list):
-            return f"seeds {', '.join(map(str, seeds))}"
-        return "one seed" if seeds == 1 else f"{_spelt(seeds)} seeds from one SFT judge"
+        return Shown(self._stages[stage][key])
 
 
-def _spelt(number: int) -> str:
-    return {2: "two", 3: "three", 4: "four", 5: "five"}.get(number, str(number))
+def _points(value: float | None) -> float:
+    return float("nan") if value is None else 100 * value
 
 
+def _trainings(seeds: int | list[int]) -> str:
+    if isinstance(seeds, list):
+        return f"seeds {', '.join(map(str, seeds))}"
+    return "one seed" if seeds == 1 else f"{SPELT.get(seeds, seeds)} seeds from one SFT judge"
+
+
+SPELT = {2: "two", 3: "three", 4: "four", 5: "five"}
 GATES = {"image": "image", "video": "video", "audio": "audio", "text": "text", "views3d": "solids"}
-ROWS: tuple[tuple[Callable[[Reader], str], Callable[[Reader], str]], ...] = (
+ROWS = (
     (
-        lambda m: "held-out single-fact questions answered by the backbone",
-        lambda m: ", ".join(f"{said} {m.share(f'00 gate_{name}')}" for name, said in GATES.items()),
+        "held-out single-fact questions answered by the backbone",
+        ", ".join(f"{said} {{m[00 gate_{name}]:share}}" for name, said in GATES.items()),
     ),
     (
-        lambda m: "precision of training labels, every pair / published rule",
-        lambda m: f"{m.share('02 precision_none')} / {m.share('02 precision_published')}, "
-        f"keeping {m.share('02 coverage_published', 0)} of the pairs",
+        "precision of training labels, every pair / published rule",
+        "{m[02 precision_none]:share} / {m[02 precision_published]:share}, "
+        "keeping {m[02 coverage_published]:whole} of the pairs",
     ),
     (
-        lambda m: "judgements that are valid under the strict parser: SFT, GRPO",
-        lambda m: f"{m.share('03 valid_share')}, {m.share('04 valid_share')}",
+        "judgements that are valid under the strict parser: SFT, GRPO",
+        "{m[03 valid_share]:share}, {m[04 valid_share]:share}",
     ),
-    (
-        lambda m: f"accuracy of the SFT judge, both orders, {m.metric('03 accuracy')['n']} test pairs",
-        lambda m: f"{m.interval('03 accuracy')} %",
-    ),
+    ("accuracy of the SFT judge, both orders, {m[03 accuracy]:n} test pairs", "{m[03 accuracy]:interval} %"),
     *(
         (
-            lambda m, task=task: f"&nbsp;&nbsp;{task}: accuracy; points above longer-wins",
-            lambda m, task=task: f"{m.interval(f'03 accuracy_{task}')} %; "
-            f"{m.interval(f'03 minus_longer_wins_{task}', True)}",
+            f"&nbsp;&nbsp;{task}: accuracy; points above longer-wins",
+            f"{{m[03 accuracy_{task}]:interval}} %; {{m[03 minus_longer_wins_{task}]:gain}}",
         )
         for task in ("image", "video", "audio", "text")
     ),
     (
-        lambda m: "hard pairs (true margin at most 2 of 10 points) / easy pairs",
-        lambda m: f"{m.interval('03 hard')} % / {m.interval('03 easy')} %",
+        "hard pairs (true margin at most 2 of 10 points) / easy pairs",
+        "{m[03 hard]:interval} % / {m[03 easy]:interval} %",
+    ),
+    ("points above always-A (its own base writes no valid comparison at all)", "{m[03 sft_minus_always_a]:gain}"),
+    ("GRPO minus SFT, {m[04 grpo_minus_sft]:seeds}", "{m[04 grpo_minus_sft]:gain} points"),
+    (
+        "&nbsp;&nbsp;on hard / easy pairs; difference of the two",
+        "{m[04 grpo_minus_sft_hard]:gain} / {m[04 grpo_minus_sft_easy]:gain}; {m[04 hard_gain_minus_easy_gain]:gain}",
     ),
     (
-        lambda m: "points above always-A (its own base writes no valid comparison at all)",
-        lambda m: m.interval("03 sft_minus_always_a", True),
-    ),
-    (
-        lambda m: f"GRPO minus SFT, {m.trainings('04 grpo_minus_sft')}",
-        lambda m: f"{m.interval('04 grpo_minus_sft', True)} points",
-    ),
-    (
-        lambda m: "&nbsp;&nbsp;on hard / easy pairs; difference of the two",
-        lambda m: f"{m.interval('04 grpo_minus_sft_hard', True)} / {m.interval('04 grpo_minus_sft_easy', True)}; "
-        f"{m.interval('04 hard_gain_minus_easy_gain', True)}",
-    ),
-    (
-        lambda m: "same verdict in both orders: SFT, GRPO; share of A as displayed: SFT, GRPO",
-        lambda m: f"{m.share('03 consistency')}, {m.share('04 consistency')}; "
-        f"{m.share('03 always_a')}, {m.share('04 always_a')}",
+        "same verdict in both orders: SFT, GRPO; share of A as displayed: SFT, GRPO",
+        "{m[03 consistency]:share}, {m[04 consistency]:share}; {m[03 always_a]:share}, {m[04 always_a]:share}",
     ),
 )
 
@@ -107,7 +103,7 @@ def results_table(metrics: Metrics) -> str:
     reader, lines = Reader(metrics), ["| measured on the embedded world | value |", "|---|---|"]
     for label, value in ROWS:
         try:
-            lines.append(f"| {label(reader)} | {value(reader)} |")
+            lines.append(f"| {label} | {value} |".format(m=reader))
         except KeyError:
             continue
     return "\n".join(lines)

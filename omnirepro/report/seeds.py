@@ -74,8 +74,10 @@ def _refuse_different(manifests: dict[int, dict[str, dict[str, Any]]]) -> None:
             other, params = first.setdefault(stage, (seed, manifest["params"]))
             for key in sorted({*params} & {*manifest["params"]}):
                 if params[key] != manifest["params"][key] and not says_how(key):
-                    raise RunError(f"{stage} of seed {seed} was made with {key} = {json.dumps(manifest['params'][key])}, "
-                                   f"that of seed {other} with {json.dumps(params[key])}: run one again")  # fmt: skip
+                    values = (
+                        f"{json.dumps(manifest['params'][key])}, that of seed {other} with {json.dumps(params[key])}"
+                    )
+                    raise RunError(f"{stage} of seed {seed} was made with {key} = {values}: run one of them again")
 
 
 def _trace(profile: str, manifests: dict[int, dict[str, dict[str, Any]]]) -> dict[str, Any]:

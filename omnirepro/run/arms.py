@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omnirepro.run.files import RunError, project_root, results_root
-from omnirepro.run.manifest import load_manifest
+from omnirepro.run.files import RunError, project_root
 from omnirepro.run.parameters import Params, flatten, load_params
 from omnirepro.run.reading import ParameterError, nearest, read_run_file
 from omnirepro.run.stage import Run

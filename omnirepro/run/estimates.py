@@ -49,7 +49,8 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     unknown = sorted({s for (_, s), found in zip([*own, *arms], seconds, strict=True) if found is None})
     head = f"{profile}, seeds {', '.join(map(str, seeds))}: {len(own)} notebooks and {len(arms)} of arms to run"
     without = f", without {', '.join(unknown)} (no time known)" if unknown else ""
-    return f"{head}; about {_spoken(sum(filter(None, seconds)))} on {cores} cores{without}, judged by earlier runs"
+    time = f"{_spoken(sum(filter(None, seconds)))} on {cores} cores{without}"
+    return f"{head}; about {time}, judged by earlier runs and by what notebooks state"
 
 
 def fork_seconds(fork: Fork, stage: str, profile: str, manifest: dict[str, Any]) -> float:

@@ -33,7 +33,7 @@ Metric = Mapping[str, Any]
 
 
 def aggregate(runs: Mapping[int, Mapping[str, Mapping[str, Metric]]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return stage -> metric -> value, low, high, n (in all), seeds (a list) and by_seed, from seed -> stage -> metrics.
+    """Return stage -> metric -> value, low, high, n (in all), seeds (a list) and by_seed, of seed -> stage -> metrics.
 
     A metric without a value in a seed is left out of it; one without a value anywhere is absent.
     """
