@@ -50,7 +50,12 @@ def opened(page, folder):
     (folder / "probe.html").write_text(text, encoding="utf-8")
     words = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
     words += " --disable-component-update --disable-dev-shm-usage --window-size=1300,900 --virtual-time-budget=20000"
-    command = [CHROMIUM, *words.split(), "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'browser'}"]
+    command = [
+        CHROMIUM,
+        *words.split(),
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={folder / 'browser'}",
+    ]
     command += ["--dump-dom", (folder / "probe.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     found = re.search(r"FOUND(.*)END", html.unescape(done.stdout), re.S)
@@ -137,7 +142,9 @@ def test_the_report_of_the_river(smoke, tmp_path, monkeypatch):
     executed = [stage for stage in STAGES if (smoke / stage / "notebook.ipynb").is_file()]
     assert executed and set(executed) <= set(found["ids"])
     books = [nbformat.read(smoke / stage / "notebook.ipynb", 4) for stage in executed]
-    shown = [out for book in books for c in book.cells for out in c.get("outputs", []) if "image/png" in out.get("data", {})]
+    shown = [
+        out for book in books for c in book.cells for out in c.get("outputs", []) if "image/png" in out.get("data", {})
+    ]
     check(found, figures=len(shown))
     for book in books:
         assert book.cells[0].source.splitlines()[0].removeprefix("# ") in found["headings"]

@@ -1,9 +1,10 @@
 """The committed run: the small part of a finished run, copied to results/blessed.
 
 Kept are notebooks as executed, metrics, tables, figures, frozen rows (packed), the strong backbone and the judges'
-adapters: what figures, examples and a first judgement need. Left out are media beside the sample, generators, further
-models, further seeds' completions and the HTML report, all of which the run makes again; `contents.json` names them.
-It is never a target or an input of the batch.
+adapters: what figures, examples and a first judgement need. Left out are media beside the sample, generators and all
+further models, further trainings' completions, rows that are large even when packed (their figures then stand as they
+were drawn), figures as SVG (`make figures` draws them) and the HTML report. The run makes all of it again, and
+`contents.json` names it. The committed run is never a target or an input of the batch.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from omnirepro.run.manifest import load_manifest
 
 NAME = "blessed"
 LIMIT = 20_000_000  # bytes in all: the run is part of every clone
-MODELS = ("00_backbone/strong", "03_sft/adapter", "04_grpo/adapter", "04_grpo/seed-*/adapter")
-LEFT_OUT = ("*/data", "*/.partial", "04_grpo/seed-*/completions.parquet")
-PACKED = ("predictions.jsonl", "teacher-*.jsonl")
+LARGE = 1_000_000  # bytes of packed rows
+MODELS = ("00_backbone/strong", "03_sft/adapter", "04_grpo/adapter")
+LEFT_OUT = ("*/data", "*/.partial", "04_grpo/*/completions.parquet", "*/figures/*.svg")
+PACKED = ("predictions.jsonl", "teacher-*.jsonl", "labels_*.jsonl", "dropped.jsonl")
 
 
 def bless(run: str, profile: str | None = None) -> str:
@@ -45,30 +47,32 @@ def bless(run: str, profile: str | None = None) -> str:
 
 
 def _fill(folder: Path, source: Path, stages: list[str], together: Path | None) -> None:
-    packed, left_out = [], []
+    fates: dict[str, list[str]] = {"kept": [], "packed": [], "left_out": []}
     for stage in stages:
         for path in sorted(source.glob(f"{stage}/**/*")):
             name = path.relative_to(source).as_posix()
-            if _is_left_out(name) or _is_extra_model(source, name):
-                left_out.append(name)
-            elif path.is_file():
-                packed += [name] if _copy(path, folder / name) else []
+            left_out = _is_left_out(name) or _is_extra_model(source, name)
+            if left_out or path.is_file():
+                fates["left_out" if left_out else _copy(path, folder / name)].append(name)
     if together:
         shutil.copytree(together, folder / "seeds", ignore=shutil.ignore_patterns("report.html"))
-    tops = [name for name in left_out if str(Path(name).parent) not in left_out]
-    contents = {"run": source.name, "seeds": bool(together), "packed": packed, "left_out": tops}
+    tops = [name for name in fates["left_out"] if Path(name).parent.as_posix() not in fates["left_out"]]
+    contents = {"run": source.name, "seeds": bool(together), "packed": fates["packed"], "left_out": tops}
     (folder / "contents.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
     _refuse_large(folder)
 
 
-def _copy(path: Path, target: Path) -> bool:
-    """Copy a file, frozen rows packed; returns whether it was packed. The same rows give the same bytes."""
+def _copy(path: Path, target: Path) -> str:
+    """Copy a file, frozen rows packed, and return its fate. The same rows give the same bytes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if not any(path.match(pattern) for pattern in PACKED):
         shutil.copyfile(path, target)
-        return False
-    target.with_name(f"{target.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-    return True
+        return "kept"
+    content = gzip.compress(path.read_bytes(), mtime=0)
+    if len(content) > LARGE:
+        return "left_out"
+    target.with_name(f"{target.name}.gz").write_bytes(content)
+    return "packed"
 
 
 def _is_left_out(name: str) -> bool:

@@ -40,10 +40,13 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     gives a time for are named.
     """
     runs = {run_name(profile, seed): seed for seed in seeds}
-    own = [(run, s) for run in runs for s in STAGES if s not in DRAFTS and _waits(run, s, load_params(profile, run))]
-    forks = [fork for run, seed in runs.items() for fork in to_run(profile, run, seed, every=False)]
+    there = [path.stem for path in (project_root() / "notebooks").glob("*.ipynb")]
+    stages = [stage for stage in STAGES if stage in there and stage not in DRAFTS]
+    own = [(run, stage) for run in runs for stage in stages if _waits(run, stage, load_params(profile, run))]
+    with_arms = runs.items() if "07_ablations" in stages else ()
+    forks = [fork for run, seed in with_arms for fork in to_run(profile, run, seed, every=False)]
     arms = [(f, s) for f in forks for s in f.arm.stages if _waits(f.name, s, f.params(profile))]
-    known = {stage: _measured(stage, profile, runs) for stage in STAGES}
+    known = {stage: _measured(stage, profile, runs) for stage in stages}
     seconds = [_stage_seconds(stage, profile, known[stage]) for _, stage in own]
     seconds += [_arm_seconds(fork, stage, profile, known[stage], cores) for fork, stage in arms]
     unknown = sorted({s for (_, s), found in zip([*own, *arms], seconds, strict=True) if found is None})
@@ -65,8 +68,6 @@ def fork_seconds(fork: Fork, stage: str, profile: str, manifest: dict[str, Any])
 
 
 def _waits(run: str, stage: str, params: Params) -> bool:
-    if not (project_root() / "notebooks" / f"{stage}.ipynb").is_file():
-        return False
     manifest = load_manifest(results_root() / run / stage)
     return not manifest or bool(stale_parameter(manifest, params))
 
