@@ -172,6 +172,22 @@ def test_a_changed_metric_changes_the_table():
     assert "GRPO minus SFT, seeds 0, 1, 2 |" in together
 
 
+def test_the_sentence_above_says_whether_seeds_were_taken_together(tmp_path):
+    manifest = dict.fromkeys(("seed", "params", "inputs", "outputs"), 0) | {
+        "profile": "study",
+        "device": "cpu, 2 threads",
+    }
+    for stage in ("00_backbone", "10_scorecard"):
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / "manifest.json").write_text(json.dumps(manifest))
+    assert "(profile `study`, one seed, cpu, 2 threads), 95 % intervals clustered by scene:" in readme.headline(
+        tmp_path
+    )
+    (tmp_path / "seeds").mkdir()
+    (tmp_path / "seeds/seeds.json").write_text(json.dumps({"seeds": [0, 1, 2]}))
+    assert "means of the seeds 0, 1, 2, cpu, 2 threads), 95 % intervals over training" in readme.headline(tmp_path)
+
+
 def test_markers_are_needed():
     assert readme.filled("a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb", "x", "new").split("\n")[2] == "new"
     for text in ("none", "<!-- x: end --> <!-- x: begin -->", "<!-- x: begin --> <!-- x: begin --> <!-- x: end -->"):

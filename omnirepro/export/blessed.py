@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from omnirepro.run import STAGES, RunError, atomic_write, results_root
-from omnirepro.run.files import relative
+from omnirepro.run.files import digest, relative
 from omnirepro.run.manifest import load_manifest
 
 NAME = "blessed"
@@ -39,11 +39,18 @@ def bless(run: str, profile: str | None = None) -> str:
         why = f"{', '.join(sorted(unfinished))} is not finished" if unfinished else "that is the committed run itself"
         raise RunError(f"{run} cannot be put into {relative(target)}: {why}")
     together = results_root() / f"{profile}-seeds" if profile else None
-    if together and not (together / "seeds.json").is_file():
-        raise RunError(f"{relative(together)} is missing; make it with: make report PROFILE={profile} and its SEEDS")
+    if together and not _is_current(together / "seeds.json"):
+        raise RunError(f"{relative(together)} is missing or old; make it with: make report PROFILE={profile} SEEDS=...")
     atomic_write(target, lambda folder: _fill(folder, source, stages, together))
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     return f"{relative(target)}: {len(stages)} stages of {run}, {size / 1e6:.1f} MB"
+
+
+def _is_current(trace: Path) -> bool:
+    """Whether the metrics that were taken together are those of the runs now."""
+    inputs = json.loads(trace.read_text(encoding="utf-8"))["inputs"] if trace.is_file() else {}
+    files = {results_root() / name: sha for name, sha in inputs.items()}
+    return bool(files) and all(path.is_file() and digest(path) == sha for path, sha in files.items())
 
 
 def _fill(folder: Path, source: Path, stages: list[str], together: Path | None) -> None:

@@ -6,6 +6,7 @@ results/claims.yaml; produces Markdown. A row whose metrics the run does not hav
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,6 +110,21 @@ def results_table(metrics: Metrics) -> str:
     return "\n".join(lines)
 
 
+def headline(folder: Path) -> str:
+    """Return the sentence above the table: which run it is, its seeds, its machine, and what the intervals cover."""
+    made, trace = load_manifest(folder / "10_scorecard"), folder / "seeds" / "seeds.json"
+    device = load_manifest(folder / "00_backbone").get("device", "cpu")
+    seeds, intervals = "one seed", "95 % intervals clustered by scene"
+    if trace.is_file():
+        numbers = json.loads(trace.read_text(encoding="utf-8"))["seeds"]
+        seeds, intervals = (
+            f"means of the seeds {', '.join(map(str, numbers))}",
+            "95 % intervals over training and scenes",
+        )
+    where = f"profile `{made.get('profile')}`, {seeds}, {device}"
+    return f"Figures of the committed run `results/blessed` ({where}), {intervals}:"
+
+
 def claims_table(metrics: Metrics, folder: Path) -> str:
     """Return every claim with its verdict and every check of the papers' arithmetic, as Markdown below one heading."""
     book = scorecard.load_claims(project_root() / "results" / "claims.yaml")
@@ -137,7 +153,7 @@ def tables() -> dict[Path, str]:
     root = project_root()
     folder = root / "results" / "blessed"
     metrics = scorecard.read_metrics(folder, folder / "seeds")
-    content = {"README.md": ("results", results_table(metrics))}
+    content = {"README.md": ("results", f"{headline(folder)}\n\n{results_table(metrics)}")}
     content["results/README.md"] = ("scorecard", claims_table(metrics, folder))
     return {root / name: filled((root / name).read_text("utf-8"), *what) for name, what in content.items()}
 
