@@ -11,10 +11,10 @@ BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 RUNS     = $(foreach seed,$(SEEDS),$(PROFILE)$(if $(filter 0,$(seed)),,-s$(seed)))
 BATCH    = "$(BIN)/snakemake" --cores $(CORES) --nolock --config profile=$(PROFILE) seeds="$(SEEDS)" notebooks="$(N)"
-RUN_ONE  = --profile $(PROFILE) --seed $(SEED)
+REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce ablations run report figures lab smoke test bench lint clean
+.PHONY: help setup reproduce study ablations bless run report figures lab smoke test bench lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,22 +36,34 @@ reproduce: $(STAMP) ## run every notebook that is not up to date, then print the
 	@if $(BATCH) --dry-run 2>&1 | grep -q 'Nothing to be done'; then \
 	  echo "Nothing to be done: every notebook of $(RUNS) is up to date."; \
 	else $(BATCH) --rerun-incomplete; fi
-	@for run in $(RUNS); do echo; "$(BIN)/python" -m omnirepro report --run "$$run" || exit 1; done
+	@echo; $(REPORT)
+
+study: PROFILE = study
+study: SEEDS = 0 1 2
+study: $(STAMP) ## make the evidence: profile study, three seeds (many hours; says how many; resumes where it stopped)
+	@"$(BIN)/python" -m omnirepro estimate --profile $(PROFILE) --seeds $(SEEDS) --cores $(CORES)
+	@$(BATCH) --rerun-incomplete --keep-going; status=$$?; $(REPORT); exit $$status
 
 ablations: N = 07 10
 ablations: $(STAMP) ## run every arm of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
 	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro arms --profile $(PROFILE) --seed $$seed --cores $(CORES) || exit 1; done
-	@$(BATCH) arms=all --rerun-incomplete --keep-going
+	@$(BATCH) arms=all --rerun-incomplete --keep-going; status=$$?; $(REPORT); exit $$status
+
+bless: PROFILE = study
+bless: SEEDS = 0 1 2
+bless: $(STAMP) ## put the small part of a finished study into results/blessed, and its tables into the README files
+	@"$(BIN)/python" -m omnirepro bless --profile $(PROFILE) --seeds $(SEEDS)
+	@"$(BIN)/python" -m omnirepro readme
 
 run: $(STAMP) ## run one notebook with live output: make run N=03
 	@test -n "$(N)" || { echo "Which notebook? make run N=03"; exit 1; }
-	@"$(BIN)/python" -m omnirepro run $(N) $(RUN_ONE)
+	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro run $(N) --profile $(PROFILE) --seed $$seed || exit 1; done
 
-report: $(STAMP) ## write the HTML report of a run and print its scorecard
-	@for run in $(RUNS); do "$(BIN)/python" -m omnirepro report --run "$$run" || exit 1; done
+report: $(STAMP) ## write the HTML report of a run and print its scorecard (several SEEDS: also taken together)
+	@$(REPORT)
 
 figures: $(STAMP) ## draw every figure again from the stored tables
-	@"$(BIN)/python" -m omnirepro figures $(RUN_ONE)
+	@"$(BIN)/python" -m omnirepro figures --profile $(PROFILE) --seeds $(SEEDS)
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	@"$(BIN)/jupyter" lab notebooks
@@ -71,5 +83,6 @@ lint: $(STAMP) ## check the style of code and notebooks
 
 clean: ## delete the results of PROFILE and SEEDS and all caches (never results/blessed)
 	@for run in $(filter-out blessed,$(RUNS)); do echo "removing results/$$run"; rm -rf "results/$$run" "results/$$run+"*; done
+	@rm -rf "results/$(PROFILE)-seeds"
 	@rm -rf .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,85 +1,16 @@
 """Command line: `python -m omnirepro COMMAND`. A command is one function under `@command`; its imports stay inside.
 
-A function returns None or an exit status. An expected error (a class of `_expected`) is printed without a traceback.
+Those about runs and their results are in `commands`. A function returns None or an exit status. An expected error (a
+class of `_expected`) is printed without a traceback.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
 
-Command = Callable[[argparse.Namespace], int | None]
-COMMANDS: dict[str, tuple[Command, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]]] = {}
-
-
-def arg(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Describe one argument of a command, as for `ArgumentParser.add_argument`."""
-    return names, options
-
-
-def command(name: str, *arguments: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[Command], Command]:
-    """Register a function as a command; the first line of its docstring is the help text."""
-
-    def register(fn: Command) -> Command:
-        COMMANDS[name] = fn, arguments
-        return fn
-
-    return register
-
-
-RUN_ARGUMENTS = (
-    arg("--profile", default="tiny", help="parameter profile (default: tiny)"),
-    arg("--run", help="name of the run (default: the profile, with -s<seed> where the seed is not 0)"),
-    arg("--seed", type=int, default=0, help="random seed (default: 0)"),
-)
-
-
-@command(
-    "run",
-    arg("notebook", help="number or name of the notebook, such as 03"),
-    *RUN_ARGUMENTS,
-    arg("--base", help="run to inherit finished stages from"),
-    arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as sft.steps=10 (repeatable)"),
-)
-def run_notebook(args: argparse.Namespace) -> None:
-    """Execute one notebook into results/, with live progress."""
-    from omnirepro.report import execute
-
-    print(execute(args.notebook, args.profile, args.run, args.base, args.seed, args.set))
-
-
-@command("report", *RUN_ARGUMENTS)
-def report(args: argparse.Namespace) -> None:
-    """Write the HTML report of a run and print its scorecard and where everything lies."""
-    from omnirepro.report import build, summary
-    from omnirepro.run import run_name
-
-    name = args.run or run_name(args.profile, args.seed)
-    build(name)
-    print(summary(name))
-
-
-@command("arms", *RUN_ARGUMENTS, arg("--cores", type=int, default=2, help="CPU cores, one an arm (default: 2)"))
-def list_arms(args: argparse.Namespace) -> None:
-    """List the ablations of a run that are still to be run, and the minutes that they will take."""
-    from omnirepro.run import estimate, run_name
-
-    print(estimate(args.profile, args.run or run_name(args.profile, args.seed), args.seed, args.cores))
-
-
-@command("figures", *RUN_ARGUMENTS)
-def redraw_figures(args: argparse.Namespace) -> None:
-    """Draw every figure of a run (of `blessed` where there is no other) again from its saved rows, without a model."""
-    from omnirepro.report import redraw
-    from omnirepro.run import results_root, run_name
-
-    own = run_name(args.profile, args.seed)
-    folders = redraw(args.run or (own if (results_root() / own).is_dir() else "blessed"))
-    print(*(f"drawn again: {folder}" for folder in folders), sep="\n")
+from omnirepro.commands import COMMANDS, RUN_ARGUMENTS, arg, command
 
 
 @command(
@@ -204,14 +135,6 @@ def export(args: argparse.Namespace) -> None:
     run = args.run or run_name(args.profile, args.seed)
     hub, judge = args.form == "hub", results_root() / run / args.stage
     print(f"written: {write_hub_folder(judge, args.to) if hub else write_recipes(run, args.to, args.form)}")
-
-
-@command("tidy", arg("notebook", help="an executed notebook"))
-def tidy(args: argparse.Namespace) -> None:
-    """Take this machine's paths out of an executed notebook."""
-    from omnirepro.report import tidy_notebook
-
-    tidy_notebook(Path(args.notebook))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """The batch and the report, on two toy notebooks in a project of their own."""
 
+import json
 import os
 import re
 import shutil
@@ -76,10 +77,15 @@ def test_batch_runs_resumes_and_reports(project):
     assert planned == [(run, stage) for run in ("tiny", "tiny-s1") for stage in ("00_backbone", "01_synthesis")]
     batch(project, *seeds)
     assert "Nothing to be done" in batch(project, "-n", *seeds)
+    check_seeds_together(project)
     (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 2}\n")
     assert jobs(batch(project)) == [("tiny", "01_synthesis")]
     assert (project / "results/tiny/01_synthesis/p").read_text() == "1010"
     assert jobs(batch(project, "-n", "--config", "notebooks=00", "--forceall")) == [("tiny", "00_backbone")]
+    refused = call(project, "omnirepro", "report", "--seeds", "0", "1")
+    assert refused.returncode == 1 and "synthesis.pairs = 4, that of seed 0 with 2" in refused.stderr
+    refused = call(project, "omnirepro", "report", "--seeds", "0", "7")
+    assert refused.returncode == 1 and "tiny-s7" in refused.stderr
     check_copies(project)
     check_report(project)
 
@@ -97,15 +103,32 @@ def check_report(project):
     card.write_text("claim,verdict\na claim that is told at some length,supported\n")
     answer = call(project, "omnirepro", "report", "--run", "tiny")
     assert answer.returncode == 0, answer.stderr
-    assert "supported" in answer.stdout and "results/tiny/report/index.html" in answer.stdout
-    pages = {path.name: path.read_text() for path in (project / "results/tiny/report").iterdir()}
-    assert set(pages) == {"index.html", "00_backbone.html", "01_synthesis.html"}
-    for text in pages.values():
-        assert not re.search(r"(src|href)=[\"'](https?:)?//|@import|<script[^>]+src", text)
-    index = pages["index.html"]
+    assert "supported" in answer.stdout and "results/tiny/report.html" in answer.stdout
+    text = (project / "results/tiny/report.html").read_text()
+    assert not re.search(r"(src|href)=[\"'](https?:)?//|@import|<script", text)
     for part in ("The toy 00_backbone", "finished", "accuracy", "0.750", "data:image/png;base64,", "supported"):
-        assert part in index
-    assert 'href="01_synthesis.html">x</a>' in pages["00_backbone.html"]
+        assert part in text
+    assert 'href="#01_synthesis">x</a>' in text
+
+
+def check_seeds_together(project):
+    """Both seeds as one result while their parameters agree."""
+    shutil.copy(ROOT / "results/claims.yaml", project / "results/claims.yaml")
+    answer = call(project, "omnirepro", "report", "--seeds", "0", "1")
+    assert answer.returncode == 0, answer.stderr
+    assert "seeds 0, 1 together" in answer.stdout and "results/tiny-seeds/report.html" in answer.stdout
+    folder = project / "results/tiny-seeds"
+    found = json.loads((folder / "00_backbone/metrics.json").read_text())["accuracy"]
+    assert found["value"] == 0.75 and found["seeds"] == [0, 1] and found["by_seed"] == {"0": 0.75, "1": 0.75}
+    trace = json.loads((folder / "seeds.json").read_text())
+    assert trace["seeds"] == [0, 1] and set(trace["inputs"]) == {
+        f"{run}/{stage}/metrics.json" for run in ("tiny", "tiny-s1") for stage in ("00_backbone", "01_synthesis")
+    }
+    card = (folder / "10_scorecard/tables/scorecard.csv").read_text()
+    assert len(card.splitlines()) == len(json.loads((folder / "10_scorecard/metrics.json").read_text())) + 1
+    assert "accuracy" in (folder / "report.html").read_text()
+    shown = call(project, "omnirepro", "estimate", "--seeds", "0", "1", "2").stdout
+    assert shown.startswith("tiny, seeds 0, 1, 2: 2 notebooks and 0 of arms to run; about 0 minutes"), shown
 
 
 def test_report_of_a_run_that_is_not_there(project):

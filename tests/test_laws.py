@@ -22,7 +22,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RIVER = [
     *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "scoring", "verdict", "judging"),
     *("labels", "reward", "evaluate", "meta", "criteria", "search", "train", "best_of_n", "benchmarks", "figures"),
-    *("scorecard", "report", "plan", "export"),
+    *("scorecard", "report", "plan", "export", "commands"),
 ]
 PURE = ("schema", "run", "rubric", "labels", "reward", "evaluate", "meta", "figures", "scorecard")
 HEAVY = ("torch", "transformers", "trl")

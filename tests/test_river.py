@@ -12,6 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
+from omnirepro.run import ParameterError, load_params
 from omnirepro.schema import Judgement, Label, Pair, read_jsonl
 from tests.conftest import ROOT, river
 
@@ -68,6 +69,56 @@ def test_figures_come_back_byte_for_byte(smoke):
     done = command(smoke.parent, "figures", "--run", "smoke")
     assert done.returncode == 0, done.stderr
     assert {p: p.read_bytes() for p in smoke.glob("*/figures/*.csv")} == stored
+
+
+def test_the_small_part_of_a_run_serves_figures_and_judgements(smoke, tmp_path):
+    """What `bless` copies: small, honest about what it left out, and enough to draw and to judge with."""
+    (tmp_path / "smoke").symlink_to(smoke)
+    done = command(tmp_path, "bless", "--run", "smoke")
+    assert done.returncode == 0, done.stderr
+    kept, contents = tmp_path / "blessed", json.loads((tmp_path / "blessed/contents.json").read_text())
+    files = {p.relative_to(kept).as_posix() for p in kept.rglob("*") if p.is_file()} - {"contents.json"}
+    assert sum((kept / name).stat().st_size for name in files) < 20_000_000
+    own = {p.relative_to(smoke).as_posix() for p in smoke.glob("[01]*/**/*") if p.is_file()}
+    gone = {name for name in own if any(name == x or name.startswith(f"{x}/") for x in contents["left_out"])}
+    packed = {f"{name}.gz" for name in contents["packed"]}
+    assert files == own - gone - set(contents["packed"]) | packed, "a file is neither there nor named"
+    assert {"00_backbone/weak", "01_synthesis/data"} <= set(contents["left_out"])
+    assert {"03_sft/predictions.jsonl.gz", "00_backbone/strong/model.safetensors"} <= files
+    check_it_serves(kept, smoke, tmp_path)
+    again = command(tmp_path, "bless", "--run", "blessed")
+    assert again.returncode == 1 and "Traceback" not in again.stderr
+    assert all((kept / name).exists() for name in files), "a refusal leaves the committed run alone"
+
+
+def check_it_serves(kept, smoke, tmp_path):
+    stored = {p: p.read_bytes() for p in kept.glob("*/figures/*.csv")}
+    done = command(tmp_path, "figures", "--run", "blessed")
+    assert done.returncode == 0 and stored, done.stderr
+    assert {p: p.read_bytes() for p in kept.glob("*/figures/*.csv")} == stored
+    sample, out = kept / "01_synthesis/sample/pairs.jsonl", tmp_path / "rows.jsonl"
+    done = command(tmp_path, "judge", str(sample), "--model", str(kept / "03_sft"), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    frozen = read_jsonl(smoke / "03_sft/predictions.jsonl", Judgement)
+    told = {(r.pair_id, r.order): r.raw for r in frozen if r.model == "sft/test"}
+    same = [told[r.pair_id, r.order] == r.raw for r in read_jsonl(out, Judgement)]
+    assert same and sum(same) >= 0.9 * len(same)  # other batches round otherwise: a close call may fall differently
+
+
+def test_an_unfinished_run_is_not_blessed(smoke, tmp_path):
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half/00_backbone").symlink_to(smoke / "00_backbone")
+    done = command(tmp_path, "bless", "--run", "half")
+    assert done.returncode == 1 and "10_scorecard is not finished" in done.stderr
+    assert not (tmp_path / "blessed").exists()
+
+
+def test_the_committed_run_is_no_job_and_no_input_of_the_batch():
+    """Neither the batch nor the code that finds a stage's inputs knows it; only the estimate reads its seconds."""
+    batch = [ROOT / "Snakefile", *(p for p in (ROOT / "omnirepro/run").glob("*.py") if p.name != "estimates.py")]
+    assert not [path.name for path in batch if "blessed" in path.read_text()]
+    with pytest.raises(ParameterError):
+        load_params("blessed")
 
 
 def test_judge_from_the_command_line(smoke, tmp_path):

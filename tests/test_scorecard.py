@@ -11,8 +11,10 @@ import pytest
 from omnirepro.run import STAGES
 from omnirepro.scorecard import (
     ClaimsError,
+    aggregate,
     build,
     checks,
+    combine,
     compute,
     decide,
     load_claims,
@@ -280,3 +282,51 @@ def test_weight_law():
 
     code = "import sys, omnirepro.scorecard; sys.exit(bool({'torch', 'transformers', 'trl'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=CLAIMS.parents[1], check=False).returncode == 0
+
+
+# ---------------------------------------------------------------------------------------------- several seeds together
+
+
+def test_seeds_by_hand():
+    by_seed = {0: _metric(0.1, 0.06, 0.13), 1: _metric(0.2, 0.16, 0.23), 2: _metric(0.3, 0.26, 0.33)}
+    found = combine(by_seed)
+    between = 4.302653 * 0.1 / 3**0.5  # t with two degrees of freedom, s = 0.1, three seeds
+    assert found["value"] == pytest.approx(0.2) and found["n"] == 30
+    assert found["low"] == pytest.approx(0.2 - (between**2 + 0.04**2) ** 0.5)
+    assert found["high"] == pytest.approx(0.2 + (between**2 + 0.03**2) ** 0.5)
+    assert found["seeds"] == [0, 1, 2] and found["by_seed"] == {"0": 0.1, "1": 0.2, "2": 0.3}
+
+
+def test_one_seed_alone_keeps_its_interval_and_says_so():
+    found = combine({0: _metric(0.1, 0.06, 0.13), 1: _metric(None), 2: None})
+    assert (found["low"], found["high"], found["seeds"]) == (pytest.approx(0.06), pytest.approx(0.13), [0])
+    assert combine({0: _metric(0.1)})["low"] is None, "no interval comes from nowhere"
+    assert combine({0: None, 1: _metric(float("nan"))}) is None
+    assert combine({0: _metric(0.1), 1: _metric(0.1)})["low"] == pytest.approx(0.1), "spread alone, here none"
+
+
+@pytest.mark.parametrize(("shared", "least"), [(False, 0.95), (True, 0.95)])
+def test_the_interval_of_seeds_covers_training_and_prompts(shared, least):
+    """Simulated seeds: training varies, prompts are drawn anew for each seed or are the same for all of them."""
+    import numpy as np
+
+    rng, hits, sigma = np.random.default_rng(0), 0, 0.02
+    for _ in range(1500):
+        common = rng.normal(0, sigma)
+        values = [rng.normal(0, 0.02) + (common if shared else rng.normal(0, sigma)) for _ in range(3)]
+        found = combine({i: _metric(v, v - 1.96 * sigma, v + 1.96 * sigma) for i, v in enumerate(values)})
+        hits += found["low"] <= 0 <= found["high"]
+    assert hits / 1500 >= least - 0.015  # three standard errors of a share of 0.95 in 1500
+
+
+def test_verdicts_of_seeds_follow_the_same_rule(small):
+    def of(value):
+        return {"03_sft": {"up": _metric(value, value - 0.01, value + 0.01)}}
+
+    agree = aggregate({seed: of(0.1 + seed / 1000) for seed in range(3)})
+    table = build(agree, small).set_index("claim")
+    assert table.loc["up", "verdict"] == "supported" and table.loc["up", "seeds"] == 3
+    assert verdicts(agree, small)["up"]["seeds"] == [0, 1, 2]
+    differ = aggregate({0: of(0.2), 1: of(0.05), 2: of(0.02)})
+    assert verdicts(differ, small)["up"]["verdict"] == "inconclusive", "each seed supports it, together they do not"
+    assert {verdicts(of(v), small)["up"]["verdict"] for v in (0.2, 0.05, 0.02)} == {"supported"}

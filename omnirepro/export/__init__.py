@@ -1,10 +1,10 @@
 """What others can take away: a judge as a hub folder (`hub`), data and recipes for other trainers (`recipes`), and a
-judge as the reward of a policy (`policy`)."""
+judge as the reward of a policy (`policy`); and the committed run (`blessed`)."""
 
 
 def __getattr__(name: str):
     """Load each part on first use: rewards for a policy need no hub folder, and neither needs torch to be imported."""
-    parts = {"write_hub_folder": "hub", "write_recipes": "recipes", "reward_function": "policy"}
+    parts = {"write_hub_folder": "hub", "write_recipes": "recipes", "reward_function": "policy", "bless": "blessed"}
     if name in parts:
         from importlib import import_module
 

@@ -12,6 +12,8 @@ from omnirepro.report.metrics import gap_metrics, gate_metrics, grpo_metrics, ru
 from omnirepro.report.omni_metrics import omni_metrics
 from omnirepro.report.pages import build
 from omnirepro.report.plots import plot, redraw
+from omnirepro.report.readme import write_tables
+from omnirepro.report.seeds import combine_seeds, combined_summary
 from omnirepro.report.summary import summary
 from omnirepro.report.tables import notes, reasons
 
@@ -25,6 +27,8 @@ __all__ = [
     "effects_shown",
     "choice_metrics",
     "choice_table",
+    "combine_seeds",
+    "combined_summary",
     "execute",
     "find_notebook",
     "gallery",
@@ -46,4 +50,5 @@ __all__ = [
     "summary",
     "tidy_notebook",
     "write_scorecard",
+    "write_tables",
 ]

@@ -1,4 +1,7 @@
-"""The HTML report of a run: one page a notebook and an index. Everything is embedded, so that it works offline."""
+"""The HTML report of a run: one file with every executed notebook, its figures and the scorecard.
+
+Everything is embedded and the page's own policy lets a browser load nothing else, so that it works offline.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,26 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from omnirepro.report.articles import article, code_style, read_notebook, sections_of, title_of
 from omnirepro.report.summary import read_scorecard
 from omnirepro.run import STAGES, RunError, results_root
 from omnirepro.run.display import metric_cells
 from omnirepro.run.files import atomic_write, relative
 from omnirepro.run.manifest import load_manifest
+from omnirepro.scorecard import VERDICTS
 
 STYLE = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 SHOWN_METRICS = 4
 
 
+def report_file(run: str) -> Path:
+    """Return where the report of a run lies, whether or not it has been written."""
+    return results_root() / run / "report.html"
+
+
 def build(run: str) -> Path:
-    """Write results/<run>/report/ from the executed notebooks and return its index.
+    """Write results/<run>/report.html from the executed notebooks and return its path.
 
     Raises `RunError` where no notebook of the run has been executed.
     """
@@ -28,54 +39,49 @@ def build(run: str) -> Path:
     executed = [stage for stage in STAGES if (folder / stage / "notebook.ipynb").is_file()]
     if not executed:
         raise RunError(f"no executed notebook in {relative(folder)}; make some with: make reproduce")
-    notebooks = {stage: _read(folder / stage / "notebook.ipynb") for stage in executed}
-    for stage in executed:
-        _write_page(folder / "report", stage, notebooks[stage], executed)
+    notebooks = {stage: read_notebook(folder / stage / "notebook.ipynb") for stage in executed}
     cards = "\n".join(_card(folder / stage, stage, notebooks[stage]) for stage in executed)
-    body = f"<h1>Run {escape(run)}</h1>{_facts(folder, executed)}{_scorecard(run)}<h2>Notebooks</h2>{cards}"
-    return atomic_write(folder / "report" / "index.html", page(f"Run {run}", body))
+    articles = "\n".join(article(stage, notebook, executed) for stage, notebook in notebooks.items())
+    card = scorecard_section(run)
+    body = f'<h1 id="top">Run {escape(run)}</h1>{_facts(folder, executed)}{card}'
+    body += f'<h2 id="notebooks">Notebooks</h2>{cards}{articles}'
+    return atomic_write(report_file(run), page(f"Run {run}", body, _contents(notebooks, bool(card))))
 
 
 def page(title: str, body: str, navigation: str = "") -> str:
-    """Return a whole HTML page with the report's style inside."""
+    """Return a whole HTML page with the report's style inside, which may load nothing from outside."""
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
-        f"<body>{navigation}<main>{body}</main></body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><title>{escape(title)}</title>'
+        '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<style>{STYLE}{code_style()}</style></head><body>{navigation}<main>{body}</main></body></html>\n"
     )
 
 
-def _read(path: Path) -> Any:
-    import nbformat
-
-    return nbformat.read(path, as_version=4)
-
-
-def _write_page(folder: Path, stage: str, notebook: Any, executed: list[str]) -> None:
-    links = (f'<a href="{s}.html"{" class=here" if s == stage else ""}>{s}</a>' for s in executed)
-    navigation = f'<nav><a href="index.html">index</a>{"".join(links)}</nav>'
-    atomic_write(folder / f"{stage}.html", page(title_of(notebook, stage), _render(notebook), navigation))
-
-
-def _render(notebook: Any) -> str:
-    """Turn a notebook into the body of a page; links to other notebooks lead to their pages."""
-    from nbconvert import HTMLExporter
-    from nbconvert.filters.highlight import Highlight2HTML
-    from pygments.formatters import HtmlFormatter
-
-    exporter = HTMLExporter(template_name="basic", embed_images=True, exclude_input_prompt=True)
-    exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
-    exporter.register_filter("highlight_code", Highlight2HTML(pygments_lexer="python", parent=exporter))
-    body, _ = exporter.from_notebook_node(notebook)
-    for stage in STAGES:
-        body = body.replace(f'href="{stage}.ipynb"', f'href="{stage}.html"')
-    return f"<style>{HtmlFormatter(nobackground=True).get_style_defs('.highlight')}</style><article>{body}</article>"
+def scorecard_section(run: str) -> str:
+    """Return the scorecard as a section; empty where it has not been made."""
+    rows = [[escape(cell) for cell in row] for row in read_scorecard(run)]
+    if not rows:
+        return ""
+    head, *body = rows
+    names = [row[-1] for row in body]
+    counts = ", ".join(f"{names.count(name)} {name}" for name in VERDICTS)
+    marked = [[*row[:-1], f'<span class="verdict {row[-1].replace(" ", "-")}">{row[-1]}</span>'] for row in body]
+    decided, rest = ([row for row in marked if (">not run<" in row[-1]) == absent] for absent in (False, True))
+    left = f"<details><summary>{len(rest)} claims that were not run</summary>{table(head, rest)}</details>"
+    shown = f'<div class="wide scorecard">{table(head, decided)}{left}</div>'
+    return f'<h2 id="scorecard">Scorecard</h2><p class="quiet">{escape(counts)}</p>{shown}'
 
 
-def title_of(notebook: Any, default: str) -> str:
-    """Return the first heading of a notebook."""
-    lines = (line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
-    return next((line.lstrip("# ").strip() for line in lines if line.startswith("# ")), default)
+def _contents(notebooks: dict[str, Any], card: bool) -> str:
+    """Return the table of contents: every notebook with its sections, as links within the page."""
+    lines = ['<li><a href="#top">The run</a></li>']
+    lines += ['<li><a href="#scorecard">Scorecard</a></li>'] if card else []
+    for stage, notebook in notebooks.items():
+        parts = (f'<li><a href="#{name}">{escape(text)}</a></li>' for name, text in sections_of(stage, notebook))
+        title = f'<a href="#{stage}">{escape(title_of(notebook, stage))}</a>'
+        lines.append(f"<li>{title}<ul>{''.join(parts)}</ul></li>")
+    return f'<nav aria-label="contents"><ul>{"".join(lines)}</ul></nav>'
 
 
 def status_of(folder: Path, notebook: Any) -> str:
@@ -92,10 +98,10 @@ def _card(folder: Path, stage: str, notebook: Any) -> str:
     status, manifest = status_of(folder, notebook), load_manifest(folder)
     time = f" · {_duration(manifest['seconds'])}" if "seconds" in manifest else ""
     picture = _thumbnail(folder, notebook)
-    image = f'<a href="{stage}.html"><img src="{picture}" alt="main figure of {stage}"></a>' if picture else ""
+    image = f'<a href="#{stage}"><img src="{picture}" alt="main figure of {stage}"></a>' if picture else ""
     kind = status.split(":")[0]
     return (
-        f'<section class="card"><div><h3><a href="{stage}.html">{escape(title_of(notebook, stage))}</a></h3>'
+        f'<section class="card"><div><h3><a href="#{stage}">{escape(title_of(notebook, stage))}</a></h3>'
         f'<p><span class="status {kind}">{escape(status)}</span><span class="quiet"> {stage}{time}</span></p>'
         f"{_metrics(folder)}</div>{image}</section>"
     )
@@ -110,10 +116,11 @@ def _metrics(folder: Path) -> str:
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     rows = [(escape(name), *metric_cells(metric)) for name, metric in metrics.items()]
     more = f'<p class="quiet">and {len(rows) - SHOWN_METRICS} more</p>' if len(rows) > SHOWN_METRICS else ""
-    return _table(("metric", "value", "interval", "n", "seeds"), rows[:SHOWN_METRICS]) + more if rows else ""
+    return table(("metric", "value", "interval", "n", "seeds"), rows[:SHOWN_METRICS]) + more if rows else ""
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table; its cells are HTML."""
     top = "".join(f"<th>{cell}</th>" for cell in head)
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table>"
@@ -135,8 +142,3 @@ def _facts(folder: Path, executed: list[str]) -> str:
     first, seconds = manifests[0], sum(manifest.get("seconds", 0) for manifest in manifests)
     facts = (f"profile {first['profile']}", f"seed {first['seed']}", f"{len(executed)} notebooks")
     return f'<p class="quiet">{escape(" · ".join((*facts, _duration(seconds), first["device"])))}</p>'
-
-
-def _scorecard(run: str) -> str:
-    rows = [[escape(cell) for cell in row] for row in read_scorecard(run)]
-    return f'<h2>Scorecard</h2><div class="wide">{_table(rows[0], rows[1:])}</div>' if rows else ""

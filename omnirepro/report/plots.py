@@ -24,6 +24,7 @@ from omnirepro.report.omni_reward import REWARD_PLOTS
 from omnirepro.report.tables import predictions, teachers
 from omnirepro.reward import REWARDS
 from omnirepro.run import STAGES, Run, results_root
+from omnirepro.run.display import say
 from omnirepro.schema import DIMENSIONS
 
 Plot = tuple[Callable[[Path], pd.DataFrame], Callable[[pd.DataFrame], Any]]
@@ -199,9 +200,11 @@ PLOTS: dict[str, dict[str, Plot]] = {
 def plot(run: Run, name: str):
     """Draw a figure of the run's stage, save it with its data below `figures/`, and return it.
 
-    Where the stage wrote no such rows (a model that was adopted has no loss) there is no figure: None.
+    Where the stage wrote no such rows (a model that was adopted has no loss, an arm was not run) there is no figure:
+    None, and a line that says why.
     """
-    return _draw(run.stage, run.dir, name)
+    figure = _draw(run.stage, run.dir, name)
+    return say(f"no figure {name!r}: this run has no rows for it") if figure is None else figure
 
 
 def _draw(stage: str, folder: Path, name: str):

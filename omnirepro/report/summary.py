@@ -1,4 +1,4 @@
-"""What `python -m omnirepro report` prints: the scorecard as text and where figures and pages lie."""
+"""What `python -m omnirepro report` prints: the scorecard as text and where figures and report lie."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_scorecard(run: str) -> list[list[str]]:
 
 
 def summary(run: str) -> str:
-    """Return the text for a run: scorecard, figures, pages. Raises `RunError` where there is no such run."""
+    """Return the text for a run: scorecard, figures, report. Raises `RunError` where there is no such run."""
     folder = results_root() / run
     if not folder.is_dir():
         raise RunError(f"there is no run {run!r} in {relative(results_root())}")
@@ -34,7 +34,7 @@ def summary(run: str) -> str:
     card = columns(rows) if rows else f"No scorecard yet: {relative(scorecard_file(run))} has not been made."
     figures = sorted(path for stage in STAGES for path in (folder / stage / "figures").glob("*.png"))
     lines = [card, "", *(f"figure  {relative(path)}" for path in figures)]
-    return "\n".join([*lines, f"report  {relative(folder / 'report' / 'index.html')}"])
+    return "\n".join([*lines, f"report  {relative(folder / 'report.html')}"])
 
 
 def columns(rows: list[list[str]], width: int | None = None) -> str:

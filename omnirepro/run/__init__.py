@@ -4,9 +4,10 @@ A notebook opens its stage with `open_run`, executes library functions through `
 `Run.finish`. Importing this package loads neither torch nor transformers.
 """
 
-from omnirepro.run.arms import Fork, estimate, forks_of, known_arms, rows_of, to_run
+from omnirepro.run.arms import Fork, forks_of, known_arms, rows_of, to_run
 from omnirepro.run.device import quiet, seed_all
 from omnirepro.run.display import show
+from omnirepro.run.estimates import estimate, study_estimate
 from omnirepro.run.files import RunError, atomic_write, project_root, results_root
 from omnirepro.run.opening import open_run
 from omnirepro.run.parameters import ParameterError, Params, Section, load_params
@@ -41,5 +42,6 @@ __all__ = [
     "run_name",
     "seed_all",
     "show",
+    "study_estimate",
     "to_run",
 ]

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omnirepro.run.files import RunError, project_root, results_root
-from omnirepro.run.manifest import load_manifest
+from omnirepro.run.files import RunError, project_root
 from omnirepro.run.parameters import Params, flatten, load_params
 from omnirepro.run.reading import ParameterError, nearest, read_run_file
 from omnirepro.run.stage import Run
@@ -150,27 +149,3 @@ def rows_of(run: Run, fork: Fork, name: str = "predictions.jsonl") -> Path | Non
     path = opened.path(name) if own else None
     run.note(f"{fork.name}/{stage}/{name}", path)
     return path
-
-
-def estimate(profile: str, run: str, seed: int = 0, cores: int = 1) -> str:
-    """Say how many notebooks `make ablations` still runs, and the minutes, from the seconds of the base run's own."""
-    forks = to_run(profile, run, seed)
-    waiting = [(f, s) for f in forks for s in f.arm.stages if not load_manifest(results_root() / f.name / s)]
-    head = f"{run}: {len(forks)} arms and seeds, {len(waiting)} notebooks to run"
-    needed = sorted({stage for _, stage in waiting})
-    if absent := [stage for stage in needed if not load_manifest(results_root() / run / stage)]:
-        return f"{head}; no estimate before {', '.join(absent)} of the run itself has ended"
-    seconds = sum(_seconds(fork, stage, profile) for fork, stage in waiting)
-    return f"{head}; about {seconds / cores / 60:.0f} minutes on {cores} cores, judged by the run's own notebooks"
-
-
-def _seconds(fork: Fork, stage: str, profile: str) -> float:
-    """Return a notebook's seconds: the base's, by the share of its steps, and ten to start and to draw."""
-    manifest, params = load_manifest(results_root() / fork.base / stage), fork.params(profile)
-    made = manifest["params"]
-    steps = {"03_sft": made.get("sft.steps"), "04_grpo": made.get("grpo.steps")}.get(stage)
-    if not steps:
-        return manifest["seconds"] + 10
-    if stage == "04_grpo":
-        steps = steps * len(made["grpo.seeds"]) + made["grpo.contrast_steps"]
-    return manifest["seconds"] * params.peek(f"{stage[3:]}.steps") / steps + 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape, unescape
@@ -81,9 +82,8 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _untagged(cell: str) -> str:
-    for tag in ("<code>", "</code>", "<b>", "</b>"):
-        cell = cell.replace(tag, "")
-    return unescape(cell)
+    """Return a cell without its tags, and so without the media that they hold."""
+    return unescape(re.sub(r"<[^>]*>", " ", cell)).strip() if "<" in cell else unescape(cell)
 
 
 def parameter_page(title: str, params: Params, own: str, shared: Iterable[str]) -> Page:

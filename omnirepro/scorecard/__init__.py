@@ -1,6 +1,7 @@
 """The papers' claims beside a run's metrics.
 
-`claims` (nouns), `forms` (arithmetic on published numbers), `reading` (claims.yaml), `verdicts` (the rule), `text`.
+`claims` (nouns), `forms` (arithmetic on published numbers), `reading` (claims.yaml), `verdicts` (the rule), `seeds`
+(several runs as one), `text`.
 
 Consumes results/claims.yaml and the metrics.json of a run's stages; produces one table of claims, one of checks.
 """
@@ -8,16 +9,20 @@ Consumes results/claims.yaml and the metrics.json of a run's stages; produces on
 from omnirepro.scorecard.claims import Book, Claim, ClaimsError
 from omnirepro.scorecard.forms import compute
 from omnirepro.scorecard.reading import load_claims
+from omnirepro.scorecard.seeds import METHOD, aggregate, combine
 from omnirepro.scorecard.text import print_table, to_markdown
 from omnirepro.scorecard.verdicts import VERDICTS, build, checks, decide, read_metrics, verdicts
 
 __all__ = [
+    "METHOD",
     "VERDICTS",
     "Book",
     "Claim",
     "ClaimsError",
+    "aggregate",
     "build",
     "checks",
+    "combine",
     "compute",
     "decide",
     "load_claims",
