@@ -216,10 +216,10 @@ def test_a_failure_in_the_processes_says_its_reason(base, tmp_path, monkeypatch)
     run = stage(monkeypatch, tmp_path, "long", **LAUNCHER, **{"sft.max_length": 20})
     with pytest.raises(RunError, match=r"tune failed under params/accelerate/cpu.yaml.*exceed 20 tokens"):
         run.do(tune_and_judge, base, {"train": pairs, "test": []}, labels)
-    with pytest.raises(ParameterError, match="nearest one is zero3"):
-        stage(monkeypatch, tmp_path, "wrong", **{"device.launcher": "zero4"}).do(
-            tune_and_judge, base, {"train": pairs, "test": []}, labels
-        )
+    for name, said in (("zero4", "nearest one is zero3"), ("ddp", "does not train on cpu")):
+        wrong = stage(monkeypatch, tmp_path, "wrong", **{"device.launcher": name})
+        with pytest.raises(ParameterError, match=said):
+            wrong.do(tune_and_judge, base, {"train": pairs, "test": []}, labels)
 
 
 def test_arguments_arrive_as_they_were_sent():

@@ -46,7 +46,7 @@ def launch(launcher: str, train: Callable[..., Path], run: Any, args: tuple, kwa
 
     Raises `ParameterError` on an unknown launcher, `RunError` with the reason, or the last lines, where one fails.
     """
-    config = config_of(launcher)
+    config = config_of(launcher, run.device)
     job, answer = (run.checkpoint_dir / name for name in ("launch.json", "launched.json"))
     work = {"function": f"{train.__module__}:{train.__qualname__}", "args": args, "kwargs": kwargs}
     job.write_text(json.dumps(work | _share(run) | {"answer": answer}, default=_plain), encoding="utf-8")
@@ -63,12 +63,15 @@ def launch(launcher: str, train: Callable[..., Path], run: Any, args: tuple, kwa
     return Path(found["path"])
 
 
-def config_of(launcher: str) -> Path:
-    """Return a launcher's file. Raises `ParameterError` where there is none of that name."""
+def config_of(launcher: str, device: str) -> Path:
+    """Return a launcher's file. Raises `ParameterError` on another name, or one for other devices."""
     files = {path.stem: path for path in (project_root() / "params" / "accelerate").glob("*.yaml")}
     if launcher not in files:
         hint = f"the nearest one is {nearest(launcher, sorted(files))} (of {', '.join(sorted(files))})"
         raise ParameterError(f"device.launcher {launcher!r} is no file of params/accelerate/: {hint}")
+    if (launcher == "cpu") != (device == "cpu"):
+        remedy = "on a CPU take 'cpu', or '' for one process; on GPUs any other"
+        raise ParameterError(f"device.launcher {launcher!r} does not train on {device}: {remedy}")
     return files[launcher]
 
 

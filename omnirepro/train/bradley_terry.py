@@ -154,7 +154,6 @@ def make_trainer(scorer, rows: list[Encoded], run: Run):
         weight_decay=p["weight_decay"],
         logging_steps=5,
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
     )
 
     def collate(numbers: list[int]) -> dict:

@@ -34,6 +34,7 @@ def arguments(run: Run, section: str, steps: int, batch: int) -> dict[str, Any]:
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,  # every weight that is trained takes part in every pass
     )
 
 
