@@ -5,7 +5,7 @@
 #
 # Notebook 07 compares arms, which are forks of the run (omnirepro/run/arms.py): a few, or all with `arms=all`.
 #
-# Resume, parallel seeds and clusters are the engine's. A job runs again when its notebook, an upstream notebook, or a
+# Resume, parallel seeds and clusters (params/snakemake/) are the engine's. A job runs again when its notebook, an upstream notebook, or a
 # parameter of a section that it reads has changed; a notebook whose manifest still matches then ends in seconds.
 
 import json
@@ -34,6 +34,11 @@ FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") for run, seed in SEEDS.i
 FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
 # One seed: its notebooks use every core, one after the other. Several seeds: one seed a core. Arms: one a core.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))
+# On a cluster: the GPUs of a job that trains (others ask for one), and where all but the executed notebooks lies.
+GPUS = int(config.get("gpus", 0))
+STORE = config.get("store", RESULTS)
+TRAINING = ("03_sft", "04_grpo", "05_bradley_terry", "06_meta_reward_dpo")
+WITHOUT_MODEL = ("02_reconciliation", "07_ablations", "10_scorecard")
 
 
 def executed(stage, run):
@@ -62,6 +67,11 @@ def parameters_of(wildcards):
     return json.dumps(load_params(PROFILE, wildcards.run, overrides).values(READS[wildcards.stage]), sort_keys=True)
 
 
+def gpus(wildcards):
+    """How many GPUs a job asks a cluster for; on one machine nobody counts them."""
+    return 0 if wildcards.stage in WITHOUT_MODEL else GPUS if wildcards.stage in TRAINING else min(GPUS, 1)
+
+
 wildcard_constraints:
     run="|".join(map(re.escape, [*SEEDS, *FORK])),
     stage="|".join(DEPENDS),
@@ -82,8 +92,11 @@ rule stage:
         read=parameters_of,
         profile=PROFILE,
         given=given,
+        store=STORE,
     threads: lambda w: 1 if w.run in FORK else THREADS
+    resources:
+        gpu=gpus,
     shell:
-        "OMP_NUM_THREADS={threads} papermill {input.notebook} {output} --cwd . --progress-bar"
+        "OMNIREPRO_RESULTS={params.store:q} OMP_NUM_THREADS={threads} papermill {input.notebook} {output} --cwd . --progress-bar"
         " -p profile {params.profile} -p run {wildcards.run} {params.given}"
         " && python -m omnirepro tidy {output}"

@@ -43,7 +43,7 @@ class FakeRun:
         self.folder, self.values = folder, SECTION | changes
 
     def section(self, name):
-        return self.values if name == roles.SECTION else {"wording": "brief", "batch_size": 8}
+        return self.values if name == roles.SECTION else {"wording": "brief", "batch_size": 8, "launcher": ""}
 
     @property
     def checkpoint_dir(self):

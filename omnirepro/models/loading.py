@@ -115,9 +115,12 @@ def base_of(adapter: Path) -> str:
     return str(local) if local.exists() else name
 
 
-def save_adapter(model, folder: Path, base: Path | str) -> None:
-    """Save a PEFT adapter (safetensors) whose base is written relative to its own folder, so that both can move."""
-    model.save_pretrained(folder, safe_serialization=True)
+def save_adapter(model, folder: Path, base: Path | str, weights: dict | None = None) -> None:
+    """Save a PEFT adapter (safetensors) whose base is written relative to its own folder, so that both can move.
+
+    `weights`: the model's, where it does not hold them all itself.
+    """
+    model.save_pretrained(folder, safe_serialization=True, state_dict=weights)
     config = Path(folder) / "adapter_config.json"
     data = json.loads(config.read_text())
     data["base_model_name_or_path"] = os.path.relpath(base, folder) if Path(base).exists() else str(base)

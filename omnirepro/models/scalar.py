@@ -84,16 +84,20 @@ class Scorer(nn.Module):
         return {k: v.to(self.value.device) for k, v in batch.items()}
 
 
-def save_scorer(scorer: Scorer, folder: Path, base: Path | str) -> None:
-    """Save a scorer, safetensors only: its adapter, which names `base`, or its whole backbone; and its head."""
+def save_scorer(scorer: Scorer, folder: Path, base: Path | str, weights: dict | None = None) -> None:
+    """Save a scorer, safetensors only: its adapter, which names `base`, or its whole backbone; and its head.
+
+    `weights`: the scorer's, where it does not hold them all itself.
+    """
     from safetensors.torch import save_file
 
+    inner = weights and {k.removeprefix("backbone."): v for k, v in weights.items() if k.startswith("backbone.")}
     if hasattr(scorer.backbone, "peft_config"):
-        save_adapter(scorer.backbone, folder, base)
+        save_adapter(scorer.backbone, folder, base, inner)
     else:
-        scorer.backbone.save_pretrained(folder, safe_serialization=True)
+        scorer.backbone.save_pretrained(folder, safe_serialization=True, state_dict=inner)
         scorer.processor.save_pretrained(folder)
-    named = {"value": scorer.value, "tie": scorer.tie}
+    named = {name: (weights or {}).get(name, getattr(scorer, name)) for name in ("value", "tie")}
     save_file({k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}, Path(folder) / HEAD)
 
 

@@ -9,6 +9,7 @@ from omnirepro.run.device import quiet, seed_all
 from omnirepro.run.display import show
 from omnirepro.run.estimates import estimate, study_estimate
 from omnirepro.run.files import RunError, atomic_write, project_root, results_root
+from omnirepro.run.launch import launchable
 from omnirepro.run.opening import open_run
 from omnirepro.run.parameters import ParameterError, Params, Section, load_params
 from omnirepro.run.progress import progress
@@ -33,6 +34,7 @@ __all__ = [
     "load_params",
     "in_chunks",
     "known_arms",
+    "launchable",
     "open_run",
     "progress",
     "quiet",

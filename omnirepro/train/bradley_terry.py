@@ -26,16 +26,17 @@ import pandas as pd
 from omnirepro.evaluate.ties import fit
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run, seed_all
+from omnirepro.run import Run, launchable, seed_all
 from omnirepro.schema import Label, Pair, write_jsonl
 from omnirepro.scoring import chat, keep_settings, load_scalar_judge, redraw
-from omnirepro.train.common import arguments, progress_callback, train_on
+from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
 from omnirepro.train.sft import LANGUAGE_LAYERS, judge_split
 
 TIES, TUNE = ("drop", "davidson"), ("language-model", "lora")
 Encoded = tuple[Example, Example, bool]  # preferred, other (as they stand where tied), whether the label is a tie
 
 
+@launchable
 def train_bradley_terry(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
     """Train a scorer from `base` on labelled pairs; writes `scorer` and `loss.csv`, resumes from the last checkpoint.
 
@@ -54,7 +55,8 @@ def train_bradley_terry(run: Run, base: Path | str, pairs: list[Pair], labels: l
     run.write(
         "loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss", "accuracy", "margin"]).to_csv(index=False)
     )
-    return run.write("scorer", lambda f: (save_scorer(scorer, f, base), keep_settings(f, wording=wording)))
+    weights = whole_weights(trainer)
+    return run.write("scorer", lambda f: (save_scorer(scorer, f, base, weights), keep_settings(f, wording=wording)))
 
 
 def train_and_score(
@@ -152,7 +154,6 @@ def make_trainer(scorer, rows: list[Encoded], run: Run):
         weight_decay=p["weight_decay"],
         logging_steps=5,
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,
     )
 
     def collate(numbers: list[int]) -> dict:

@@ -34,6 +34,7 @@ def arguments(run: Run, section: str, steps: int, batch: int) -> dict[str, Any]:
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,  # every weight that is trained takes part in every pass
     )
 
 
@@ -68,12 +69,20 @@ def train_on(trainer, run: Run) -> None:
     trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
 
 
-def keep_judge(run: Run, model, processor, base: Path | str) -> Path:
+def whole_weights(trainer) -> dict[str, Any] | None:
+    """Collect the weights where processes may hold parts of them; None for one process. Every process must call it."""
+    if trainer.accelerator.num_processes == 1:
+        return None
+    return trainer.accelerator.get_state_dict(trainer.model_wrapped)
+
+
+def keep_judge(run: Run, trainer, processor, base: Path | str) -> Path:
     """Write `adapter`: the tuned weights, the way to their base, and how this judge wants to be asked."""
+    model, weights = trainer.model, whole_weights(trainer)
     asked = run.section("judge")
     decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
     judge = Judge(LocalModel(model, processor, run.name), asked["format"], asked["wording"], decoding)
-    return run.write("adapter", lambda f: (save_adapter(model, f, base), save_settings(judge, f)))
+    return run.write("adapter", lambda f: (save_adapter(model, f, base, weights), save_settings(judge, f)))
 
 
 def progress_callback(label: str):

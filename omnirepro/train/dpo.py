@@ -18,10 +18,10 @@ import pandas as pd
 from omnirepro.criteria import messages
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run
+from omnirepro.run import Run, launchable
 from omnirepro.schema import Part
 from omnirepro.search.selection import Preference
-from omnirepro.train.common import arguments, progress_callback, train_on
+from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
 from omnirepro.train.roles import SECTION, Step, keep, open_model
 
 COURSE = {
@@ -31,6 +31,7 @@ COURSE = {
 Pairs = list[tuple[Example, Example]]
 
 
+@launchable
 def train_dpo(run: Run, name: str, base: Path | str, rows: list[Preference]) -> Path:
     """Tune `base` on preferences in one iteration; writes the folder `name` and `name`-loss.csv; resumes.
 
@@ -49,7 +50,8 @@ def train_dpo(run: Run, name: str, base: Path | str, rows: list[Preference]) -> 
     run.write(f"{name}-loss.csv", course(trainer.state.log_history).to_csv(index=False))
     if not whole and "ref" in model.peft_config:
         model.delete_adapter("ref")
-    return run.write(name, lambda folder: keep(model, processor, folder, base))
+    weights = whole_weights(trainer)
+    return run.write(name, lambda folder: keep(model, processor, folder, base, weights))
 
 
 def encode(processor: OmniProcessor, rows: list[Preference], wording: str, limit: int) -> Pairs:

@@ -26,7 +26,7 @@ from omnirepro import reward, verdict
 from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.models.loading import base_of, load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run, seed_all
+from omnirepro.run import Run, launchable, seed_all
 from omnirepro.schema import Label, Pair
 from omnirepro.train.common import keep_judge, last_checkpoint, progress_callback, train_on
 from omnirepro.train.sft import swap_label
@@ -43,6 +43,7 @@ class Shown:
     label: Label
 
 
+@launchable
 def train_grpo(run: Run, base_adapter: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
     """Tune the adapter on labelled pairs; returns the folder `adapter`.
 
@@ -65,7 +66,7 @@ def train_grpo(run: Run, base_adapter: Path | str, pairs: list[Pair], labels: li
     run.write("watch.csv", step_table(trainer.state.log_history).to_csv(index=False))
     if "ref" in model.peft_config:
         model.delete_adapter("ref")
-    return keep_judge(run, model, processor, base)
+    return keep_judge(run, trainer, processor, base)
 
 
 def show_pairs(
@@ -108,12 +109,13 @@ class CompletionLog:
         self.folder, self.shown, self.weights = Path(folder), shown, weights
         self.folder.mkdir(parents=True, exist_ok=True)
         self.fresh: pd.DataFrame | None = None  # completions that no statistics were taken of yet
+        self.stores = True  # one of several processes does
 
     def keep(self, steps: int) -> None:
         """Drop the completions of step `steps` and later: they will be generated again."""
         for path in self.folder.glob("*.parquet"):
             if int(path.stem) >= steps:
-                path.unlink()
+                path.unlink(missing_ok=True)  # another process may have been here
 
     def add(self, step: int, keys: list[str], texts: list[str], finished: list[bool], rewards: list[list[float]]):
         """Store a batch under the number of optimizer steps that were done before it."""
@@ -124,8 +126,9 @@ class CompletionLog:
             known = {"step": step, "prompt": one.pair_id, "order": one.order, "text": text, "gold": one.label.verdict}
             rows.append(known | {"total": total, "finished": ended} | parts)
         self.fresh, path = pd.DataFrame(rows), self.folder / f"{step:07d}.parquet"
-        self.fresh.to_parquet(path.with_suffix(".part"), index=False)
-        path.with_suffix(".part").replace(path)
+        if self.stores:
+            self.fresh.to_parquet(path.with_suffix(".part"), index=False)
+            path.with_suffix(".part").replace(path)
 
     def read(self) -> pd.DataFrame:
         """Return all completions, batch by batch."""
@@ -163,6 +166,7 @@ def make_trainer(model, processor: OmniProcessor, shown: dict[str, Shown], run: 
         callbacks=[progress_callback("GRPO"), _watch_callback(log, run)],
     )
     trainer.remove_callback(PrinterCallback)
+    log.stores = trainer.accelerator.is_main_process
     return trainer, log
 
 

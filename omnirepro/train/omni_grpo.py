@@ -26,8 +26,8 @@ from omnirepro.train.common import arguments
 class OmniGRPOTrainer(GRPOTrainer):
     """GRPOTrainer over encoded examples: the dataset's column `prompt` holds keys of `examples`.
 
-    `scored(step, prompts, texts, finished, rewards)` is called once a generated batch on the main process, with the
-    rows of all processes; `rewards` is (rows, reward functions). Placeholders and control tokens are never sampled.
+    `scored(step, prompts, texts, finished, rewards)` is called once a generated batch in every process, with the
+    rows of all of them; `rewards` is (rows, reward functions). Placeholders and control tokens are never sampled.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class OmniGRPOTrainer(GRPOTrainer):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         finished = [ids[-1] in self.eos_token_ids for ids in completion_ids_list]
         rows = gather_object(list(zip(prompts, completions, finished, strict=True)))
-        if self.scored and self.accelerator.is_main_process:
+        if self.scored:
             self.scored(self.state.global_step, *map(list, zip(*rows, strict=True)), rewards.tolist())
         return rewards
 

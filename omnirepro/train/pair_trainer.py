@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy, logsigmoid
 from transformers import Trainer
@@ -48,7 +49,8 @@ class PairTrainer(Trainer):
         return preference_loss(margin, tied, self.accelerator.unwrap_model(model).tie)
 
     def log(self, logs, *args, **kwargs):
-        means = {k: sum(v) / len(v) for k, v in self.seen.items() if v and "loss" in logs}
+        seen = {k: gather_object(self.seen[k]) for k in ("accuracy", "margin")}  # of all processes
+        means = {k: sum(v) / len(v) for k, v in seen.items() if v and "loss" in logs}
         self.seen.clear()
         super().log(logs | means, *args, **kwargs)
 

@@ -17,8 +17,8 @@ import pandas as pd
 from omnirepro.criteria import fragments
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import OmniProcessor
-from omnirepro.run import Run, seed_all
-from omnirepro.train.common import arguments, progress_callback, train_on
+from omnirepro.run import Run, launchable, seed_all
+from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
 from omnirepro.train.lessons import words
 from omnirepro.train.sft import LANGUAGE_LAYERS
 from omnirepro.train.vocabulary import extend_tokens, spoken
@@ -51,6 +51,7 @@ class Step:
         return folder
 
 
+@launchable
 def train_roles(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
     """Tune `base` on chats; writes `sft` (a model, or an adapter) and `sft-loss.csv`; resumes where it was killed."""
     step = Step(run, "sft", run.seed)
@@ -60,7 +61,8 @@ def train_roles(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
     train_on(trainer, step)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write("sft-loss.csv", pd.DataFrame(history)[["step", "loss"]].to_csv(index=False))
-    return run.write("sft", lambda folder: keep(trainer.model, processor, folder, base))
+    weights = whole_weights(trainer)
+    return run.write("sft", lambda folder: keep(trainer.model, processor, folder, base, weights))
 
 
 def open_model(run: Run, base: Path | str, extend: bool = False):
@@ -92,11 +94,11 @@ def _with_lora(run: Run, model):
     return get_peft_model(model, lora)
 
 
-def keep(model, processor: OmniProcessor, folder: Path, base: Path | str) -> None:
+def keep(model, processor: OmniProcessor, folder: Path, base: Path | str, weights: dict | None = None) -> None:
     """Save a tuned model with its processor, or an adapter that names its base."""
     if hasattr(model, "peft_config"):
-        return save_adapter(model, folder, base)
-    model.save_pretrained(folder, safe_serialization=True)
+        return save_adapter(model, folder, base, weights)
+    model.save_pretrained(folder, safe_serialization=True, state_dict=weights)
     processor.save_pretrained(folder)
 
 

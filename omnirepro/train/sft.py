@@ -24,7 +24,7 @@ from omnirepro.judging import Judge, load_judge
 from omnirepro.models.generation import Decoding
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run, in_chunks, progress, seed_all
+from omnirepro.run import Run, in_chunks, launchable, progress, seed_all
 from omnirepro.schema import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
 from omnirepro.scoring import ScalarJudge
 from omnirepro.train.common import arguments, keep_judge, progress_callback, train_on
@@ -89,6 +89,7 @@ def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]
     return tune(run, base, [chat for part in parts for chat in part], [len(part) for part in parts])
 
 
+@launchable
 def tune(run: Run, base: Path | str, chats: list[list[dict]], parts: Sequence[int] = ()) -> Path:
     """Fine-tune `base` on chats that end in what it is to say; otherwise as `train_sft`.
 
@@ -103,7 +104,7 @@ def tune(run: Run, base: Path | str, chats: list[list[dict]], parts: Sequence[in
     train_on(trainer, run)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write("loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss"]).to_csv(index=False))
-    return keep_judge(run, trainer.model, processor, base)
+    return keep_judge(run, trainer, processor, base)
 
 
 def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label]) -> None:
