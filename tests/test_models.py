@@ -5,13 +5,14 @@ import shutil
 
 import pytest
 import torch
-from tiny_parts import make_model, processor, user
+from tiny_parts import make_model, processor, text_part, user
 
 from omnirepro import models
 from omnirepro.models.loading import ModelError, base_of, load, save_adapter
+from omnirepro.models.positions import positions
 from omnirepro.run import open_run
 from omnirepro.train.backbone import Trainer, make_pool
-from omnirepro.train.pretrain import schedule
+from omnirepro.train.pretrain import answer_loss, schedule
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
 
@@ -178,10 +179,29 @@ def straight(trainer):
 
 def test_training_learns_and_is_deterministic(trainer, straight):
     again = trainer("again")
-    batch = again._batch()
+    batch = processor().collate(again._batch())
     before = again.model(**batch).loss.item()
     assert again.fit(6, "skills") == straight and len(straight) == 6
     assert again.model(**batch).loss.item() < before - 0.05
+
+
+def test_the_loss_and_its_gradient_are_those_of_the_plain_model(trainer):
+    """What is left out of the forward (last layer, head, padding mask) is what no answer's token reads."""
+    one, answer = trainer("one"), {"role": "assistant", "parts": [text_part("red")]}
+    for one.step in (0, 5):
+        examples = [*one._batch(), processor().encode([user("what color?"), answer], train=True)]
+        batch = processor().collate(examples)
+        plain, spared = make_model().train(), make_model().train()
+        assert not batch["attention_mask"].all(), "some rows are padded"
+        wanted = plain(**batch).loss
+        loss = answer_loss(spared, batch | {"position_ids": positions(processor(), examples)})
+        for found in (wanted, loss):
+            found.backward()
+        assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+        for (name, a), b in zip(plain.named_parameters(), spared.parameters(), strict=True):
+            assert (a.grad is None) == (b.grad is None), name
+            assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6), name
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in spared.modules()), "no hook stays"
 
 
 @pytest.mark.parametrize("at", [3, 4, 6])

@@ -8,6 +8,7 @@ from PIL import Image
 from tiny_parts import make_model, processor, text_part, user
 
 from omnirepro.models.media import to_patches
+from omnirepro.models.positions import positions
 from omnirepro.models.processing import PLACEHOLDERS, VISION, OmniProcessor, collate_media
 from omnirepro.models.tiny import ROLES, SPECIAL
 from omnirepro.schema import MediaError, Part
@@ -124,6 +125,47 @@ def test_a_batch_is_padded_on_the_asked_side(pool):
         assert batch["attention_mask"].sum(1).tolist() == [len(short.ids), len(long.ids)]
         assert batch["attention_mask"][0, at].all() and (batch["labels"] == -100).all()
     assert len(batch["input_features"]) == 1
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[]], [["image"]], [["video"]], [["audio"]], [["views3d"]], [["text"], ["image"]], [["audio"], ["text"]],
+        [["image", "video"], ["audio", "image", "audio"], []], [["video", "video", "views3d"], ["text"], ["audio"]],
+        [["large", "image"], ["long", "audio", "long"], ["wide"]],
+    ],
+)  # fmt: skip
+def test_positions_equal_the_models_own(pool, tmp_path, rows):
+    from omnirepro.world.scenes import write_mp4
+
+    write_mp4(tmp_path / "long.mp4", np.stack([noise(84, 140, i) for i in range(10)]), 3)
+    parts = {m: pool[m][0][1] for m in pool} | {"long": Part(type="video", path=str(tmp_path / "long.mp4"))}
+    for name, (height, width) in {"large": (301, 200), "wide": (30, 400)}.items():
+        Image.fromarray(noise(height, width)).save(tmp_path / f"{name}.png")
+        parts[name] = Part(type="image", path=str(tmp_path / f"{name}.png"))
+    model, p = make_model().model, processor()
+    answer = {"role": "assistant", "parts": [text_part("red")]}
+    examples = [p.encode([user("see:", *(parts[m] for m in row), "?"), answer], train=True) for row in rows]
+    batch = p.collate(examples)
+    heard = batch.get("feature_attention_mask")
+    wanted, _ = model.get_rope_index(
+        batch["input_ids"],
+        *(batch.get(k) for k in ("image_grid_thw", "video_grid_thw")),
+        attention_mask=batch["attention_mask"],
+        audio_seqlens=None if heard is None else heard.sum(1),
+        second_per_grids=batch.get("video_second_per_grid"),
+    )
+    found = positions(p, examples)
+    assert found.dtype == wanted.dtype and found.tolist() == wanted.tolist()
+
+
+def test_a_text_that_comes_again_is_tokenised_once(monkeypatch):
+    p = OmniProcessor(processor().tokenizer)
+    first = p.encode([user("what is it?")], train=True)
+    monkeypatch.setattr(p, "tokenizer", None)
+    monkeypatch.setattr(p, "_render", lambda chat: "<|user|>what is it?<|im_end|>")
+    again = p.encode([user("what is it?")], train=True)
+    assert again.ids == first.ids and again.ids is not first.ids
 
 
 def test_loss_falls_on_the_assistants_words_only(pool):

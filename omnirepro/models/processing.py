@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ class OmniProcessor:
         self._features: OrderedDict[str, dict] = OrderedDict()
         self._cache = cache
         self._extractor = None
+        self._tokens = lru_cache(cache)(self._tokenise)  # questions and short answers come again and again
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs) -> OmniProcessor:
@@ -104,9 +105,12 @@ class OmniProcessor:
         return example
 
     def _append(self, example: Example, text: str, found=(), loss: bool = False) -> None:
-        ids = self._expand(self.tokenizer(text, add_special_tokens=False)["input_ids"], found)
+        ids = self._expand(self._tokens(text), found)
         example.ids += ids
         example.labels += ids if loss else [-100] * len(ids)
+
+    def _tokenise(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _render(self, chat: list[dict], opening: bool = False) -> str:
         return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opening)

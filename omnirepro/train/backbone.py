@@ -19,7 +19,7 @@ import pandas as pd
 from omnirepro import rubric
 from omnirepro.models import tiny
 from omnirepro.models.loading import load, point_to
-from omnirepro.models.processing import OmniProcessor
+from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, quiet, seed_all
 from omnirepro.schema import DIMENSIONS, Part
 from omnirepro.train import skills
@@ -117,13 +117,13 @@ class Trainer(Pretrainer):
         super().__init__(model, processor, run, total, lr)
         self.pool, self.spoil = pool, spoil
 
-    def _batch(self) -> dict:
+    def _batch(self) -> list[Example]:
         rng = np.random.default_rng([self.run.seed, self.step, self.total])
         phase = self._phase(rng)
         turn = [kind for kind, n in SHARES.get(phase, SHARES["skills"]).items() for _ in range(n)]
         rows = [self._chat(turn[i % len(turn)], rng, phase) for i in range(self.p["batch"])]
         examples = [self.processor.encode(chat, train=True) for chat in rows]
-        return self.processor.collate([skills.cut(example, self.p["length"]) for example in examples])
+        return [skills.cut(example, self.p["length"]) for example in examples]
 
     def _phase(self, rng: np.random.Generator) -> str:
         """Draw what the whole batch is of: rows of one kind have like lengths."""

@@ -7,10 +7,14 @@ The loop is plain so that a checkpoint is one safetensors file.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from omnirepro.models.positions import positions
+from omnirepro.models.processing import Example
 from omnirepro.run import Run, progress
 
 
@@ -57,30 +61,59 @@ class Pretrainer:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * schedule(self.step, self.total)
         self.model.train()
-        loss = answer_loss(self.model, {k: v.to(self.model.device) for k, v in self._batch().items()})
+        examples = self._batch()
+        batch = self.processor.collate(examples) | {"position_ids": positions(self.processor, examples)}
+        loss = answer_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
         return loss.item()
 
-    def _batch(self) -> dict:
-        """Return the collated batch of step `self.step`."""
+    def _batch(self) -> list[Example]:
+        """Return the examples of step `self.step`."""
         raise NotImplementedError
 
 
 def answer_loss(model, batch: dict):
-    """Return the mean cross-entropy of the answers' tokens; only they, a fifth of all, pass the vocabulary's head."""
+    """Return the mean cross-entropy of the answers' tokens, a fifth of all, for rows padded on the right.
+
+    Padding needs no mask: it stands behind every token that is learned, and the causal mask hides what is behind.
+    """
     import torch
 
     following = torch.nn.functional.pad(batch.pop("labels")[:, 1:], (0, 1), value=-100)
     answered = following != -100
-    hook = model.lm_head.register_forward_pre_hook(lambda _, inputs: (inputs[0][answered],))
-    try:
+    batch.pop("attention_mask")
+    with _only(model, answered):
         logits = model(**batch, use_cache=False).logits
-    finally:
-        hook.remove()
     return torch.nn.functional.cross_entropy(logits.float(), following[answered])
+
+
+@contextmanager
+def _only(model, answered) -> Iterator[None]:
+    """Compute for the `answered` tokens (B, L) alone what no other token reads.
+
+    That is the last layer's part behind its attention and the vocabulary's head; elsewhere zeros stand for it.
+    """
+    layer = model.get_decoder().layers[-1]
+
+    def pick(_, inputs):
+        return (inputs[0][answered],)
+
+    def spread(_, inputs, output):
+        whole = output.new_zeros(*answered.shape, output.shape[-1])
+        whole[answered] = output
+        return whole
+
+    before = (layer.self_attn.o_proj, layer.post_attention_layernorm, model.lm_head)
+    hooks = [module.register_forward_pre_hook(pick) for module in before]
+    hooks += [module.register_forward_hook(spread) for module in (layer.self_attn.o_proj, layer.mlp)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def schedule(step: int, total: int) -> float:

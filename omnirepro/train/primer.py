@@ -69,14 +69,14 @@ class Primer(Pretrainer):
         self.scale, self.by_task = Scale.of(pairs), {t: [p for p in pairs if p.task == t] for t in TASKS}
         self.batch = run.section("bradley_terry")["prime_batch"]
 
-    def _batch(self) -> dict:
+    def _batch(self) -> list[Example]:
         rng = np.random.default_rng([self.run.seed, self.step, 5])
         tasks, chats = [t for t in TASKS if self.by_task[t]], []
         layout = str(rng.choice(tuple(LAYOUTS), p=tuple(LAYOUTS.values())))
         for i in range(self.batch):
             some = self.by_task[tasks[i % len(tasks)]]
             chats.append(lesson(some[int(rng.integers(len(some)))], self.scale, layout, rng))
-        return self.processor.collate([_loss_on_levels(self.processor, turns) for turns in chats])
+        return [_loss_on_levels(self.processor, turns) for turns in chats]
 
 
 def lesson(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator) -> list[dict]:
