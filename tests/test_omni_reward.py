@@ -17,13 +17,15 @@ from omnirepro import figures, load_judge, verdict
 from omnirepro.evaluate import free_form
 from omnirepro.judging import Judge
 from omnirepro.models.generation import Generated, LocalModel
+from omnirepro.models.positions import positions
 from omnirepro.report import omni_metrics
 from omnirepro.reward import verdict_reward
 from omnirepro.schema import Judgement, Label, Pair, Prompt, Response, read_jsonl, text_of
 from omnirepro.scoring import chat
 from omnirepro.sources.omni_rewardbench import read_bench
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.primer import LAYOUTS, TURNS, lesson
+from omnirepro.train.pretrain import answer_loss
+from omnirepro.train.primer import LAYOUTS, TURNS, _loss_on_levels, lesson
 from omnirepro.train.verdicts import lessons, share_of
 from omnirepro.world import training
 from omnirepro.world.bench import make_bench
@@ -181,6 +183,17 @@ def test_lessons_of_the_primer_never_compare_and_never_ask_a_test_criterion(benc
         assert not any(tag in said for tag in verdict.TAGS.values())
         answers.add(text_of(turns[-1]["parts"]))
     assert {"[[1]]", "[[5]]"} <= answers and any(a.startswith("A ") for a in answers)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_primers_loss_is_that_of_the_plain_model(bench, layout):
+    scale, rng, model = Scale.of(bench), np.random.default_rng(0), make_model()
+    pairs = [next(pair for pair in bench if pair.task == task) for task in TASKS]
+    examples = [_loss_on_levels(processor(), lesson(pair, scale, layout, rng)) for pair in pairs]
+    batch = processor().collate(examples)
+    wanted = model(**batch).loss.item()
+    loss = answer_loss(model, batch | {"position_ids": positions(processor(), examples)}).item()
+    assert loss == pytest.approx(wanted, rel=1e-5)
 
 
 def test_r1_learns_from_labels_in_both_orders(bench):
