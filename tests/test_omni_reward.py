@@ -18,13 +18,15 @@ from omnirepro import figures, load_judge, rubric, verdict
 from omnirepro.evaluate import free_form
 from omnirepro.judging import Judge
 from omnirepro.models.generation import Generated, LocalModel
+from omnirepro.models.positions import positions
 from omnirepro.report import omni_metrics
 from omnirepro.reward import verdict_reward
 from omnirepro.schema import Judgement, Label, Pair, Prompt, Response, read_jsonl, text_of
 from omnirepro.scoring import chat
 from omnirepro.sources.omni_rewardbench import read_bench
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.primer import LAYOUTS, NUMBERS, TURNS, _taught, lesson
+from omnirepro.train.pretrain import answer_loss
+from omnirepro.train.primer import LAYOUTS, NUMBERS, TURNS, _loss_on_levels, _taught, lesson
 from omnirepro.train.verdicts import lessons, share_of
 from omnirepro.train.vocabulary import spoken
 from omnirepro.world import training
@@ -195,6 +197,17 @@ def test_only_words_that_training_asks_become_tokens():
     taught = {word.strip(",") for words in _taught() for word in words.split()}
     unseen = {word.strip(",") for c in CRITERIA.values() for p in c.phrasings for word in p.split()} - taught
     assert unseen and not {word.strip() for word in spoken(_taught())} & unseen
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_primers_loss_is_that_of_the_plain_model(bench, layout):
+    scale, rng, model = Scale.of(bench), np.random.default_rng(0), make_model()
+    pairs = [next(pair for pair in bench if pair.task == task) for task in TASKS]
+    examples = [_loss_on_levels(processor(), lesson(pair, scale, layout, rng)) for pair in pairs]
+    batch = processor().collate(examples)
+    wanted = model(**batch).loss.item()
+    loss = answer_loss(model, batch | {"position_ids": positions(processor(), examples)}).item()
+    assert loss == pytest.approx(wanted, rel=1e-5)
 
 
 def test_r1_learns_from_labels_in_both_orders(bench):
