@@ -46,7 +46,7 @@ def resolve_device(section: Mapping[str, Any]) -> str:
 def _keep_memory() -> None:
     """Let glibc keep freed blocks up to 32 MB: else each tensor of some MB is mapped and cleared by the kernel anew.
 
-    A tenth of a training step of the embedded model was spent on that. Other C libraries do as they do.
+    A training step of the embedded model spends measurable time on that. Other C libraries do as they do.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its largest
