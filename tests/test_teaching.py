@@ -36,9 +36,9 @@ def test_no_answer_of_the_base_weighs_two_responses():
     beside = [(q, a) for q, a in asked if "\nA: " in q and "\nB: " in q]
     assert len(beside) > 50, "responses must also be marked beside another one"
     for question, answer in asked:
-        given = re.search(r"write A \d+ B \d+", question)
-        assert given or not ("better" in answer or "verdict" in answer), f"{question!r} is answered by {answer!r}"
-        assert given or "score_A" not in answer or "score_B" not in answer
+        bare = re.search(r"write scores( score first)?\.$", question) and "A: " not in question
+        assert bare or not ("better" in answer or "verdict" in answer), f"{question!r} is answered by {answer!r}"
+        assert bare or "score_A" not in answer or "score_B" not in answer
 
 
 def test_checks_mark_each_response_by_itself_as_the_world_does():
@@ -64,12 +64,15 @@ def test_the_side_that_is_asked_about_is_the_one_that_is_marked():
                 assert f'"score_{asked[1]}"' in answer
 
 
-def test_given_scores_name_their_winner_and_equal_ones_name_none():
+def test_bare_scores_name_their_winner_and_equal_ones_name_none():
+    verdicts = set()
     for i in range(100):
         asked, written = skills._state(np.random.default_rng(i))
         found = rubric.parse(written.replace("seen: <", "seen: x<"), "rationale-first")
         assert found.status == "ok"
-        assert re.match(rf"write A {found.score_a} B {found.score_b}", asked)
+        assert not re.search(r"\d", asked), "the winner must be read off the judgement's own scores"
+        verdicts.add(found.verdict)
+    assert verdicts == {"A", "B", "tie"}
 
 
 def test_a_question_is_asked_once():

@@ -1,8 +1,8 @@
 """Conversations that teach the embedded backbone single-response skills; none compares two responses.
 
 Produces chats of several turns about one to four media: short answers, full answers, descriptions, a check of each
-response shown on named dimensions, a one-response judgement, a refinement, and two given numbers written as scores with
-the winner they name. Where two responses are shown, each is marked by itself: which one is better is never asked.
+response shown on named dimensions, a one-response judgement, a refinement, and two numbers written as scores with the
+winner they name. Where two responses are shown, each is marked by itself: which one is better is never asked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from omnirepro.world.questions import VALUES, Question, facts, observations, que
 from omnirepro.world.scenes import Scene
 
 SKILLS = {
-    "short": 0.12, "answer": 0.12, "describe": 0.05, "check": 0.34, "grade": 0.2, "refine": 0.06, "state": 0.05,
+    "short": 0.12, "answer": 0.12, "describe": 0.05, "check": 0.31, "grade": 0.2, "refine": 0.06, "state": 0.08,
     "match": 0.06,
 }  # fmt: skip
 SHORT_SKILLS = {"short": 0.8, "match": 0.2}  # to see and to compare words come first: every other skill rests on them
@@ -120,13 +120,16 @@ def _match(rng: np.random.Generator) -> tuple[str, str]:
 
 
 def _state(rng: np.random.Generator) -> tuple[str, str]:
-    """Write given scores and the winner that they name in the judgement's notation; equal scores name none."""
+    """Write any two scores and the winner that they name in the judgement's notation; equal scores name none.
+
+    The scores are not given in the question: a winner must be read off the judgement itself, as judges have to.
+    """
     a, b = (int(x) for x in rng.integers(0, 11, 2))
     apart = rng.random()  # equal scores and near ones are those that a judge confuses
     b = a if apart < 0.3 else min(10, a + 1) if apart < 0.5 else b
     a, b = (a, b) if rng.random() < 0.5 else (b, a)
     format, note = ("published", " score first") if rng.random() < 0.5 else ("rationale-first", "")
-    return f"write A {a} B {b}{note}.", rubric.notation("seen: ", a, b, format)
+    return f"write scores{note}.", rubric.notation("seen: ", a, b, format)
 
 
 def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:
