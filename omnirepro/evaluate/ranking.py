@@ -50,8 +50,13 @@ def votes(table: pd.DataFrame, order: str) -> pd.DataFrame:
     for pair, part in ordered(table, order).groupby("pair_id"):
         said, gold = part["said"].tolist(), part["gold"].iloc[0]
         about = {"pair_id": pair, "cluster": part["cluster"].iloc[0], "points": part["points"].iloc[0]}
-        rows += [about | {"k": k, "correct": int(majority(said[:k]) == gold)} for k in range(1, len(said) + 1)]
+        rows += [about | {"k": k, "correct": int(_voted(said[:k]) == gold)} for k in range(1, len(said) + 1)]
     return pd.DataFrame(rows)
+
+
+def _voted(said: list) -> str | None:
+    """Return what a vote says: a tie abstains where anyone decides."""
+    return majority([s for s in said if s != "tie"]) or majority(said)
 
 
 def majority(said: list) -> str | None:

@@ -113,6 +113,7 @@ def _optimizer(model, p: dict[str, Any]):
 
 def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
     from datasets import Dataset
+    from torch.utils.data import SequentialSampler
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -125,7 +126,13 @@ def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
-    trainer = SFTTrainer(
+    class InOrder(SFTTrainer):
+        """Trains on the lessons in their order, in which a batch has one form."""
+
+        def _get_train_sampler(self, train_dataset=None):
+            return SequentialSampler(train_dataset)
+
+    trainer = InOrder(
         model=model,
         args=config,
         train_dataset=Dataset.from_dict({"row": list(range(len(examples)))}),
