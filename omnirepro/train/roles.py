@@ -20,6 +20,7 @@ from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.train.common import arguments, progress_callback, train_on
 from omnirepro.train.lessons import words
+from omnirepro.train.pretrain import answer_loss
 from omnirepro.train.sft import LANGUAGE_LAYERS
 from omnirepro.train.vocabulary import extend_tokens, spoken
 
@@ -126,11 +127,15 @@ def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
+
     class InOrder(SFTTrainer):
-        """Trains on the lessons in their order, in which a batch has one form."""
+        """Trains on the lessons in their order, in which a batch has one form, and on the answers' logits alone."""
 
         def _get_train_sampler(self, train_dataset=None):
             return SequentialSampler(train_dataset)
+
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            return answer_loss(model, inputs)
 
     trainer = InOrder(
         model=model,
@@ -141,5 +146,6 @@ def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
         callbacks=[progress_callback("roles, SFT")],
         optimizers=(_optimizer(model, p) if p["tune"] == "whole" else None, None),
     )
+    trainer.model_accepts_loss_kwargs = False  # each pass has its own mean, so the trainer must divide by their number
     trainer.remove_callback(PrinterCallback)
     return trainer
