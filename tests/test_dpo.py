@@ -79,7 +79,7 @@ def pairs(tmp_path_factory):
 
 def test_lessons_ask_as_the_roles_are_asked_and_answer_what_is_true(pairs):
     seen = set()
-    for chat in lessons(pairs, 200, 0, ("T2T",), verdicts=0.3):
+    for chat in (c for lesson in lessons(pairs, 200, 0, ("T2T",), verdicts=0.3) for c in lesson):
         asked, answer = "".join(p.text or "" for p in chat[-2]["parts"]), chat[-1]["parts"][0].text
         kind = asked.rsplit("\n", 1)[-1].split()[0]
         media = any(p.type != "text" for p in chat[-2]["parts"])
@@ -98,14 +98,13 @@ def test_lessons_ask_as_the_roles_are_asked_and_answer_what_is_true(pairs):
     assert {k for k, _ in seen} >= {"write", "judge", "fix", "verdict."}
 
 
-def test_lessons_hang_on_the_seed_and_begin_alike(pairs):
-    first, more = lessons(pairs, 10, 3), lessons(pairs, 20, 3)
-    assert first == more[:10] and first != lessons(pairs, 10, 4)
+def test_lessons_hang_on_the_seed(pairs):
+    assert lessons(pairs, 10, 3) == lessons(pairs, 10, 3) != lessons(pairs, 10, 4)
 
 
 def test_direct_lessons_are_filtered_by_gold(pairs):
     def right(keep):
-        shown = [c for c in lessons(pairs, 400, 1, verdicts=0.0, keep_right=keep)
+        shown = [c for lesson in lessons(pairs, 400, 1, verdicts=0.0, keep_right=keep) for c in lesson
                  if c[0]["parts"][-1].text.endswith("judge.")]  # fmt: skip
         said = [criteria.parse_direct(c[-1]["parts"][0].text, 3)[1].verdict for c in shown]
         texts = {p.response_a[0].text: p for p in pairs} | {p.response_b[0].text: p.swap() for p in pairs}

@@ -26,7 +26,7 @@ from omnirepro.criteria.parsing import (
     render_judgement,
     vote,
 )
-from omnirepro.criteria.prompts import Task, again, fragments, messages
+from omnirepro.criteria.prompts import Task, fragments, messages
 from omnirepro.criteria.roles import Answer, DisRM, GenRM, Policy, Role
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "Policy",
     "Role",
     "Task",
-    "again",
     "distinct",
     "fragments",
     "messages",

@@ -95,7 +95,7 @@ def messages(task: Task, wording: str = "full", form: str = "criterion") -> list
     if task.kind == "judge" and form != "criterion":
         return rubric.messages(_under(task), wording, form)
     if wording == "brief":
-        return [{"role": "user", "parts": [*_shown(task), *again(task)]}]
+        return [{"role": "user", "parts": [*_shown(task), *_asked(task)]}]
     if task.kind == "refine":
         return _refine(task)
     count = task.count or len(task.criteria)
@@ -105,8 +105,8 @@ def messages(task: Task, wording: str = "full", form: str = "criterion") -> list
     return [{"role": "system", "parts": [_text(FULL[task.kind].format(count=count))]}, user]
 
 
-def again(task: Task) -> list[Part]:
-    """Return what a brief question says behind the responses; a later turn about the same ones repeats only this."""
+def _asked(task: Task) -> list[Part]:
+    """Return what a brief question says, all of it behind the responses."""
     if task.kind == "refine":
         return [_text(f"\nfix {task.notes[0]}.")]
     named = _under(task).criterion if task.kind == "judge" else task.pair.criterion

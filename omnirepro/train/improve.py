@@ -62,10 +62,10 @@ def improve(run: Run, base: Path, primed: Path | None = None) -> None:
     experiments(run, {m: models[m] for m in ("sft", "dpo")}, judges, splits)
 
 
-def draw_lessons(run: Run, pairs: list[Pair]) -> list[list[dict]]:
-    """Draw the conversations of supervised tuning, each of which is seen once."""
+def draw_lessons(run: Run, pairs: list[Pair]) -> list[list[list[dict]]]:
+    """Draw the lessons of supervised tuning, each of which is seen once."""
     p, wording = run.section(SECTION), run.section("judge")["wording"]
-    how = {name: p[name] for name in ("thinking", "verdicts", "keep_right")} | {"count": p["top"]}
+    how = {name: p[name] for name in ("thinking", "verdicts", "keep_right", "composed")} | {"count": p["top"]}
     number = p["sft_steps"] * p["sft_batch"]
     return lessons(pairs, number, run.seed, **how, wording=wording, batch=p["sft_batch"])
 

@@ -18,6 +18,7 @@ from omnirepro.criteria import fragments
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, seed_all
+from omnirepro.train.branches import collate
 from omnirepro.train.common import arguments, progress_callback, train_on
 from omnirepro.train.lessons import words
 from omnirepro.train.pretrain import answer_loss
@@ -52,11 +53,14 @@ class Step:
         return folder
 
 
-def train_roles(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
-    """Tune `base` on chats; writes `sft` (a model, or an adapter) and `sft-loss.csv`; resumes where it was killed."""
+def train_roles(run: Run, base: Path | str, lessons: list[list[list[dict]]]) -> Path:
+    """Tune `base` on lessons, each a list of chats about one pair, in the order given; resumes where it was killed.
+
+    Writes `sft` (a model, or an adapter) and `sft-loss.csv`.
+    """
     step = Step(run, "sft", run.seed)
     model, processor = open_model(run, base, extend=True)
-    examples = [processor.encode(chat, train=True) for chat in chats]
+    examples = [[processor.encode(chat, train=True) for chat in lesson] for lesson in lessons]
     trainer = _trainer(step, model, processor, examples)
     train_on(trainer, step)
     history = [h for h in trainer.state.log_history if "loss" in h]
@@ -141,7 +145,7 @@ def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
         model=model,
         args=config,
         train_dataset=Dataset.from_dict({"row": list(range(len(examples)))}),
-        data_collator=lambda rows: processor.collate([examples[r["row"]] for r in rows]),
+        data_collator=lambda rows: collate(processor, [examples[r["row"]] for r in rows]),
         processing_class=processor.tokenizer,
         callbacks=[progress_callback("roles, SFT")],
         optimizers=(_optimizer(model, p) if p["tune"] == "whole" else None, None),
