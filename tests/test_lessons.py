@@ -44,8 +44,6 @@ def test_a_batch_has_one_form_and_a_form_its_number_of_questions(taught):
     forms = [{form(c) for lesson in taught[at : at + BATCH] for c in lesson} for at in range(0, len(taught), BATCH)]
     assert all(len(found) == 1 for found in forms) and set().union(*forms) == set(TURNS)
     assert all(len(lesson) == TURNS[form(lesson[0])] for lesson in taught)
-    early = [found for found in forms[: int(0.4 * len(forms))]]
-    assert set().union(*early) == {"judge", "refine", "verdict"}
 
 
 def test_a_lesson_is_about_one_pair_and_asks_no_criterion_twice(taught):

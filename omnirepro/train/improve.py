@@ -1,9 +1,8 @@
 """The stage of GRM-Omni: teach the roles, synthesise criteria, train on what they improve, and measure (Sections 3, 4).
 
-Consumes the backbone and, where notebook 05 left one, the backbone that knows criteria in words (`primed`); produces
-`data`, the models `sft`, `dpo` and `plus`, two scalar models, every search (`searches.jsonl`), the preferences,
-`predictions.jsonl`, and the tables of the experiments (`criteria.csv`, `methods.csv`). One model is GenRM and policy,
-as in the paper's synthesis.
+Consumes the backbone; produces `data`, the models `sft`, `dpo` and `plus`, two scalar models, every search
+(`searches.jsonl`), the preferences, `predictions.jsonl`, and the tables of the experiments (`criteria.csv`,
+`methods.csv`). One model is GenRM and policy, as in the paper's synthesis.
 
 Departures: (1) pairs are the world's, made from templates; (2) only text responses are refined: a response that is a
 medium keeps its score, so that its criteria are judged and never repaired; (3) criteria are drawn, all else is greedy;
@@ -46,13 +45,13 @@ class Searched:
     traces: list[Trace]
 
 
-def improve(run: Run, base: Path, primed: Path | None = None) -> None:
-    """Run the whole stage: every model is tuned from `primed`, or from the backbone `base` where there is none."""
+def improve(run: Run, base: Path) -> None:
+    """Run the whole stage: every model is tuned from the backbone `base`."""
     splits = make_data(run)
-    p, start = run.section(SECTION), primed or base
-    models = {"base": base, "sft": train_roles(run, start, draw_lessons(run, splits["train"]))}
+    p = run.section(SECTION)
+    models = {"base": base, "sft": train_roles(run, base, draw_lessons(run, splits["train"]))}
     refined = pairs_of(splits["train"], [*p["thinking"], *p["plus_tasks"]])
-    scalars = {name: train_scalar(run, start, f"scalar-{name}", refined) for name in ("better", "worse")}
+    scalars = {name: train_scalar(run, base, f"scalar-{name}", refined) for name in ("better", "worse")}
     judges = {name: open_scalar(run, folder, name) for name, folder in scalars.items()}
     text, media = (pairs_of(splits["search"], p[name]) for name in ("thinking", "plus_tasks"))
     models["dpo"] = iterate(run, "dpo", models["sft"], text, judges["better"])

@@ -38,9 +38,10 @@ from omnirepro.world.criteria.composed import bearing, pool_for
 from omnirepro.world.editing import critique, edit, rate
 from omnirepro.world.facts import Facts, facts_of
 
-EARLY, FIRST = {"judge": 0.54, "refine": 0.34, "direct": 0.06, "write": 0.06}, 0.4  # forms of the first share of the lessons
+EARLY = {"judge": 0.54, "refine": 0.34, "direct": 0.06, "write": 0.06}  # forms of the lessons' share `FIRST`
+FIRST = 0.4
 FORMS = {"judge": 0.34, "direct": 0.3, "refine": 0.24, "write": 0.12}
-TURNS = {"judge": 8, "direct": 3, "refine": 6, "write": 4, "verdict": 1}  # questions of a conversation
+TURNS = {"judge": 8, "direct": 3, "refine": 6, "write": 4, "verdict": 1}  # questions of a lesson
 BEARINGS = {"relevant": 0.5, "irrelevant": 0.32, "misleading": 0.18}
 DIFFERS, TRIES = 0.8, 8
 NONE_KNOWN, MANY_KNOWN = 0.3, 0.1  # shares of the writing lessons that know no criterion, or up to `MANY`
