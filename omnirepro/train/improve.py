@@ -81,7 +81,7 @@ def make_data(run: Run) -> dict[str, list[Pair]]:
         for task in TASKS:
             thinks = task in p["thinking"]
             train = p["train_pairs_thinking"] if thinks else p["pairs"]
-            search = p["search_pairs"] if thinks or task in p["plus_tasks"] else 0
+            search = p["search_pairs"] if thinks else p["plus_pairs"] if task in p["plus_tasks"] else 0
             pairs = make_preferences(folder, "train", train + search, run.seed, (task,))
             made["train"] += pairs[:train]
             made["search"] += pairs[train:]
