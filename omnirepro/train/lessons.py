@@ -39,7 +39,7 @@ from omnirepro.world.editing import critique, edit, rate
 from omnirepro.world.facts import Facts, facts_of
 
 EARLY = {"judge": 0.54, "refine": 0.34, "direct": 0.06, "write": 0.06}  # forms of the lessons' share `FIRST`
-FIRST = 0.4
+FIRST, MEDIA = 0.4, 0.75  # the share, and that of media among the verdict-only lessons
 FORMS = {"judge": 0.34, "direct": 0.3, "refine": 0.24, "write": 0.12}
 TURNS = {"judge": 8, "direct": 3, "refine": 6, "write": 4, "verdict": 1}  # questions of a lesson
 BEARINGS = {"relevant": 0.5, "irrelevant": 0.32, "misleading": 0.18}
@@ -64,8 +64,9 @@ def lessons(
 ) -> list[list[list[dict]]]:
     """Return `number` lessons, each a list of chats about one pair; every `batch` of them has one form.
 
-    `verdicts` is the share of verdict-only lessons about media; pairs of the tasks `thinking` get the other forms, the
-    simpler ones first. In the full wording a lesson is one chat.
+    `verdicts` is the share of verdict-only lessons, most of them about media: some are about text, so that the form
+    hangs on the question. Pairs of the tasks `thinking` get the other forms, the simpler ones first. In the full
+    wording a lesson is one chat.
     """  # fmt: skip
     thinking = tuple(thinking)
     text, media = ([p for p in pairs if (p.task in thinking) == thinks] for thinks in (True, False))
@@ -75,7 +76,7 @@ def lessons(
         drawn, forms = np.random.default_rng([seed, 6, i // batch]), EARLY if i < FIRST * number else FORMS
         alone = bool(media) and drawn.random() < verdicts
         kind = "verdict" if alone else str(drawn.choice(tuple(forms), p=tuple(forms.values())))
-        rng, pool = np.random.default_rng([seed, 7, i]), media if alone else text
+        rng, pool = np.random.default_rng([seed, 7, i]), media if alone and drawn.random() < MEDIA else text
         shown = pool[int(rng.integers(len(pool)))][int(rng.integers(2))]
         side = "AB"[int(rng.integers(2))]
         asked = drawer.ask(kind, shown, side, TURNS[kind] if wording == "brief" else 1, rng)
