@@ -40,7 +40,7 @@ from omnirepro.world.facts import Facts, facts_of
 
 EARLY = {"judge": 0.54, "refine": 0.34, "direct": 0.06, "write": 0.06}  # forms of the lessons' share `FIRST`
 FIRST, MEDIA = 0.4, 0.75  # the share, and that of media among the verdict-only lessons
-FORMS = {"judge": 0.34, "direct": 0.3, "refine": 0.24, "write": 0.12}
+FORMS = {"judge": 0.32, "direct": 0.28, "refine": 0.28, "write": 0.12}
 TURNS = {"judge": 8, "direct": 3, "refine": 6, "write": 4, "verdict": 1}  # questions of a lesson
 BEARINGS = {"relevant": 0.5, "irrelevant": 0.32, "misleading": 0.18}
 DIFFERS, TRIES = 0.8, 8
