@@ -49,7 +49,7 @@ def train_dpo(run: Run, name: str, base: Path | str, rows: list[Preference]) -> 
     run.write(f"{name}-loss.csv", course(trainer.state.log_history).to_csv(index=False))
     if not whole and "ref" in model.peft_config:
         model.delete_adapter("ref")
-    return run.write(name, lambda folder: keep(model, processor, folder, base))
+    return run.write(name, lambda folder: keep(step, model, processor, folder, base))
 
 
 def encode(processor: OmniProcessor, rows: list[Preference], wording: str, limit: int) -> Pairs:

@@ -15,6 +15,8 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.criteria import fragments
+from omnirepro.judging import Judge, save_settings
+from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, seed_all
@@ -65,7 +67,7 @@ def train_roles(run: Run, base: Path | str, lessons: list[list[list[dict]]]) -> 
     train_on(trainer, step)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write("sft-loss.csv", pd.DataFrame(history)[["step", "loss"]].to_csv(index=False))
-    return run.write("sft", lambda folder: keep(trainer.model, processor, folder, base))
+    return run.write("sft", lambda folder: keep(step, trainer.model, processor, folder, base))
 
 
 def open_model(run: Run, base: Path | str, extend: bool = False):
@@ -97,12 +99,19 @@ def _with_lora(run: Run, model):
     return get_peft_model(model, lora)
 
 
-def keep(model, processor: OmniProcessor, folder: Path, base: Path | str) -> None:
-    """Save a tuned model with its processor, or an adapter that names its base."""
+def keep(run: Run | Step, model, processor: OmniProcessor, folder: Path, base: Path | str) -> None:
+    """Save a tuned model with its processor, or an adapter that names its base, and how it wants to be asked.
+
+    Loaded by itself it gives its verdict alone; `judge(..., scaling=CriteriaSearch(...))` asks it for criteria.
+    """
     if hasattr(model, "peft_config"):
-        return save_adapter(model, folder, base)
-    model.save_pretrained(folder, safe_serialization=True)
-    processor.save_pretrained(folder)
+        save_adapter(model, folder, base)
+    else:
+        model.save_pretrained(folder, safe_serialization=True)
+        processor.save_pretrained(folder)
+    decoding = Decoding(max_new_tokens=run.section(SECTION)["max_new_tokens"])
+    wording = run.section("judge")["wording"]
+    save_settings(Judge(LocalModel(model, processor, run.name), "verdict-direct", wording, decoding), folder)
 
 
 def _optimizer(model, p: dict[str, Any]):
