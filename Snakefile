@@ -18,7 +18,7 @@ sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
-from omnirepro.run import DEPENDS, DRAFTS, READS, load_params, run_name, to_run
+from omnirepro.run import DEPENDS, READS, load_params, run_name, to_run
 
 RESULTS = os.environ.get("OMNIREPRO_RESULTS", "results")
 PROFILE = str(config.get("profile", "tiny"))
@@ -28,7 +28,7 @@ STAGES = [stage for stage in DEPENDS if Path("notebooks", f"{stage}.ipynb").is_f
 ASKED = "" if config.get("notebooks") is None else str(config["notebooks"])
 ASKED = ASKED.replace(",", " ").split()
 NUMBERS = [f"{int(word[:2]):02d}" for word in ASKED]
-TARGETS = [stage for stage in STAGES if (stage[:2] in NUMBERS if ASKED else stage not in DRAFTS)]
+TARGETS = [stage for stage in STAGES if stage[:2] in NUMBERS or not ASKED]
 ARMS = str(config.get("arms", ""))
 FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") for run, seed in SEEDS.items() if "07_ablations" in TARGETS}
 FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
@@ -46,9 +46,9 @@ def executed(stage, run):
 
 
 def before(stage, run):
-    """The executed notebooks that come before, a fork's own and then its base's; drafts where they are asked for too."""
+    """The executed notebooks that come before, a fork's own and then its base's."""
     fork = FORK.get(run)
-    stages = [s for s in DEPENDS[stage] if s in STAGES and (s not in DRAFTS or stage in DRAFTS or s in TARGETS)]
+    stages = [s for s in DEPENDS[stage] if s in STAGES]
     arms = [executed(f.arm.stages[-1], f.name) for f in FORKS.get(run, ()) if stage == "07_ablations"]
     return [executed(s, run if not fork or s in fork.arm.stages else fork.base) for s in stages] + arms
 

@@ -115,8 +115,8 @@ def load_judge(
     from omnirepro.models.loading import load
 
     model, processor = load(folder or name, device, dtype)
-    stored = folder and (folder / "judge.json")
-    settings = json.loads(stored.read_text()) if stored and stored.is_file() else {"wording": "full"}
+    stored = (folder or Path(name)) / "judge.json"
+    settings = json.loads(stored.read_text()) if stored.is_file() else {"wording": "full"}
     label = (
         f"{folder.parent.parent.name}/{folder.parent.name}" if folder and folder.name == "adapter" else Path(name).name
     )

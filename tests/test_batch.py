@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from omnirepro.run import DEPENDS, DRAFTS, to_run
+from omnirepro.run import DEPENDS, to_run
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = """\
@@ -134,14 +134,6 @@ def check_seeds_together(project):
 def test_report_of_a_run_that_is_not_there(project):
     answer = call(project, "omnirepro", "report", "--run", "no")
     assert answer.returncode == 1 and "no executed notebook in results/no" in answer.stderr
-
-
-def test_drafts_are_left_out_of_the_whole_river_and_run_by_number(project):
-    for stage in (*DRAFTS, "10_scorecard"):
-        shutil.copy(project / "notebooks/00_backbone.ipynb", project / f"notebooks/{stage}.ipynb")
-    assert not {stage for _, stage in jobs(batch(project, "-n"))} & set(DRAFTS)
-    asked = {stage for _, stage in jobs(batch(project, "-n", "--config", "notebooks=06"))}
-    assert asked - {"00_backbone"} == {"06_meta_reward_dpo"}
 
 
 def test_arms_are_jobs_on_top_of_their_run(tmp_path):

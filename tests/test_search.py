@@ -50,7 +50,7 @@ class Scribe:
             start = 0 if self.repeats else len(known)
             return criteria.render_criteria([f"c{start + i + 1}" for i in range(int(match[2]))])
         if text.endswith("\njudge by criterion."):
-            criterion = re.search(r"\ncriterion: (.*)\nA: ", text)[1].split("; ")[-1]
+            criterion = re.search(r"\ncriterion: (.*)\njudge by", text)[1].split("; ")[-1]
             true = "A" if "\nA: good" in text else "B"
             if criterion in self.silent:
                 return "I cannot say."
@@ -393,7 +393,9 @@ def test_a_vote_is_a_valid_judgement_wherever_one_vote_is(votes):
     said = [v for v, _, _ in votes if v]
     assert merged.status == ("ok" if said else "no_verdict")
     if said:
-        assert said.count(merged.verdict) == max(map(said.count, said))
+        decided = [v for v in said if v != "tie"] or said
+        assert decided.count(merged.verdict) == max(map(decided.count, decided))
+        assert merged.critique_a.count("\n") == len(said) - 1
         assert criteria.parse_direct(criteria.render_direct(names, merged), len(names))[1].said == merged.verdict
 
 

@@ -180,17 +180,21 @@ def note(judged: CriterionJudgement) -> str:
 def vote(criteria: Sequence[str], judged: Sequence[CriterionJudgement]) -> CriterionJudgement:
     """Merge judgements, the most important first, without a model; "no_verdict" where none is valid.
 
-    The verdict is the commonest (of equally common ones that of the earliest judgement); the scores are the rounded
-    means of those that share it, within 1 to 10; the critiques are joined, each behind its criterion.
+    A tie abstains where anyone decides; the verdict is the commonest one (of equally common ones that of the earliest
+    judgement). The scores are rounded means, or the mean of both where they would contradict the verdict. A side's
+    critiques stand a line each, between the criterion's number and the score.
     """
-    valid = [(c, j) for c, j in zip(criteria, judged, strict=True) if j.said]
+    valid = [(i, j) for i, (_, j) in enumerate(zip(criteria, judged, strict=True), 1) if j.said]
     if not valid:
         return CriterionJudgement("no_verdict")
-    verdict = Counter(j.said for _, j in valid).most_common(1)[0][0]  # equal counts: first met
-    agreeing = [j for _, j in valid if j.said == verdict]
-    a, b = (_mean([getattr(j, name) for j in agreeing]) for name in ("score_a", "score_b"))
-    said = ("\n".join(f"{c}: {getattr(j, name)}" for c, j in valid) for name in ("critique_a", "critique_b"))
-    return CriterionJudgement("ok", verdict, a, b, *said)
+    said = [j.said for _, j in valid]
+    verdict = Counter([v for v in said if v != "tie"] or said).most_common(1)[0][0]  # equal counts: first met
+    marks = {s: [(i, getattr(j, f"critique_{s}"), getattr(j, f"score_{s}")) for i, j in valid] for s in "ab"}
+    a, b = (_mean([score for *_, score in of]) for of in marks.values())
+    if rubric.ranking(a, b) != verdict:
+        a = b = _mean([a, b])
+    critiques = ("\n".join(f"{i} {critique} {score}" for i, critique, score in of) for of in marks.values())
+    return CriterionJudgement("ok", verdict, a, b, *critiques)
 
 
 def _mean(scores: list[float]) -> int:

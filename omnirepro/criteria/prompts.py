@@ -1,7 +1,9 @@
 """What the roles are asked: chats for writing criteria, judging, merging, direct judgement and refinement.
 
 Consumes tasks; produces chats. `brief` wordings are for a model that is trained on these forms (the embedded one),
-`full` ones for a model that never saw them. Six questions (GRM-Omni, Figures 13 to 16, in other words):
+`full` ones for a model that never saw them. In brief ones everything that is asked stands behind the responses, where
+a small model can look back with a criterion in mind (the paper has it first, and so have the full ones). Six questions
+(GRM-Omni, Figures 13 to 16, in other words):
 
 - write: criteria that tell two responses apart and repeat none that is known (Figure 13)
 - judge: critique, score and verdict under one criterion (Figure 14)
@@ -13,6 +15,7 @@ Consumes tasks; produces chats. `brief` wordings are for a model that is trained
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from omnirepro import rubric
@@ -89,18 +92,35 @@ def messages(task: Task, wording: str = "full", form: str = "criterion") -> list
     The pair's own criterion, where it has one, stands before the criterion that was written. Raises KeyError on a kind
     that is no question in words.
     """
-    if task.kind == "refine":
-        return _refine(task, wording)
     if task.kind == "judge" and form != "criterion":
         return rubric.messages(_under(task), wording, form)
+    if wording == "brief":
+        return [{"role": "user", "parts": [*_shown(task), *_asked(task)]}]
+    if task.kind == "refine":
+        return _refine(task)
     count = task.count or len(task.criteria)
     body = rubric.messages(_under(task) if task.kind == "judge" else task.pair, wording)[-1]["parts"]
-    if wording == "brief":
-        asked = _details(task, wording) + BRIEF[task.kind].format(count=count)
-        return [{"role": "user", "parts": [*body[:-1], _text(asked)]}]
     details = _details(task, wording)
     user = {"role": "user", "parts": [*body, *([_text(details)] if details else [])]}
     return [{"role": "system", "parts": [_text(FULL[task.kind].format(count=count))]}, user]
+
+
+def _asked(task: Task) -> list[Part]:
+    """Return what a brief question says, all of it behind the responses."""
+    if task.kind == "refine":
+        return [_text(f"\nfix {task.notes[0]}.")]
+    named = _under(task).criterion if task.kind == "judge" else task.pair.criterion
+    criterion = f"\ncriterion: {named}" if named else ""
+    asked = BRIEF[task.kind].format(count=task.count or len(task.criteria))
+    return [_text(criterion + _details(task, "brief") + asked)]
+
+
+def _shown(task: Task) -> list[Part]:
+    """Show the question and both responses, briefly; to refine one, that one alone: the other never helps."""
+    if task.kind == "refine":
+        return [*rubric._spoken(task.pair.prompt), _text(f"\n{task.side}: "), *task.parts]
+    bare = task.pair.model_copy(update={"criterion": None})
+    return rubric.messages(bare, "brief")[-1]["parts"][:-1]
 
 
 def _under(task: Task) -> Pair:
@@ -123,32 +143,25 @@ def _list(lines: tuple[str, ...]) -> str:
     return "".join(f"\n- {line}" for line in lines)
 
 
-def _refine(task: Task, wording: str) -> list[dict]:
-    """Show the question and one response alone: the other one never helps."""
-    question = rubric._spoken(task.pair.prompt)
+def _refine(task: Task) -> list[dict]:
     (critique,) = task.notes
-    if wording == "brief":
-        tail = [_text(f"\n{task.side}: "), *task.parts, _text(f"\nfix {critique}.")]
-        return [{"role": "user", "parts": [*question, *tail]}]
     tail = [_text("\n\nAnswer: "), *task.parts, _text(f"\n\nCritique: {critique}")]
-    return [{"role": "system", "parts": [_text(FULL["refine"])]}, {"role": "user", "parts": [*question, *tail]}]
+    user = {"role": "user", "parts": [*rubric._spoken(task.pair.prompt), *tail]}
+    return [{"role": "system", "parts": [_text(FULL["refine"])]}, user]
 
 
 def fragments(most: int = 10) -> list[str]:
-    """List the fixed strings of these forms, with up to `most` criteria a reply, for the embedded tokenizer."""
-    tags = [f"<{slash}{name}>" for name in FIELDS for slash in ("", "/")]
-    numbered = [f"<{slash}criterion {i}>" for i in range(1, most + 1) for slash in ("", "/")]
-    asked = [
-        "\nwrite ",
-        " criteria.",
-        " criteria, judge.",
-        BRIEF["judge"],
-        BRIEF["verdict"],
-        "\nmerge ",
-        "\nknown: ",
-        "\nfix ",
-    ]
-    return [*tags, *numbered, *asked, "[[", "]]"]
+    """List the fixed strings of these forms, with up to `most` criteria a reply, for the embedded tokenizer.
+
+    A tag that closes a field is one token with the one that opens the next.
+    """
+    between = [f"</{one}>\n<{then}>" for one, then in itertools.pairwise(FIELDS[:-1])]
+    ends = [f"<{FIELDS[0]}>", *between, f"</{FIELDS[-2]}>\n<verdict>[[", "]]</verdict>"]
+    numbered = [f"</criterion {i}>\n<criterion {i + 1}>" for i in range(1, most)]
+    closing = [f"</criterion {i}>{then}" for i in range(1, most + 1) for then in ("", f"\n<{FIELDS[0]}>")]
+    asked = ("write ", " criteria.", " criteria, judge.", "merge ", "known: ", "fix ", "criterion: ")
+    asked = [text if text.startswith(" ") else f"\n{text}" for text in asked]
+    return [*ends, "<criterion 1>", *numbered, *closing, *asked, BRIEF["judge"], BRIEF["verdict"], "[[", "]]"]
 
 
 def _text(text: str) -> Part:

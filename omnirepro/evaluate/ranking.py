@@ -30,9 +30,13 @@ def ordered(table: pd.DataFrame, order: str) -> pd.DataFrame:
 
 
 def by_rank(table: pd.DataFrame, order: str) -> pd.DataFrame:
-    """Return (rank, value, low, high, n): how often the criterion at a rank judges rightly."""
-    groups = ordered(table, order).groupby("rank")
-    return pd.DataFrame([{"rank": rank} | cells(part["correct"], part["cluster"]) for rank, part in groups])
+    """Return (rank, value, low, high, n): how often the criterion at a rank judges rightly.
+
+    A rank that fewer than half of the pairs have is left out: those few are pairs of another kind.
+    """
+    groups, pairs = ordered(table, order).groupby("rank"), table["pair_id"].nunique()
+    filled = [(rank, part) for rank, part in groups if 2 * len(part) >= pairs]
+    return pd.DataFrame([{"rank": rank} | cells(part["correct"], part["cluster"]) for rank, part in filled])
 
 
 def first(table: pd.DataFrame, order: str = ORIGINAL, last: bool = False) -> pd.DataFrame:
@@ -45,13 +49,18 @@ def first(table: pd.DataFrame, order: str = ORIGINAL, last: bool = False) -> pd.
 
 
 def votes(table: pd.DataFrame, order: str) -> pd.DataFrame:
-    """Return a row a pair and number `k`: whether the majority over its first k criteria is right."""
-    rows = []
+    """Return a row a pair and number `k`: whether the majority over its first k criteria, or all it has, is right."""
+    rows, most = [], int(table.groupby("pair_id").size().max())
     for pair, part in ordered(table, order).groupby("pair_id"):
         said, gold = part["said"].tolist(), part["gold"].iloc[0]
         about = {"pair_id": pair, "cluster": part["cluster"].iloc[0], "points": part["points"].iloc[0]}
-        rows += [about | {"k": k, "correct": int(majority(said[:k]) == gold)} for k in range(1, len(said) + 1)]
+        rows += [about | {"k": k, "correct": int(_voted(said[:k]) == gold)} for k in range(1, most + 1)]
     return pd.DataFrame(rows)
+
+
+def _voted(said: list) -> str | None:
+    """Return what a vote says: a tie abstains where anyone decides."""
+    return majority([s for s in said if s != "tie"]) or majority(said)
 
 
 def majority(said: list) -> str | None:

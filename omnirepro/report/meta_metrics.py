@@ -29,7 +29,8 @@ def judges(folder: Path) -> Metrics:
     """Return accuracies of base, SFT, DPO, ++ and scalar models, and their paired gains, overall and on media."""
     table = predictions(folder)
     of = {model: part for model, part in table.groupby("model")}
-    media = set(of[f"{RANKER}, thinking"]["task"])
+    thought = set(of[f"{RANKER}, thinking"]["task"])  # words about media; all media: what was taught its verdict alone
+    media = set(of[RANKER].loc[of[RANKER]["kind"] == "verdict", "task"])
     found: Metrics = {}
     for model in (m for m in (*MODELS, f"scalar, {BETTER}", f"scalar, {WORSE}") if m in of):
         rows, name = of[model], model.replace(", ", "_")
@@ -42,7 +43,7 @@ def judges(folder: Path) -> Metrics:
     for a, b in (("sft", "base"), ("dpo", "sft")):
         found |= _gains(f"{a}_minus_{b}", of[a], of[b], media)
     for model in ("sft", "dpo"):
-        direct = of[model][of[model]["task"].isin(media)]
+        direct = of[model][of[model]["task"].isin(thought)]
         name = "thinking_minus_direct_media" + ("" if model == FINAL else f"_{model}")
         found[name] = protocol.compare(of[f"{model}, thinking"], direct)
         found[f"valid_share_{model}_thinking_media"] = _valid(of[f"{model}, thinking"])

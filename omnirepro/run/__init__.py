@@ -14,12 +14,11 @@ from omnirepro.run.opening import open_run
 from omnirepro.run.parameters import ParameterError, Params, Section, load_params
 from omnirepro.run.progress import progress
 from omnirepro.run.resume import in_chunks
-from omnirepro.run.river import DEPENDS, DRAFTS, READS, STAGES, run_name
+from omnirepro.run.river import DEPENDS, READS, STAGES, run_name
 from omnirepro.run.stage import Run
 
 __all__ = [
     "DEPENDS",
-    "DRAFTS",
     "Fork",
     "READS",
     "STAGES",

@@ -16,7 +16,7 @@ from omnirepro.run.arms import Fork, to_run
 from omnirepro.run.files import project_root, results_root
 from omnirepro.run.manifest import load_manifest, stale_parameter
 from omnirepro.run.parameters import Params, load_params
-from omnirepro.run.river import DRAFTS, STAGES, run_name
+from omnirepro.run.river import STAGES, run_name
 
 START = 10  # seconds to start a notebook and to draw its figures
 
@@ -41,7 +41,7 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     """
     runs = {run_name(profile, seed): seed for seed in seeds}
     there = [path.stem for path in (project_root() / "notebooks").glob("*.ipynb")]
-    stages = [stage for stage in STAGES if stage in there and stage not in DRAFTS]
+    stages = [stage for stage in STAGES if stage in there]
     own = [(run, stage) for run in runs for stage in stages if _waits(run, stage, load_params(profile, run))]
     with_arms = runs.items() if "07_ablations" in stages else ()
     forks = [fork for run, seed in with_arms for fork in to_run(profile, run, seed, every=False)]

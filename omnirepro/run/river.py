@@ -13,14 +13,13 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "03_sft": ("00_backbone", "01_synthesis", "02_reconciliation"),
     "04_grpo": ("00_backbone", "01_synthesis", "02_reconciliation", "03_sft"),
     "05_bradley_terry": ("00_backbone",),
-    "06_meta_reward_dpo": ("00_backbone", "05_bradley_terry"),
+    "06_meta_reward_dpo": ("00_backbone",),
     "07_ablations": ("00_backbone", "01_synthesis", "02_reconciliation", "03_sft", "04_grpo"),
     "08_best_of_n": ("00_backbone", "01_synthesis", "03_sft", "04_grpo", "05_bradley_terry", "06_meta_reward_dpo"),
     "09_benchmarks": ("00_backbone", "01_synthesis", "03_sft", "04_grpo", "05_bradley_terry", "06_meta_reward_dpo"),
 }
 DEPENDS["10_scorecard"] = tuple(DEPENDS)
 STAGES = tuple(DEPENDS)
-DRAFTS = ("06_meta_reward_dpo",)  # run by number: not measured yet at `tiny`
 SHARED = ("world", "judge", "device")
 HOW = ("judge.batch_size",)  # with the section `device`: how a result is computed, not which one
 

@@ -51,7 +51,7 @@ def train_dpo(run: Run, name: str, base: Path | str, rows: list[Preference]) -> 
     if not whole and "ref" in model.peft_config:
         model.delete_adapter("ref")
     weights = whole_weights(trainer)
-    return run.write(name, lambda folder: keep(model, processor, folder, base, weights))
+    return run.write(name, lambda folder: keep(step, model, processor, folder, base, weights))
 
 
 def encode(processor: OmniProcessor, rows: list[Preference], wording: str, limit: int) -> Pairs:

@@ -1,11 +1,13 @@
 """The stage of GRM-Omni: teach the roles, synthesise criteria, train on what they improve, and measure (Sections 3, 4).
 
-Consumes the backbone and a scalar model (that of notebook 05, or one trained here); produces `data`, the models `sft`,
-`dpo` and `plus`, every search (`searches.jsonl`), the preferences, `predictions.jsonl`, and the tables of the
-experiments (`criteria.csv`, `methods.csv`). One model is GenRM and policy, as in the paper's synthesis.
+Consumes the backbone; produces `data`, the models `sft`, `dpo` and `plus`, two scalar models, every search
+(`searches.jsonl`), the preferences, `predictions.jsonl`, and the tables of the experiments (`criteria.csv`,
+`methods.csv`). One model is GenRM and policy, as in the paper's synthesis.
 
 Departures: (1) pairs are the world's, made from templates; (2) only text responses are refined: a response that is a
-medium keeps its score, so that its criteria are judged and never repaired; (3) criteria are drawn, all else is greedy.
+medium keeps its score, so that its criteria are judged and never repaired; (3) criteria are drawn, all else is greedy;
+(4) the scalar models are trained here, on the world's own preference: that of notebook 05 was trained to score under a
+criterion, and has none to score by; (5) criteria are searched for pairs that no training has seen.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from omnirepro.train.roster import open_judge, open_scalar, train_scalar
 from omnirepro.world.criteria import TASKS
 from omnirepro.world.preferences import make_preferences
 
-SPLITS = ("train", "dev", "test")
+SPLITS = ("train", "search", "dev", "test")
 
 
 @dataclass
@@ -43,19 +45,15 @@ class Searched:
     traces: list[Trace]
 
 
-def improve(run: Run, base: Path, scorer: Path | None = None) -> None:
-    """Run the whole stage from the backbone `base`; `scorer` is a scalar model's folder, trained here where absent."""
+def improve(run: Run, base: Path) -> None:
+    """Run the whole stage: every model is tuned from the backbone `base`."""
     splits = make_data(run)
     p = run.section(SECTION)
-    how = {name: p[name] for name in ("thinking", "verdicts", "keep_right")} | {"count": p["top"]}
-    chats = lessons(splits["train"], p["lessons"], run.seed, **how, wording=run.section("judge")["wording"])
-    models = {"base": base, "sft": train_roles(run, base, chats)}
-    scalars = {
-        "better": scorer or train_scalar(run, base, "scalar-better", splits["train"]),
-        "worse": train_scalar(run, base, "scalar-worse", splits["train"]),
-    }
+    models = {"base": base, "sft": train_roles(run, base, draw_lessons(run, splits["train"]))}
+    refined = pairs_of(splits["train"], [*p["thinking"], *p["plus_tasks"]])
+    scalars = {name: train_scalar(run, base, f"scalar-{name}", refined) for name in ("better", "worse")}
     judges = {name: open_scalar(run, folder, name) for name, folder in scalars.items()}
-    text, media = thinking_pairs(splits["train"], p["thinking"]), thinking_pairs(splits["train"], p["plus_tasks"])
+    text, media = (pairs_of(splits["search"], p[name]) for name in ("thinking", "plus_tasks"))
     models["dpo"] = iterate(run, "dpo", models["sft"], text, judges["better"])
     if p["plus_steps"]:
         models["plus"] = iterate(run, "plus", models["dpo"], media, judges["better"])
@@ -63,25 +61,41 @@ def improve(run: Run, base: Path, scorer: Path | None = None) -> None:
     experiments(run, {m: models[m] for m in ("sft", "dpo")}, judges, splits)
 
 
+def draw_lessons(run: Run, pairs: list[Pair]) -> list[list[list[dict]]]:
+    """Draw the lessons of supervised tuning, each of which is seen once."""
+    p, wording = run.section(SECTION), run.section("judge")["wording"]
+    how = {name: p[name] for name in ("thinking", "verdicts", "keep_right", "composed")} | {"count": p["top"]}
+    number = p["sft_steps"] * p["sft_batch"]
+    return lessons(pairs, number, run.seed, **how, wording=wording, batch=p["sft_batch"])
+
+
 def make_data(run: Run) -> dict[str, list[Pair]]:
-    """Write the pairs of every split with their media to `data` and return them."""
+    """Write the pairs of every split with their media to `data` and return them.
+
+    "search" holds scenes of the training split, and pairs that no model is trained on before they are searched.
+    """
     p = run.section(SECTION)
-    sizes = {"train": p["pairs"], "dev": p["dev_pairs"], "test": p["test_pairs"]}
-    more = {"train": p["train_pairs_thinking"], "test": p["rank_pairs"]}
 
     def write(folder: Path) -> None:
-        for split, number in sizes.items():
-            pairs = make_preferences(folder, split, number, run.seed)
-            for task in p["thinking"] if more.get(split, 0) > number else ():
-                grown = make_preferences(folder, split, more[split], run.seed, (task,))
-                pairs = [q for q in pairs if q.task != task] + grown
-            write_jsonl(folder / f"pairs_{split}.jsonl", pairs)
+        made: dict[str, list[Pair]] = {"train": [], "search": [], "dev": [], "test": []}
+        for task in TASKS:
+            thinks = task in p["thinking"]
+            train = p["train_pairs_thinking"] if thinks else p["pairs"]
+            search = p["search_pairs"] if thinks else p["plus_pairs"] if task in p["plus_tasks"] else 0
+            pairs = make_preferences(folder, "train", train + search, run.seed, (task,))
+            made["train"] += pairs[:train]
+            made["search"] += pairs[train:]
+            made["dev"] += make_preferences(folder, "dev", p["dev_pairs"] if thinks else 0, run.seed, (task,))
+            number = p["rank_pairs"] if thinks else p["test_pairs"]
+            made["test"] += make_preferences(folder, "test", number, run.seed, (task,))
+        for split, some in made.items():
+            write_jsonl(folder / f"pairs_{split}.jsonl", some)
 
     folder = run.write("data", write)
-    return {split: read_jsonl(folder / f"pairs_{split}.jsonl", Pair) for split in sizes}
+    return {split: read_jsonl(folder / f"pairs_{split}.jsonl", Pair) for split in SPLITS}
 
 
-def thinking_pairs(pairs: list[Pair], tasks: list[str]) -> list[Pair]:
+def pairs_of(pairs: list[Pair], tasks: list[str]) -> list[Pair]:
     """Return the pairs of some tasks."""
     return [p for p in pairs if p.task in tasks]
 
@@ -143,7 +157,7 @@ def compare(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudge], 
     """Judge the test pairs with every model in both orders; rows are named model (and mode) and split.
 
     A tuned model is asked as it was taught: with criteria on the tasks `thinking`, the verdict alone elsewhere
-    ("sft/test"); beside it with criteria on the other tasks too ("sft, thinking/test"). The base, which writes no
+    ("sft/test"); beside it with criteria where words answer a medium ("sft, thinking/test"). The base, which writes no
     comparison that can be read, is also made to choose between both verdicts.
     """
     p = run.section(SECTION)
@@ -153,7 +167,7 @@ def compare(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudge], 
         judge = open_judge(run, models[name], f"{name}/test")
         rows += judge_by(GenRM.of(judge), pairs, switched, p["top"], progress=progress(f"{name}, test"))
         judge = open_judge(run, models[name], f"{name}, thinking/test")
-        media = [q for q in pairs if q.task not in p["thinking"]]
+        media = pairs_of(pairs, p["plus_tasks"])
         rows += judge_by(GenRM.of(judge), media, "direct", p["top"], progress=progress(f"{name}, thinking on media"))
     for name, scalar in scalars.items():
         scalar.name = f"scalar, {name}/test"

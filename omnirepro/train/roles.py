@@ -15,11 +15,15 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.criteria import fragments
+from omnirepro.judging import Judge, save_settings
+from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, launchable, seed_all
+from omnirepro.train.branches import collate
 from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
 from omnirepro.train.lessons import words
+from omnirepro.train.pretrain import answer_loss
 from omnirepro.train.sft import LANGUAGE_LAYERS
 from omnirepro.train.vocabulary import extend_tokens, spoken
 
@@ -52,17 +56,20 @@ class Step:
 
 
 @launchable
-def train_roles(run: Run, base: Path | str, chats: list[list[dict]]) -> Path:
-    """Tune `base` on chats; writes `sft` (a model, or an adapter) and `sft-loss.csv`; resumes where it was killed."""
+def train_roles(run: Run, base: Path | str, lessons: list[list[list[dict]]]) -> Path:
+    """Tune `base` on lessons, each a list of chats about one pair, in the order given; resumes where it was killed.
+
+    Writes `sft` (a model, or an adapter) and `sft-loss.csv`.
+    """
     step = Step(run, "sft", run.seed)
     model, processor = open_model(run, base, extend=True)
-    examples = [processor.encode(chat, train=True) for chat in chats]
+    examples = [[processor.encode(chat, train=True) for chat in lesson] for lesson in lessons]
     trainer = _trainer(step, model, processor, examples)
     train_on(trainer, step)
     history = [h for h in trainer.state.log_history if "loss" in h]
     run.write("sft-loss.csv", pd.DataFrame(history)[["step", "loss"]].to_csv(index=False))
     weights = whole_weights(trainer)
-    return run.write("sft", lambda folder: keep(trainer.model, processor, folder, base, weights))
+    return run.write("sft", lambda folder: keep(step, trainer.model, processor, folder, base, weights))
 
 
 def open_model(run: Run, base: Path | str, extend: bool = False):
@@ -94,12 +101,21 @@ def _with_lora(run: Run, model):
     return get_peft_model(model, lora)
 
 
-def keep(model, processor: OmniProcessor, folder: Path, base: Path | str, weights: dict | None = None) -> None:
-    """Save a tuned model with its processor, or an adapter that names its base."""
+def keep(
+    run: Run | Step, model, processor: OmniProcessor, folder: Path, base: Path | str, weights: dict | None = None
+) -> None:
+    """Save a tuned model with its processor, or an adapter that names its base, and how it wants to be asked.
+
+    Loaded by itself it gives its verdict alone; `judge(..., scaling=CriteriaSearch(...))` asks it for criteria.
+    """
     if hasattr(model, "peft_config"):
-        return save_adapter(model, folder, base, weights)
-    model.save_pretrained(folder, safe_serialization=True, state_dict=weights)
-    processor.save_pretrained(folder)
+        save_adapter(model, folder, base, weights)
+    else:
+        model.save_pretrained(folder, safe_serialization=True, state_dict=weights)
+        processor.save_pretrained(folder)
+    decoding = Decoding(max_new_tokens=run.section(SECTION)["max_new_tokens"])
+    wording = run.section("judge")["wording"]
+    save_settings(Judge(LocalModel(model, processor, run.name), "verdict-direct", wording, decoding), folder)
 
 
 def _optimizer(model, p: dict[str, Any]):
@@ -115,6 +131,7 @@ def _optimizer(model, p: dict[str, Any]):
 
 def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
     from datasets import Dataset
+    from torch.utils.data import SequentialSampler
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -127,14 +144,25 @@ def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
         dataset_kwargs={"skip_prepare_dataset": True},
         max_length=None,
     )
-    trainer = SFTTrainer(
+
+    class InOrder(SFTTrainer):
+        """Trains on the lessons in their order, in which a batch has one form, and on the answers' logits alone."""
+
+        def _get_train_sampler(self, train_dataset=None):
+            return SequentialSampler(train_dataset)
+
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            return answer_loss(model, inputs)
+
+    trainer = InOrder(
         model=model,
         args=config,
         train_dataset=Dataset.from_dict({"row": list(range(len(examples)))}),
-        data_collator=lambda rows: processor.collate([examples[r["row"]] for r in rows]),
+        data_collator=lambda rows: collate(processor, [examples[r["row"]] for r in rows]),
         processing_class=processor.tokenizer,
         callbacks=[progress_callback("roles, SFT")],
         optimizers=(_optimizer(model, p) if p["tune"] == "whole" else None, None),
     )
+    trainer.model_accepts_loss_kwargs = False  # each pass has its own mean, so the trainer must divide by their number
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -16,14 +16,17 @@ def spoken(texts: Iterable[str], shortest: int = 1) -> list[str]:
 def extend_tokens(model, processor: OmniProcessor, tags: Iterable[str], words: Iterable[str] = ()) -> OmniProcessor:
     """Make each tag and word one token, the embeddings of `model` with it; returns a processor that knows them.
 
-    Words are embedded as the mean of their former pieces; tags at random, since their means would hardly differ.
+    Words are embedded as the mean of their former pieces; tags at random, since their means would hardly differ. Where
+    a word is new at a line's start but was one piece behind a space, that form is added too, with the embedding it had:
+    else the new word would be cut out of it, and the model would no longer read what it knows.
     """
     import torch
     from tokenizers import AddedToken
 
-    tokenizer, tags = processor.tokenizer, list(tags)
+    tokenizer, tags, words = processor.tokenizer, list(tags), list(words)
     pieces = {w: tokenizer(w, add_special_tokens=False)["input_ids"] for w in dict.fromkeys([*tags, *words])}
     new = {w: ids for w, ids in pieces.items() if len(ids) > 1}
+    new |= {w: pieces[w] for w in words if w.startswith(" ") and w.strip() in new}
     tokenizer.add_tokens([AddedToken(w, normalized=False) for w in new])
     table = model.get_input_embeddings().weight.detach().clone()
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)

@@ -25,6 +25,8 @@ from omnirepro.world.scenes import PITCHES
 OPPOSITES = dict(zip(("disfluent", "off-topic", "false", "unsupported", "harmful"),
                      ("fluency", "relevance", "accuracy", "reasoning", "safety"), strict=True))  # fmt: skip
 SHORT, LONG = 6, 15  # words up to which a text is short, and from which it is long
+FULL, PARTLY, NONE = 8, 6, 3  # scores of a response by itself
+RATED = ("shorter", "longer")  # criteria of degree; under every other one a response meets it or does not
 _HARM = re.compile(rf"\.? ({'|'.join(map(re.escape, UNSAFE))})$")
 
 
@@ -46,12 +48,30 @@ def _critique(criterion: Criterion, said: Said) -> str:
         return f"opening {'yes' if opens else 'no'} {act}"
     if family == "mention":
         named = bool(criterion.value(said)) != name.startswith("no-")
-        act = "keep" if criterion.value(said) else "drop" if name.startswith("no-") else "add"
+        act = "keep" if criterion.value(said) else "drop" if name.startswith("no-") else "mention"
         return f"{name.replace('names-', '').replace('no-', '')} {'named' if named else 'none'} {act}"
     size = len(said.words)
     length = "short" if size <= SHORT else "long" if size >= LONG else "medium"
     wants = "short" if name == "shorter" or name.startswith("at-most") else "long"
-    return f"length {length} {'keep' if length == wants else 'shorten' if wants == 'short' else 'lengthen'}"
+    done = length == wants if name in RATED else criterion.value(said)
+    return f"length {length} {'keep' if done else 'shorten' if wants == 'short' else 'lengthen'}"
+
+
+def rate(criterion: Criterion, said: Said) -> int:
+    """Score a response by itself under a criterion, 1 to 10, so that no two scores contradict the comparison."""
+    scores = [_rate(part, said) for part in parts_of(criterion)]
+    if ">" in criterion.name:
+        return scores[0] + (scores[1] > PARTLY) - (scores[1] < PARTLY)
+    return min(scores)
+
+
+def _rate(criterion: Criterion, said: Said) -> int:
+    """Score full, nothing, or, between the lengths, partly."""
+    if criterion.name in RATED:
+        size = len(said.words) if criterion.name == "longer" else -len(said.words)
+        full, none = sorted((LONG, SHORT) if criterion.name == "longer" else (-SHORT, -LONG), reverse=True)
+        return FULL if size >= full else NONE if size <= none else PARTLY
+    return FULL if criterion.value(said) else NONE
 
 
 @dataclass(frozen=True)
