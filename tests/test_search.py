@@ -128,7 +128,7 @@ def test_a_doubted_one_is_extended_ranked_and_composed():
         ({"gold": lambda p: "A"}, {"lies": ("c1",)}, None),
         ({"gold": lambda p: "A"}, {"silent": ("c1", "c2", "c3")}, "wrong"),
         ({"gold": lambda p: None}, {"lies": ("c1",)}, "disagree"),
-        ({"gold": lambda p: "tie"}, {"ties": ("c1", "c2")}, None),
+        ({"gold": lambda p: "tie"}, {"ties": ("c1", "c2", "c3")}, None),
     ],
 )
 def test_why_a_search_goes_on(settings, fake, doubt):
