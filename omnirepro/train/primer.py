@@ -46,7 +46,7 @@ def prime(run: Run, base: Path, pairs: list[Pair]) -> Path:
         return run.write("primed", lambda f: point_to(str(base), f))
     seed_all(run.seed)
     model, processor = load(base, run.device, "float32")
-    processor = extend_tokens(model, processor, [*TAGS, *spoken(_taught())])
+    processor = extend_tokens(model, processor, TAGS, spoken(_taught()))
     for name, weight in model.named_parameters():
         weight.requires_grad_("visual" not in name and "audio_tower" not in name)
     trainer = Primer(model, processor, pairs, run, p["prime_steps"], p["prime_lr"])
