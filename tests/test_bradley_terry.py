@@ -254,7 +254,7 @@ def test_training_learns_and_is_saved_with_its_head(base, parts, tmp_path, monke
     losses = pd.read_csv(run.path("loss.csv"))
     assert losses["loss"].iloc[-1] < 0.4 and losses["accuracy"].iloc[-1] > 0.9 and losses["margin"].iloc[-1] > 0.5
     again = load_scorer(folder, "cpu")
-    rows = ScalarJudge(again, "m").judge(pairs)
+    rows = ScalarJudge(again, "m", wording="brief").judge(pairs)  # as it was trained
     assert [r.verdict for r in rows[::2]] == [label.verdict for label in labels]
     before, after = make_model().state_dict(), again.backbone.state_dict()
     towers = [k for k in before if "visual" in k or "audio_tower" in k]

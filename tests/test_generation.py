@@ -67,7 +67,7 @@ def sampled_ids(monkeypatch):
 def test_the_batch_size_changes_nothing(model, examples, decoding):
     alone, together = (run(model, examples, decoding, batch_size=n) for n in (1, 64))
     assert alone == together == run(model, examples, decoding, batch_size=4)
-    assert len({made.text for made in alone}) > len(examples) // 2, "else equality would show nothing"
+    assert len({made.text for made in alone}) > len(examples) // 3, "else equality would show nothing"
 
 
 @DECODINGS
