@@ -7,6 +7,7 @@ from tiny_parts import make_model, processor
 from omnirepro.criteria import Task, messages, parse_criteria, parse_direct, parse_judgement
 from omnirepro.train.branches import branched, collate
 from omnirepro.train.lessons import TURNS, Shown, judged, lessons, true_notes
+from omnirepro.train.pretrain import answer_loss
 from omnirepro.world.criteria.composed import POOL_BY_PHRASE, pool_for, truth_under
 from omnirepro.world.editing import rate
 from omnirepro.world.facts import facts_of
@@ -110,6 +111,27 @@ def test_branches_predict_what_each_conversation_predicts_alone(pairs):
             assert torch.allclose(found[row, at : at + more], expected, atol=1e-5)
             assert labels[row, at : at + more].tolist() == example.labels[shared:]
             at += more
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_loss_that_is_trained_on_is_that_of_the_conversations_alone(pairs, recompute):
+    """With activations recomputed, and within a wrapper as several processes have it, it is the same."""
+    model, made = make_model().train(), processor()
+    if recompute:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    rows = [[made.encode(c, train=True) for c in lesson] for lesson in lessons(pairs, 4, 0, ("T2T",), 0.0)]
+    found = answer_loss(torch.nn.parallel.DataParallel(model, device_ids=[]), collate(made, rows))
+    found.backward()
+    got = {name: w.grad.clone() for name, w in model.named_parameters() if w.grad is not None}
+    model.zero_grad(set_to_none=True)
+    alone = [made.collate([example]) for row in rows for example in row]
+    counts = [int((batch["labels"] != -100).sum()) for batch in alone]
+    wanted = sum(model(**batch).loss * n for batch, n in zip(alone, counts, strict=True)) / sum(counts)
+    wanted.backward()
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+    for name, weight in model.named_parameters():
+        assert (weight.grad is None) == (name not in got), name
+        assert name not in got or torch.allclose(got[name], weight.grad, rtol=1e-3, atol=1e-6), name
 
 
 def test_rows_of_one_question_are_collated_as_ever(pairs):

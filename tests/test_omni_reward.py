@@ -25,7 +25,7 @@ from omnirepro.schema import Judgement, Label, Pair, Prompt, Response, read_json
 from omnirepro.scoring import chat
 from omnirepro.sources.omni_rewardbench import read_bench
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.pretrain import answer_loss
+from omnirepro.train.pretrain import right_padded_loss
 from omnirepro.train.primer import LAYOUTS, NUMBERS, TURNS, _loss_on_levels, _taught, lesson
 from omnirepro.train.verdicts import lessons, share_of
 from omnirepro.train.vocabulary import spoken
@@ -206,7 +206,7 @@ def test_the_primers_loss_is_that_of_the_plain_model(bench, layout):
     examples = [_loss_on_levels(processor(), lesson(pair, scale, layout, rng)) for pair in pairs]
     batch = processor().collate(examples)
     wanted = model(**batch).loss.item()
-    loss = answer_loss(model, batch | {"position_ids": positions(processor(), examples)}).item()
+    loss = right_padded_loss(model, batch | {"position_ids": positions(processor(), examples)}).item()
     assert loss == pytest.approx(wanted, rel=1e-5)
 
 

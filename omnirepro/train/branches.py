@@ -25,9 +25,9 @@ class Branched:
 
 
 def branched(examples: list[Example]) -> Branched:
-    """Join conversations without media; what they share before the first answer is kept once."""
+    """Join conversations without media; what they share is kept once, but for the token that predicts an answer."""
     answers = min(next(i for i, label in enumerate(e.labels) if label != -100) for e in examples)
-    columns = zip(*(e.ids[:answers] for e in examples), strict=True)
+    columns = zip(*(e.ids[: answers - 1] for e in examples), strict=True)
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
     ids, labels = examples[0].ids[:shared], [-100] * shared
     positions, branch = list(range(shared)), [0] * shared
