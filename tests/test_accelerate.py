@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_parts import make_model, processor, text_part, user
+from tiny_parts import make_model, save_untrained, text_part, user
 
 from omnirepro.criteria import Task
 from omnirepro.run import ParameterError, RunError, open_run
@@ -172,10 +172,7 @@ def test_two_processes_reinforce_recorded_completions_as_one_does(tmp_path):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    make_model().save_pretrained(folder)
-    processor().save_pretrained(folder)
-    return folder
+    return save_untrained(tmp_path_factory.mktemp("base"))
 
 
 def stage(monkeypatch, folder, name, **changes):

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
-from tiny_parts import make_model, processor, text_part
+from tiny_parts import make_model, processor, save_untrained, text_part
 
 from omnirepro import figures, judging, report
 from omnirepro.__main__ import main
@@ -407,10 +407,7 @@ def test_media_of_candidates_are_relative_to_their_file(tmp_path):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A folder with an untrained model, which nobody can read."""
-    folder = tmp_path_factory.mktemp("model")
-    make_model().save_pretrained(folder)
-    processor().save_pretrained(folder)
-    return folder
+    return save_untrained(tmp_path_factory.mktemp("model"))
 
 
 def test_the_command_chooses_from_anyones_file(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from tiny_parts import make_model, processor, text_part, user
+from tiny_parts import make_model, processor, save_untrained, text_part, user
 from torch.nn.functional import softmax
 
 from omnirepro.evaluate import protocol
@@ -34,10 +34,7 @@ def parts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base") / "strong"
-    make_model().save_pretrained(folder)
-    processor().save_pretrained(folder)
-    return folder
+    return save_untrained(tmp_path_factory.mktemp("base") / "strong")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from tiny_parts import make_model, processor, text_part, user
+from tiny_parts import make_model, processor, save_untrained, text_part, user
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
@@ -33,8 +33,7 @@ MODALITIES = ("image", "video", "audio", "text")
 def adapter(tmp_path_factory):
     """An adapter folder that differs clearly from its base, as SFT leaves it."""
     folder = tmp_path_factory.mktemp("models")
-    make_model().save_pretrained(folder / "base")
-    processor().save_pretrained(folder / "base")
+    save_untrained(folder / "base")
     torch.manual_seed(1)
     model = get_peft_model(make_model(), LoraConfig(r=4, lora_alpha=16, target_modules=LANGUAGE_LAYERS))
     for name, weight in model.named_parameters():

@@ -27,6 +27,13 @@ def make_model(seed: int = 0):
     return tiny.build_backbone(processor().tokenizer, hidden=64, layers=2, mlp=96, tower=48, depth=1).eval()
 
 
+def save_untrained(folder):
+    """Write an untrained model with its processor to a folder, and return it."""
+    make_model().save_pretrained(folder)
+    processor().save_pretrained(folder)
+    return folder
+
+
 def text_part(text: str) -> Part:
     return Part(type="text", text=text)
 

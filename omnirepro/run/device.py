@@ -58,3 +58,17 @@ def resolve_dtype(section: Mapping[str, Any]) -> str:
     if section["dtype"] != "auto":
         return section["dtype"]
     return "float32" if resolve_device(section) == "cpu" else "bfloat16"
+
+
+class OnDevice:
+    """What computes as its section `device` says."""
+
+    @property
+    def device(self) -> str:
+        """The device to compute on, "cpu" or "cuda"; loads torch."""
+        return resolve_device(self.section("device"))
+
+    @property
+    def dtype(self) -> str:
+        """The name of the floating-point type to compute in."""
+        return resolve_dtype(self.section("device"))

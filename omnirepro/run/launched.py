@@ -12,13 +12,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from omnirepro.run.device import resolve_device, resolve_dtype
+from omnirepro.run.device import OnDevice
 from omnirepro.run.files import Content, atomic_write
 from omnirepro.run.launch import KIND
 from omnirepro.run.parameters import Params, Section
 
 
-class Share:
+class Share(OnDevice):
     """A process's share of a run: the same parameters, seed and folders; only the main process writes."""
 
     def __init__(self, job: dict[str, Any], main: bool):
@@ -27,14 +27,6 @@ class Share:
 
     def section(self, name: str) -> Section:
         return self.params.section(name)
-
-    @property
-    def device(self) -> str:
-        return resolve_device(self.section("device"))
-
-    @property
-    def dtype(self) -> str:
-        return resolve_dtype(self.section("device"))
 
     def path(self, name: str = "") -> Path:
         return Path(self.folder) / name

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omnirepro.run.device import resolve_device, resolve_dtype, seed_all
+from omnirepro.run.device import OnDevice, seed_all
 from omnirepro.run.display import display, metrics_page, say
 from omnirepro.run.files import Content, RunError, atomic_write, digest, files_in, relative, remove, results_root
 from omnirepro.run.manifest import build_manifest, load_manifest, mismatch, stale_parameter
@@ -23,7 +23,7 @@ from omnirepro.run.record import complete_metrics
 from omnirepro.run.river import DEPENDS, READS, section_of, upstream
 
 
-class Run:
+class Run(OnDevice):
     """A notebook's handle on its stage. Made by `open_run`; see the module's docstring for the rules."""
 
     def __init__(self, stage: str, name: str, params: Params, base: str | None = None, seed: int = 0):
@@ -48,16 +48,6 @@ class Run:
     def section(self, name: str | None = None) -> Section:
         """Return a section of the parameters (default: the stage's own); what is read from it is recorded."""
         return self.params.section(name or section_of(self.stage))
-
-    @property
-    def device(self) -> str:
-        """The device to compute on, "cpu" or "cuda"; loads torch."""
-        return resolve_device(self.section("device"))
-
-    @property
-    def dtype(self) -> str:
-        """The name of the floating-point type to compute in."""
-        return resolve_dtype(self.section("device"))
 
     def path(self, name: str = "") -> Path:
         """Return where the stage's file `name` lies; write to it through `write` or inside `do`."""
