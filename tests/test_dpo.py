@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from tiny_parts import make_model, processor, text_part
+from safetensors.torch import load_file
+from tiny_parts import make_model, processor, save_untrained, text_part
+from transformers import TrainerCallback
 
 from omnirepro import criteria, rubric
 from omnirepro.criteria import CriterionJudgement, GenRM, Task
@@ -64,11 +66,7 @@ class FakeRun:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    model = make_model()
-    model.save_pretrained(folder)
-    processor().save_pretrained(folder)
-    return folder
+    return save_untrained(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +196,35 @@ def test_roles_are_tuned_and_can_be_loaded(base, pairs, tmp_path):
     model, made = load(folder, "cpu", "float32")
     assert made.tokenizer.convert_tokens_to_ids("<criterion 1>") not in (None, made.tokenizer.unk_token_id)
     assert model.get_input_embeddings().weight.shape[0] == len(made.tokenizer)
+
+
+@pytest.mark.parametrize("tune", ["whole", "lora"])
+@pytest.mark.parametrize("name", ["sft", "dpo"])
+def test_resume_after_a_kill_is_as_if_nothing_happened(base, pairs, tmp_path, monkeypatch, name, tune):
+    """Killed two steps past a checkpoint, taken up again, and asked once more when it had ended."""
+
+    def train(folder):
+        folder.mkdir(exist_ok=True)
+        run = FakeRun(folder, tune=tune, sft_steps=10, dpo_steps=10, save_every=5)
+        if name == "dpo":
+            return dpo.train_dpo(run, name, base, [preference(p) for p in pairs[:8]])
+        return roles.train_roles(run, base, lessons(pairs, 40, 0))
+
+    def die(self, args, state, *rest, **kwargs):
+        if state.global_step == 7:
+            raise KeyboardInterrupt
+
+    wanted = train(tmp_path / "whole")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(TrainerCallback, "on_step_begin", die)
+        train(tmp_path / "killed")
+    found, again = (load_file(next(train(tmp_path / "killed").glob("*model.safetensors"))) for _ in range(2))
+    whole, start = load_file(next(wanted.glob("*model.safetensors"))), load_file(base / "model.safetensors")
+    assert all(torch.allclose(whole[k], found[k], atol=1e-6) for k in whole), "it went on from other weights"
+    assert all(torch.equal(found[k], again[k]) for k in found), "a training that had ended must not change"
+    assert tune == "lora" or not torch.equal(whole["model.norm.weight"], start["model.norm.weight"])
+    one, two = (pd.read_csv(tmp_path / run / f"{name}-loss.csv") for run in ("whole", "killed"))
+    assert two["loss"].to_numpy() == pytest.approx(one["loss"].to_numpy(), abs=1e-5)
 
 
 def test_a_tuned_judge_searches_criteria_as_a_library_call(base, pairs, tmp_path):

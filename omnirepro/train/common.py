@@ -69,6 +69,18 @@ def train_on(trainer, run: Run) -> None:
     trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))
 
 
+class NamesAsSaved:
+    """Mixed into a Trainer of a whole model: transformers saves weights under other names than it trains them by, and
+    its own way to load a checkpoint would pass over every one of them in silence."""
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if hasattr(self.model, "peft_config") or self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+            self.model.load_state_dict(saved.state_dict())
+
+
 def whole_weights(trainer) -> dict[str, Any] | None:
     """Collect the weights where processes may hold parts of them; None for one process. Every process must call it."""
     if trainer.accelerator.num_processes == 1:

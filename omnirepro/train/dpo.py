@@ -21,7 +21,7 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, launchable
 from omnirepro.schema import Part
 from omnirepro.search.selection import Preference
-from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
+from omnirepro.train.common import NamesAsSaved, arguments, progress_callback, train_on, whole_weights
 from omnirepro.train.roles import SECTION, Step, keep, open_model
 
 COURSE = {
@@ -84,7 +84,7 @@ def make_trainer(step: Step, model, reference, processor: OmniProcessor, pairs: 
     from transformers import PrinterCallback
     from trl import DPOConfig, DPOTrainer
 
-    class OmniDPOTrainer(DPOTrainer):
+    class OmniDPOTrainer(NamesAsSaved, DPOTrainer):
         def _prepare_dataset(self, dataset, *args, **kwargs):
             return dataset  # rows are encoded already, media included
 

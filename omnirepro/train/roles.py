@@ -21,7 +21,7 @@ from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, launchable, seed_all
 from omnirepro.train.branches import collate
-from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
+from omnirepro.train.common import NamesAsSaved, arguments, progress_callback, train_on, whole_weights
 from omnirepro.train.lessons import words
 from omnirepro.train.pretrain import answer_loss
 from omnirepro.train.sft import LANGUAGE_LAYERS
@@ -145,7 +145,7 @@ def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
         max_length=None,
     )
 
-    class InOrder(SFTTrainer):
+    class InOrder(NamesAsSaved, SFTTrainer):
         """Trains on the lessons in their order, in which a batch has one form, and on the answers' logits alone."""
 
         def _get_train_sampler(self, train_dataset=None):
