@@ -166,12 +166,7 @@ def _row(judge: Any, pair: Pair, order: str, a: float, b: float, how: str) -> Ju
 
 def _briefly(pair: Pair, format: str) -> list[Part]:
     responses = _responses(pair, format, "\nA: ", "\nB: ")
-    return [*rubric._spoken(pair.prompt), *responses, *again(pair.criterion, format)]
-
-
-def again(criterion: str | None, format: str) -> list[Part]:
-    """Return what a brief question says behind the responses; a later turn may ask under another criterion so."""
-    return [*_criterion(criterion), _text(_BRIEF[format])]
+    return [*rubric._spoken(pair.prompt), *responses, *_criterion(pair.criterion), _text(_BRIEF[format])]
 
 
 def _criterion(words: str | None) -> list[Part]:

@@ -101,7 +101,7 @@ def test_branches_predict_what_each_conversation_predicts_alone(pairs):
     batch = collate(made, rows)
     labels, found = batch.pop("labels"), model(**batch, use_cache=False).logits
     for row, examples in enumerate(rows):
-        tree = branched(examples)
+        tree = branched(made, examples)
         assert len(tree.ids) < sum(len(e.ids) for e in examples) and 0 < tree.branch.count(0)
         at = shared = tree.branch.count(0)
         for example in examples:

@@ -18,15 +18,15 @@ from omnirepro import figures, load_judge, rubric, verdict
 from omnirepro.evaluate import free_form
 from omnirepro.judging import Judge
 from omnirepro.models.generation import Generated, LocalModel
-from omnirepro.models.positions import positions
 from omnirepro.report import omni_metrics
 from omnirepro.reward import verdict_reward
 from omnirepro.schema import Judgement, Label, Pair, Prompt, Response, read_jsonl, text_of
 from omnirepro.scoring import chat
 from omnirepro.sources.omni_rewardbench import read_bench
+from omnirepro.train.branches import collate
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.pretrain import right_padded_loss
-from omnirepro.train.primer import LAYOUTS, NUMBERS, TURNS, _loss_on_levels, _taught, lesson
+from omnirepro.train.pretrain import answer_loss
+from omnirepro.train.primer import LAYOUTS, NUMBERS, QUESTIONS, _loss_on_levels, _taught, lesson
 from omnirepro.train.verdicts import lessons, share_of
 from omnirepro.train.vocabulary import spoken
 from omnirepro.world import training
@@ -179,17 +179,16 @@ def test_lessons_of_the_primer_never_compare_and_never_ask_a_test_criterion(benc
     answers = set()
     for i in range(400):
         layout = tuple(LAYOUTS)[i % 3]
-        turns = lesson(bench[i % len(bench)], scale, layout, rng)
-        if layout == "both":
-            turns, numbers = turns[: -2 * NUMBERS], [text_of(m["parts"]) for m in turns[-2 * NUMBERS :]]
-            for asked, tag in zip(numbers[::2], numbers[1::2], strict=True):
-                a, b = map(int, re.fullmatch(r"A (\d) B (\d) larger\.", asked).groups())
-                assert tag == verdict.TAGS[rubric.ranking(a, b)]
-        said = "\n".join(text_of(m["parts"]) for m in turns)
-        criteria = [line[11:].strip() for line in said.splitlines() if line.startswith("criterion: ")]
-        assert len(criteria) == len(set(criteria)) == TURNS and allowed.issuperset(criteria)
-        assert not any(tag in said for tag in verdict.TAGS.values())
-        answers.add(text_of(turns[-1]["parts"]))
+        chats = lesson(bench[i % len(bench)], scale, layout, rng)
+        for turns in chats[: NUMBERS * (layout == "both")]:
+            asked, tag = (text_of(turns.pop(at)["parts"]) for at in (-2, -1))
+            a, b = map(int, re.fullmatch(r"A (\d) B (\d) larger\.", asked).groups())
+            assert tag == verdict.TAGS[rubric.ranking(a, b)]
+        said = ["\n".join(text_of(m["parts"]) for m in turns) for turns in chats]
+        criteria = [line[11:].strip() for text in said for line in text.splitlines() if line.startswith("criterion: ")]
+        assert len(criteria) == len(set(criteria)) == len(chats) == QUESTIONS and allowed.issuperset(criteria)
+        assert not any(tag in text for tag in verdict.TAGS.values() for text in said)
+        answers |= {text_of(turns[-1]["parts"]) for turns in chats}
     assert {"[[1]]", "[[5]]"} <= answers and any(a.startswith("A ") for a in answers)
 
 
@@ -203,11 +202,18 @@ def test_only_words_that_training_asks_become_tokens():
 def test_the_primers_loss_is_that_of_the_plain_model(bench, layout):
     scale, rng, model = Scale.of(bench), np.random.default_rng(0), make_model()
     pairs = [next(pair for pair in bench if pair.task == task) for task in TASKS]
-    examples = [_loss_on_levels(processor(), lesson(pair, scale, layout, rng)) for pair in pairs]
-    batch = processor().collate(examples)
-    wanted = model(**batch).loss.item()
-    loss = right_padded_loss(model, batch | {"position_ids": positions(processor(), examples)}).item()
-    assert loss == pytest.approx(wanted, rel=1e-5)
+    rows = [[_loss_on_levels(processor(), chat) for chat in lesson(pair, scale, layout, rng)] for pair in pairs]
+    alone = processor().collate([example for row in rows for example in row])
+    batch = collate(processor(), rows)
+    assert batch["input_ids"].numel() < alone["input_ids"].numel() / 2
+    assert answer_loss(model, batch).item() == pytest.approx(model(**alone).loss.item(), rel=1e-5)
+
+
+def test_branches_share_all_media(bench):
+    pair = next(p for p in bench if p.task == "T2I")
+    asked = [[*verdict.ask_levels(p), user("x") | {"role": "assistant"}] for p in (pair, pair.swap())]
+    with pytest.raises(ValueError, match="share their media"):
+        collate(processor(), [[processor().encode(chat, train=True) for chat in asked]])
 
 
 def test_r1_learns_from_labels_in_both_orders(bench):

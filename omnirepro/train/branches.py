@@ -1,4 +1,4 @@
-"""Several questions about the same words in one row: the words are read once, and no question sees another one.
+"""Several questions about the same words and media in one row: they are read once, and no question sees another one.
 
 Consumes encoded conversations that begin alike; produces batches for training. The shared beginning stands first, and
 each rest behind it as a branch: it attends to the beginning and to itself, and its positions go on from the beginning,
@@ -11,32 +11,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 
-from omnirepro.models.processing import Example, OmniProcessor
+import numpy as np
+
+from omnirepro.models.positions import positions
+from omnirepro.models.processing import Example, OmniProcessor, collate_media
 
 
 @dataclass(frozen=True)
 class Branched:
-    """A shared beginning of `shared` tokens and the rests behind it; `branch` is each token's, 0 the beginning."""
+    """A shared beginning and the rests behind it: positions (3, tokens), and each token's branch, 0 the beginning."""
 
     ids: list[int]
     labels: list[int]
-    positions: list[int]
+    positions: np.ndarray
     branch: list[int]
 
 
-def branched(examples: list[Example]) -> Branched:
-    """Join conversations without media; what they share is kept once, but for the token that predicts an answer."""
+def branched(processor: OmniProcessor, examples: list[Example]) -> Branched:
+    """Join conversations; what they share, all media with it, is kept once, but for the token that predicts an answer.
+
+    Raises ValueError where they do not share their media.
+    """
     answers = min(next(i for i, label in enumerate(e.labels) if label != -100) for e in examples)
     columns = zip(*(e.ids[: answers - 1] for e in examples), strict=True)
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-    ids, labels = examples[0].ids[:shared], [-100] * shared
-    positions, branch = list(range(shared)), [0] * shared
-    for number, example in enumerate(examples, 1):
-        ids += example.ids[shared:]
-        labels += example.labels[shared:]
-        positions += range(shared, len(example.ids))
-        branch += [number] * (len(example.ids) - shared)
-    return Branched(ids, labels, positions, branch)
+    rests = [slice(shared, len(e.ids)) for e in examples]
+    media = set(processor.placeholder_ids.values())
+    if not all(_alike(examples[0], e) and media.isdisjoint(e.ids[r]) for e, r in zip(examples, rests, strict=True)):
+        raise ValueError("branches must share their media: what differs has to stand behind them")
+    places = positions(processor, examples).numpy()
+    parts = [(0, 0, slice(shared)), *((i, i + 1, rest) for i, rest in enumerate(rests))]
+    return Branched(
+        [token for row, _, part in parts for token in examples[row].ids[part]],
+        [label for row, number, part in parts for label in (examples[row].labels[part] if number else [-100] * shared)],
+        np.concatenate([places[:, row, part] for row, _, part in parts], axis=1),
+        [number for row, number, part in parts for _ in examples[row].ids[part]],
+    )
+
+
+def _alike(one: Example, other: Example) -> bool:
+    """Whether two examples have the same media."""
+    both = zip(one.features, other.features, strict=True)
+    return all(f is g or all(np.array_equal(f[name], g[name]) for name in f) for f, g in both)
 
 
 def collate(processor: OmniProcessor, rows: list[list[Example]]) -> dict:
@@ -45,17 +61,20 @@ def collate(processor: OmniProcessor, rows: list[list[Example]]) -> dict:
 
     if all(len(row) == 1 for row in rows):
         return processor.collate([example for (example,) in rows])
-    trees = [branched(row) for row in rows]
+    trees = [branched(processor, row) for row in rows]
     length, padding = max(len(t.ids) for t in trees), processor.tokenizer.pad_token_id
 
     def padded(name: str, value: int):
-        return torch.tensor([getattr(t, name) + [value] * (length - len(t.ids)) for t in trees])
+        found = [np.asarray(getattr(t, name)).T for t in trees]  # tokens first
+        fill = [[(0, length - len(x))] + [(0, 0)] * (x.ndim - 1) for x in found]
+        padded = [np.pad(x, f, constant_values=value) for x, f in zip(found, fill, strict=True)]
+        return torch.from_numpy(np.stack(padded))
 
-    branch, positions = padded("branch", -1), padded("positions", 0)
+    branch = padded("branch", -1)
     same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
     seen = same & torch.ones(length, length, dtype=torch.bool).tril()
     mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
     return {
         "input_ids": padded("ids", padding), "labels": padded("labels", -100), "attention_mask": mask[:, None],
-        "position_ids": positions[None].expand(3, -1, -1),
-    }  # fmt: skip
+        "position_ids": padded("positions", 0).permute(2, 0, 1),
+    } | collate_media([f for row in rows for f in row[0].features])  # fmt: skip

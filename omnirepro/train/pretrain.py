@@ -61,14 +61,17 @@ class Pretrainer:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * schedule(self.step, self.total)
         self.model.train()
-        examples = self._batch()
-        batch = self.processor.collate(examples) | {"position_ids": positions(self.processor, examples)}
-        loss = right_padded_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
+        loss = self._loss()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
         return loss.item()
+
+    def _loss(self):
+        examples = self._batch()
+        batch = self.processor.collate(examples) | {"position_ids": positions(self.processor, examples)}
+        return right_padded_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
 
     def _batch(self) -> list[Example]:
         """Return the examples of step `self.step`."""

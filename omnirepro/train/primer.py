@@ -1,9 +1,9 @@
 """Criteria in words, taught on single responses, before any two are compared: what a released model knows already.
 
 Consumes a backbone and pairs of the world; produces a backbone that reads criteria ("primed"), and one that stopped
-early ("primed-weak"). The conversations name the level, 1 to 5, of a response under several criteria, one after the
-other: in the layout that is scored, in that of pointwise judging, and for each of two responses that are shown. Which
-one is better is never asked; which of two numbers is larger is.
+early ("primed-weak"). Conversations that share their responses, one a criterion, name the level, 1 to 5, of a response:
+in the layout that is scored, in that of pointwise judging, and for each of two responses that are shown. Which one is
+better is never asked; which of two numbers is larger is.
 
 Departure: MiniCPM-o-2.6 and Qwen2.5-VL, from which the paper starts, know English; the embedded backbone has never read
 a criterion, and a Bradley-Terry loss alone does not teach it one (the loss stayed at log 2 for hundreds of steps). Its
@@ -24,15 +24,16 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Pair, Part
 from omnirepro.scoring import chat
-from omnirepro.train.pretrain import Pretrainer
+from omnirepro.train.branches import collate
+from omnirepro.train.pretrain import Pretrainer, answer_loss
 from omnirepro.train.vocabulary import extend_tokens, spoken
 from omnirepro.world.criteria import CRITERIA, TASKS, criteria_for
 from omnirepro.world.criteria.levels import Scale
 from omnirepro.world.facts import facts_of
 
 LAYOUTS = {"scored": 0.5, "alone": 0.15, "both": 0.35}  # shares; a batch has one layout, so that little is padded
-TURNS = 8  # criteria of a conversation: with one, a step says too little for anything to be learned in minutes
-NUMBERS = 2  # questions of a conversation about two levels in figures: a judge must know which one is larger
+QUESTIONS = 8  # criteria asked about one row: with one, a step says too little for anything to be learned in minutes
+NUMBERS = 2  # questions of a row about two levels in figures: a judge must know which one is larger
 TAGS = ("criterion:", "level.", "levels.", "compare.", "verdict.", "larger.", "[[", "]]")
 
 
@@ -69,27 +70,33 @@ class Primer(Pretrainer):
         self.scale, self.by_task = Scale.of(pairs), {t: [p for p in pairs if p.task == t] for t in TASKS}
         self.batch = run.section("bradley_terry")["prime_batch"]
 
-    def _batch(self) -> list[Example]:
+    def _loss(self):
+        batch = collate(self.processor, self._batch())
+        return answer_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
+
+    def _batch(self) -> list[list[Example]]:
         rng = np.random.default_rng([self.run.seed, self.step, 5])
         tasks, chats = [t for t in TASKS if self.by_task[t]], []
         layout = str(rng.choice(tuple(LAYOUTS), p=tuple(LAYOUTS.values())))
         for i in range(self.batch):
             some = self.by_task[tasks[i % len(tasks)]]
             chats.append(lesson(some[int(rng.integers(len(some)))], self.scale, layout, rng))
-        return [_loss_on_levels(self.processor, turns) for turns in chats]
+        return [[_loss_on_levels(self.processor, chat) for chat in lesson] for lesson in chats]
 
 
-def lesson(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator) -> list[dict]:
-    """Draw criteria that training may ask; return the chat that names the levels of what is shown under each."""
+def lesson(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator) -> list[list[dict]]:
+    """Draw criteria that training may ask; return the chats that name the levels of what is shown under each."""
     pair = pair.swap() if rng.random() < 0.5 else pair
-    pool, facts, turns = criteria_for(pair.task, held_out=False), facts_of(pair), []
-    for i in rng.permutation(len(pool))[:TURNS]:
+    pool, facts, chats = criteria_for(pair.task, held_out=False), facts_of(pair), []
+    for i in rng.permutation(len(pool))[:QUESTIONS]:
         wordings = pool[i].wordings("train")
         asked = pair.model_copy(update={"criterion": wordings[int(rng.integers(len(wordings)))]})
         a, b = (scale.level(pair.task, pool[i], side) for side in facts)
         answer = verdict.named(a, b) if layout == "both" else f"[[{a}]]"
-        turns += [*_question(asked, layout, first=not turns), _say("assistant", answer)]
-    return turns + [turn for _ in range(NUMBERS * (layout == "both")) for turn in _numbers(rng)]
+        chats.append([*_question(asked, layout), _say("assistant", answer)])
+        if layout == "both" and len(chats) <= NUMBERS:
+            chats[-1] += _numbers(rng)
+    return chats
 
 
 def _numbers(rng: np.random.Generator) -> list[dict]:
@@ -103,12 +110,10 @@ def _taught() -> list[str]:
     return [words for c in CRITERIA.values() if not c.held_out for words in c.wordings("train")]
 
 
-def _question(asked: Pair, layout: str, first: bool) -> list[dict]:
-    """Ask for levels under the pair's criterion; a later question repeats only what stands behind the responses."""
+def _question(asked: Pair, layout: str) -> list[dict]:
+    """Ask for levels under the pair's criterion."""
     if layout == "scored":
-        return chat(asked.prompt, asked.response_a, asked.criterion, "brief")[0 if first else -1 :]
-    if not first:
-        return [{"role": "user", "parts": verdict.again(asked.criterion, "levels" if layout == "both" else "level")}]
+        return chat(asked.prompt, asked.response_a, asked.criterion, "brief")
     return verdict.ask_levels(asked) if layout == "both" else verdict.messages(asked, format="level")
 
 
@@ -116,7 +121,9 @@ def _loss_on_levels(processor: OmniProcessor, turns: list[dict]) -> Example:
     """Encode a chat with the loss on its levels alone: a response is what is judged, not what is to be said."""
     example = processor.encode(turns, train=True)
     first = next(i for i, turn in enumerate(turns) if turn["role"] == "assistant")
-    if turns[first + 1]["role"] == "system":  # the scored layout, in which the first assistant's turn is the response
+    if (
+        len(turns) > first + 1 and turns[first + 1]["role"] == "system"
+    ):  # the scored layout, in which the first assistant's turn is the response
         begin = len(processor.encode(turns[: first + 1], train=True).ids)
         example.labels = [-100] * begin + example.labels[begin:]
     return example
