@@ -12,7 +12,7 @@ from omnirepro.models.loading import ModelError, base_of, load, save_adapter
 from omnirepro.models.positions import positions
 from omnirepro.run import open_run
 from omnirepro.train.backbone import Trainer, make_pool
-from omnirepro.train.pretrain import right_padded_loss, schedule
+from omnirepro.train.pretrain import schedule, sparing_loss
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
 
@@ -194,7 +194,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_plain_model(trainer):
         plain, spared = make_model().train(), make_model().train()
         assert not batch["attention_mask"].all(), "some rows are padded"
         wanted = plain(**batch).loss
-        loss = right_padded_loss(spared, batch | {"position_ids": positions(processor(), examples)})
+        loss = sparing_loss(spared, batch | {"position_ids": positions(processor(), examples)})
         for found in (wanted, loss):
             found.backward()
         assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)

@@ -25,7 +25,7 @@ from omnirepro.scoring import chat
 from omnirepro.sources.omni_rewardbench import read_bench
 from omnirepro.train.branches import collate
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.pretrain import answer_loss
+from omnirepro.train.pretrain import sparing_loss
 from omnirepro.train.primer import LAYOUTS, NUMBERS, QUESTIONS, _loss_on_levels, _taught, lesson
 from omnirepro.train.verdicts import lessons, share_of
 from omnirepro.train.vocabulary import spoken
@@ -206,7 +206,7 @@ def test_the_primers_loss_is_that_of_the_plain_model(bench, layout):
     alone = processor().collate([example for row in rows for example in row])
     batch = collate(processor(), rows)
     assert batch["input_ids"].numel() < alone["input_ids"].numel() / 2
-    assert answer_loss(model, batch).item() == pytest.approx(model(**alone).loss.item(), rel=1e-5)
+    assert sparing_loss(model, batch).item() == pytest.approx(model(**alone).loss.item(), rel=1e-5)
 
 
 def test_branches_share_all_media(bench):

@@ -71,7 +71,7 @@ class Pretrainer:
     def _loss(self):
         examples = self._batch()
         batch = self.processor.collate(examples) | {"position_ids": positions(self.processor, examples)}
-        return right_padded_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
+        return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
 
     def _batch(self) -> list[Example]:
         """Return the examples of step `self.step`."""
@@ -92,11 +92,11 @@ def answer_loss(model, batch: dict):
     return torch.nn.functional.cross_entropy(logits.float(), following[answered])
 
 
-def right_padded_loss(model, batch: dict):
-    """Return `answer_loss` for plain rows padded on the right, in less time; not with recomputed activations.
+def sparing_loss(model, batch: dict):
+    """Return `answer_loss` in less time, for rows padded on the right; not with recomputed activations.
 
-    Padding needs no mask: it stands behind every token that is learned, and the causal mask hides what is behind. Of
-    the last layer, the part behind its attention is computed for the answers' tokens alone, zeros stand elsewhere.
+    Of the last layer, the part behind its attention is computed for the answers' tokens alone, zeros stand elsewhere.
+    Padding needs no mask: it stands behind every token that is learned, and the causal mask hides what is behind.
     """
     answered = _following(batch["labels"]) != -100
     layer = model.get_decoder().layers[-1]
@@ -109,7 +109,8 @@ def right_padded_loss(model, batch: dict):
     picked, spared = (layer.self_attn.o_proj, layer.post_attention_layernorm), (layer.self_attn.o_proj, layer.mlp)
     hooks = [module.register_forward_pre_hook(_picking(answered)) for module in picked]
     with _hooked([*hooks, *(module.register_forward_hook(spread) for module in spared)]):
-        return answer_loss(model, {k: v for k, v in batch.items() if k != "attention_mask"})
+        padding = "attention_mask" if batch["attention_mask"].ndim == 2 else None
+        return answer_loss(model, {k: v for k, v in batch.items() if k != padding})
 
 
 def _following(labels):

@@ -25,7 +25,7 @@ from omnirepro.run import Run, seed_all
 from omnirepro.schema import Pair, Part
 from omnirepro.scoring import chat
 from omnirepro.train.branches import collate
-from omnirepro.train.pretrain import Pretrainer, answer_loss
+from omnirepro.train.pretrain import Pretrainer, sparing_loss
 from omnirepro.train.vocabulary import extend_tokens, spoken
 from omnirepro.world.criteria import CRITERIA, TASKS, criteria_for
 from omnirepro.world.criteria.levels import Scale
@@ -72,7 +72,7 @@ class Primer(Pretrainer):
 
     def _loss(self):
         batch = collate(self.processor, self._batch())
-        return answer_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
+        return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
 
     def _batch(self) -> list[list[Example]]:
         rng = np.random.default_rng([self.run.seed, self.step, 5])
