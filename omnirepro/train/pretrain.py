@@ -19,7 +19,7 @@ from omnirepro.run import Run, progress
 
 
 class Pretrainer:
-    """Muon and AdamW on the conversations of `chats`; checkpoints below the run's folder and goes on from them.
+    """Muon and AdamW on the examples of `_batch`; checkpoints below the run's folder and goes on from them.
 
     Step k's batch depends on the seed and k only, so that an interrupted training ends as one that was not.
     """
