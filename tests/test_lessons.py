@@ -5,9 +5,10 @@ import torch
 from tiny_parts import make_model, processor
 
 from omnirepro.criteria import Task, messages, parse_criteria, parse_direct, parse_judgement
+from omnirepro.models.positions import with_positions
+from omnirepro.train.answers import answer_loss
 from omnirepro.train.branches import branched, collate
 from omnirepro.train.lessons import TURNS, Shown, judged, lessons, true_notes
-from omnirepro.train.pretrain import answer_loss
 from omnirepro.world.criteria.composed import POOL_BY_PHRASE, pool_for, truth_under
 from omnirepro.world.editing import rate
 from omnirepro.world.facts import facts_of
@@ -137,7 +138,7 @@ def test_the_loss_that_is_trained_on_is_that_of_the_conversations_alone(pairs, r
 def test_rows_of_one_question_are_collated_as_ever(pairs):
     made = processor()
     rows = [[made.encode(c, train=True) for c in lesson] for lesson in lessons(pairs, 3, 0, (), 1.0)]
-    mine, theirs = collate(made, rows), made.collate([row[0] for row in rows])
+    mine, theirs = collate(made, rows), with_positions(made, [row[0] for row in rows])
     assert mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 

@@ -5,14 +5,17 @@ import shutil
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tiny_parts import make_model, processor, text_part, user
+from transformers import Gemma2ForCausalLM, LlamaForCausalLM, PhiForCausalLM
 
 from omnirepro import models
 from omnirepro.models.loading import ModelError, base_of, load, save_adapter
 from omnirepro.models.positions import positions
 from omnirepro.run import open_run
+from omnirepro.train.answers import sparing_loss
 from omnirepro.train.backbone import Trainer, make_pool
-from omnirepro.train.pretrain import schedule, sparing_loss
+from omnirepro.train.pretrain import schedule
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
 
@@ -202,6 +205,28 @@ def test_the_loss_and_its_gradient_are_those_of_the_plain_model(trainer):
             assert (a.grad is None) == (b.grad is None), name
             assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6), name
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in spared.modules()), "no hook stays"
+
+
+@pytest.mark.parametrize(
+    "build", [LlamaForCausalLM, Gemma2ForCausalLM, PhiForCausalLM], ids=["spared", "more norms", "other names"]
+)
+@pytest.mark.parametrize("tuned", [False, True])
+def test_text_models_of_any_build_have_their_own_loss(build, tuned):
+    sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, head_dim=16)
+    torch.manual_seed(0)
+    model = build(build.config_class(vocab_size=60, num_key_value_heads=2, **sizes))
+    if tuned:
+        layers = ["q_proj", "v_proj"]
+        model = get_peft_model(model, LoraConfig(r=2, target_modules=layers, init_lora_weights=False))
+    ids, lengths = torch.randint(3, 60, (3, 9)), torch.tensor([9, 6, 7])
+    mask = torch.arange(9) < lengths[:, None]
+    labels = torch.where(mask & (torch.arange(9) > 3), ids, -100)
+    batch = {"input_ids": ids, "attention_mask": mask.long(), "labels": labels}
+    wanted, found = model(**batch).loss, sparing_loss(model, dict(batch))
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+    trained = [w for w in model.parameters() if w.requires_grad]
+    for a, b in zip(*(torch.autograd.grad(x, trained, allow_unused=True) for x in (wanted, found)), strict=True):
+        assert a is None or torch.allclose(a, b, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("at", [3, 4, 6])

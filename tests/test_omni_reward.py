@@ -23,9 +23,9 @@ from omnirepro.reward import verdict_reward
 from omnirepro.schema import Judgement, Label, Pair, Prompt, Response, read_jsonl, text_of
 from omnirepro.scoring import chat
 from omnirepro.sources.omni_rewardbench import read_bench
+from omnirepro.train.answers import sparing_loss
 from omnirepro.train.branches import collate
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.pretrain import sparing_loss
 from omnirepro.train.primer import LAYOUTS, NUMBERS, QUESTIONS, _loss_on_levels, _taught, lesson
 from omnirepro.train.verdicts import lessons, share_of
 from omnirepro.train.vocabulary import spoken

@@ -13,6 +13,11 @@ from omnirepro.models.processing import Example, OmniProcessor
 PER_SECOND = 25  # temporal positions of a second of film, in all Qwen2.5-Omni models
 
 
+def with_positions(processor: OmniProcessor, examples: list[Example]) -> dict:
+    """Pad examples on the right to a batch that says its positions, where the model has those of the Thinker."""
+    return processor.collate(examples) | ({"position_ids": positions(processor, examples)} if processor.omni else {})
+
+
 def positions(processor: OmniProcessor, examples: list[Example]):
     """Return position ids (3, B, L) int64 for rows padded on the right, where they are 1, as `get_rope_index` does."""
     import torch

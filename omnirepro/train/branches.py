@@ -13,7 +13,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from omnirepro.models.positions import positions
+from omnirepro.models.positions import positions, with_positions
 from omnirepro.models.processing import Example, OmniProcessor, collate_media
 
 
@@ -60,7 +60,7 @@ def collate(processor: OmniProcessor, rows: list[list[Example]]) -> dict:
     import torch
 
     if all(len(row) == 1 for row in rows):
-        return processor.collate([example for (example,) in rows])
+        return with_positions(processor, [example for (example,) in rows])
     trees = [branched(processor, row) for row in rows]
     length, padding = max(len(t.ids) for t in trees), processor.tokenizer.pad_token_id
 

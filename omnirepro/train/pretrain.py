@@ -7,15 +7,14 @@ The loop is plain so that a checkpoint is one safetensors file.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from omnirepro.models.positions import positions
+from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example
 from omnirepro.run import Run, progress
+from omnirepro.train.answers import sparing_loss
 
 
 class Pretrainer:
@@ -69,69 +68,12 @@ class Pretrainer:
         return loss.item()
 
     def _loss(self):
-        examples = self._batch()
-        batch = self.processor.collate(examples) | {"position_ids": positions(self.processor, examples)}
+        batch = with_positions(self.processor, self._batch())
         return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
 
     def _batch(self) -> list[Example]:
         """Return the examples of step `self.step`."""
         raise NotImplementedError
-
-
-def answer_loss(model, batch: dict):
-    """Return the mean cross-entropy of the answers' tokens, a fifth of all; they alone pass the vocabulary's head.
-
-    Any batch will do, with a mask of its own too, and a model within the wrapper of several processes.
-    """
-    import torch
-
-    following = _following(batch.pop("labels"))
-    answered = following != -100
-    with _hooked((getattr(model, "module", model).lm_head.register_forward_pre_hook(_picking(answered)),)):
-        logits = model(**batch, use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits.float(), following[answered])
-
-
-def sparing_loss(model, batch: dict):
-    """Return `answer_loss` in less time, for rows padded on the right; not with recomputed activations.
-
-    Of the last layer, the part behind its attention is computed for the answers' tokens alone, zeros stand elsewhere.
-    Padding needs no mask: it stands behind every token that is learned, and the causal mask hides what is behind.
-    """
-    answered = _following(batch["labels"]) != -100
-    layer = model.get_decoder().layers[-1]
-
-    def spread(_, inputs, output):
-        whole = output.new_zeros(*answered.shape, output.shape[-1])
-        whole[answered] = output
-        return whole
-
-    picked, spared = (layer.self_attn.o_proj, layer.post_attention_layernorm), (layer.self_attn.o_proj, layer.mlp)
-    hooks = [module.register_forward_pre_hook(_picking(answered)) for module in picked]
-    with _hooked([*hooks, *(module.register_forward_hook(spread) for module in spared)]):
-        padding = "attention_mask" if batch["attention_mask"].ndim == 2 else None
-        return answer_loss(model, {k: v for k, v in batch.items() if k != padding})
-
-
-def _following(labels):
-    """Return the label that each token is to predict, (B, L)."""
-    import torch
-
-    return torch.nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-
-
-def _picking(answered):
-    return lambda _, inputs: (inputs[0][answered],)
-
-
-@contextmanager
-def _hooked(hooks: Iterable) -> Iterator[None]:
-    """Remove hooks at the end, whatever happens."""
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def schedule(step: int, total: int) -> float:

@@ -24,8 +24,9 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Pair, Part
 from omnirepro.scoring import chat
+from omnirepro.train.answers import sparing_loss
 from omnirepro.train.branches import collate
-from omnirepro.train.pretrain import Pretrainer, sparing_loss
+from omnirepro.train.pretrain import Pretrainer
 from omnirepro.train.vocabulary import extend_tokens, spoken
 from omnirepro.world.criteria import CRITERIA, TASKS, criteria_for
 from omnirepro.world.criteria.levels import Scale

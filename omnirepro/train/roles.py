@@ -20,10 +20,10 @@ from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.run import Run, launchable, seed_all
+from omnirepro.train.answers import OnAnswers
 from omnirepro.train.branches import collate
 from omnirepro.train.common import NamesAsSaved, arguments, progress_callback, train_on, whole_weights
 from omnirepro.train.lessons import words
-from omnirepro.train.pretrain import answer_loss
 from omnirepro.train.sft import LANGUAGE_LAYERS
 from omnirepro.train.vocabulary import extend_tokens, spoken
 
@@ -145,14 +145,11 @@ def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
         max_length=None,
     )
 
-    class InOrder(NamesAsSaved, SFTTrainer):
-        """Trains on the lessons in their order, in which a batch has one form, and on the answers' logits alone."""
+    class InOrder(NamesAsSaved, OnAnswers, SFTTrainer):
+        """Trains on the lessons in their order, in which a batch has one form."""
 
         def _get_train_sampler(self, train_dataset=None):
             return SequentialSampler(train_dataset)
-
-        def compute_loss(self, model, inputs, *args, **kwargs):
-            return answer_loss(model, inputs)
 
     trainer = InOrder(
         model=model,
@@ -163,6 +160,5 @@ def _trainer(step: Step, model, processor: OmniProcessor, examples: list):
         callbacks=[progress_callback("roles, SFT")],
         optimizers=(_optimizer(model, p) if p["tune"] == "whole" else None, None),
     )
-    trainer.model_accepts_loss_kwargs = False  # each pass has its own mean, so the trainer must divide by their number
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -23,10 +23,12 @@ from omnirepro import rubric, verdict
 from omnirepro.judging import Judge, load_judge
 from omnirepro.models.generation import Decoding
 from omnirepro.models.loading import load
+from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, in_chunks, launchable, progress, seed_all
 from omnirepro.schema import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
 from omnirepro.scoring import ScalarJudge
+from omnirepro.train.answers import OnAnswers
 from omnirepro.train.common import arguments, keep_judge, progress_callback, train_on
 from omnirepro.train.selection import lessons, one_after_another
 
@@ -171,11 +173,15 @@ def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: 
     lora = LoraConfig(
         r=p["lora_rank"], lora_alpha=p["lora_alpha"], lora_dropout=p["lora_dropout"], target_modules=LANGUAGE_LAYERS
     )
-    trainer = SFTTrainer(
+
+    class AnswersTrainer(OnAnswers, SFTTrainer):
+        pass
+
+    trainer = AnswersTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_dict({"row": in_order or list(range(len(examples)))}),
-        data_collator=lambda rows: processor.collate([examples[r["row"]] for r in rows]),
+        data_collator=lambda rows: with_positions(processor, [examples[r["row"]] for r in rows]),
         processing_class=processor.tokenizer,
         peft_config=lora,
         callbacks=[progress_callback("SFT")],
