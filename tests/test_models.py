@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -14,7 +15,7 @@ from omnirepro.models.loading import ModelError, base_of, load, save_adapter
 from omnirepro.models.positions import positions
 from omnirepro.run import open_run
 from omnirepro.train.answers import sparing_loss
-from omnirepro.train.backbone import Trainer, make_pool
+from omnirepro.train.backbone import Trainer, make_pool, train_backbone
 from omnirepro.train.pretrain import schedule
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
@@ -227,6 +228,19 @@ def test_text_models_of_any_build_have_their_own_loss(build, tuned):
     trained = [w for w in model.parameters() if w.requires_grad]
     for a, b in zip(*(torch.autograd.grad(x, trained, allow_unused=True) for x in (wanted, found)), strict=True):
         assert a is None or torch.allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("least", "rounds"), [(0.0, 0), (1.01, 2)])
+def test_a_backbone_below_the_gate_is_trained_on(pool, tmp_path, monkeypatch, capsys, least, rounds):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
+    small = {"batch": 8, "length": 40, "steps": 4, "more_steps": 3, "gate": least, "gate_scenes": 2, "pool": 20}
+    small |= {"layers": 1, "weak_steps": 1}
+    run = open_run("00_backbone", "smoke", "gate", overrides={f"backbone.{k}": v for k, v in small.items()})
+    run.do(train_backbone)
+    said, loss = capsys.readouterr().out, pd.read_csv(run.path("loss.csv"))
+    assert said.count("below the gate: audio, image, text, video; 3 more steps") == rounds
+    assert (loss["phase"] == "skills").sum() == 4 + 3 * rounds
+    assert len(pd.read_csv(run.path("gate.csv"))) == 2 * 5
 
 
 @pytest.mark.parametrize("at", [3, 4, 6])
