@@ -62,6 +62,33 @@ def score_responses(args: argparse.Namespace) -> None:
 
 
 @command(
+    "train-scalar",
+    arg("data", nargs="+", help="preferences: pair files, public files or folders, hub ids, or names of sources"),
+    arg("--model", required=True, help="model to start from: model folder, hub id or package"),
+    arg("--test", nargs="*", default=[], help="more such data, tested on alone"),
+    arg("--held-out", type=float, default=0.25, help="share of the prompts held out of training (default: 0.25)"),
+    arg("--limit", type=int, default=0, help="pairs of each test set, by whole prompts (default: all)"),
+    arg("--beside", nargs="*", default=[], help="generative judges to ask for a bare verdict on the same pairs"),
+    arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as bradley_terry.steps=50"),
+    *RUN_ARGUMENTS,
+)
+def train_scalar(args: argparse.Namespace) -> None:
+    """Train a scalar reward model on preferences and test it on held-out prompts and other data; resumes."""
+    from omnirepro.report.execution import setting
+    from omnirepro.run import open_run
+    from omnirepro.train import preferences
+
+    overrides = dict(setting(text) for text in args.set)
+    run = open_run(preferences.STAGE, args.profile, args.run, None, args.seed, overrides)
+    train, sets = preferences.prepare(run, args.model, args.data, args.test, args.held_out, args.limit, args.beside)
+    run.do(preferences.train_and_test, args.model, train, sets, args.beside)
+    found = preferences.preference_metrics(run.path())
+    run.finish(found)
+    print(*(f"{name}: {value} (n = {value.n})" for name, value in found.items()), sep="\n")
+    print(f"the scorer and its rows lie in {run.dir}")
+
+
+@command(
     "best-of-n",
     arg("file", help="prompts with candidates (id, prompt, candidates, criterion?), one JSON object a line"),
     arg("--model", required=True, help="stage folder, adapter, scorer, model folder, hub id, package, or URL#model"),

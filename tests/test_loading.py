@@ -11,9 +11,13 @@ from importlib import metadata
 
 import pytest
 
+from omnirepro.labels.label import label_pairs
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import ModelError, load
-from omnirepro.schema import MediaError, Part
+from omnirepro.run import load_params, open_run
+from omnirepro.schema import Label, MediaError, Pair, Part, read_jsonl
+from omnirepro.synthesis import synthesize
+from omnirepro.train.sft import conversations
 
 
 @lru_cache(1)
@@ -63,6 +67,22 @@ def test_loss_is_taken_on_the_answer_alone():
     processor = smollm2().processor
     example = processor.encode(chat, train=True)
     assert processor.tokenizer.decode([i for i in example.labels if i >= 0]).strip() == "Four.<|im_end|>"
+
+
+def test_the_profile_leaves_room_for_whole_judgements(tmp_path, monkeypatch):
+    """A target longer than what a judge may write could be taught and never said."""
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
+    few = {"world.train": 80, "world.dev": 4, "world.test": 4}
+    runs = [open_run(stage, "smollm2", overrides=few) for stage in ("01_synthesis", "02_reconciliation")]
+    runs[0].do(synthesize, "none", "none")
+    runs[1].do(label_pairs, runs[0].path("data"))
+    pairs = read_jsonl(runs[0].path("data/pairs_train.jsonl"), Pair)
+    labels = read_jsonl(runs[1].path("labels_sft.jsonl"), Label)
+    asked, encode = load_params("smollm2"), smollm2().processor.encode
+    chats = conversations(pairs, labels, asked["judge.wording"], asked["judge.format"], ties=asked["sft.ties"])
+    examples = [encode(chat, train=True) for chat in chats]
+    assert len(chats) > 40 and max(len(e.ids) for e in examples) <= asked["sft.max_length"]
+    assert max(sum(i >= 0 for i in e.labels) for e in examples) <= asked["judge.max_new_tokens"]
 
 
 @pytest.mark.parametrize("kind", ["image", "video", "audio", "views3d"])

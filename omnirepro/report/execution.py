@@ -40,7 +40,7 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
     import papermill
 
     source, name = find_notebook(notebook), run or run_name(profile, seed)
-    overrides = dict(_setting(text) for text in settings)
+    overrides = dict(setting(text) for text in settings)
     load_params(profile, name, overrides)
     target = results_root() / name / source.stem / "notebook.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,8 @@ def _papermill(papermill: Any, source: Path, target: Path, values: dict[str, Any
     )
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def setting(text: str) -> tuple[str, Any]:
+    """Read an override KEY=VALUE, the value in YAML. Raises `ParameterError` on any other form."""
     key, sign, value = text.partition("=")
     if not sign:
         raise ParameterError(f"--set {text!r} needs the form KEY=VALUE, such as sft.steps=10")

@@ -69,7 +69,7 @@ class Run(OnDevice):
         return path
 
     def note(self, recorded: str, path: Path | None) -> None:
-        """Record a file of another run (named run/stage/file) as an input, or its absence."""
+        """Record a file of another run (named run/stage/file), or from outside (given/...), or its absence."""
         self._inputs[recorded] = digest(path) if path else None
 
     def _find(self, stage: str, name: str) -> Path | None:
@@ -160,6 +160,8 @@ class Run(OnDevice):
 
     def _current(self, recorded: str) -> str | None:
         """Return the present sha256 of an input that a manifest names as run/stage/file."""
+        if recorded in self._inputs:  # looked up by this handle already, or given from outside the runs
+            return self._inputs[recorded]
         run, stage, *name = recorded.split("/")
         if run.startswith(f"{self.name}+"):
             path = results_root() / recorded
