@@ -34,7 +34,8 @@ def answer_loss(model, batch: dict):
 
     following = _following(batch.pop("labels"))
     answered = following != -100
-    with _hooked((getattr(model, "module", model).lm_head.register_forward_pre_hook(_picking(answered)),)):
+    head = getattr(model, "module", model).get_output_embeddings()
+    with _hooked([head.register_forward_pre_hook(_picking(answered))]):
         logits = model(**batch, use_cache=False).logits
     return torch.nn.functional.cross_entropy(logits.float(), following[answered])
 
@@ -46,9 +47,9 @@ def sparing_loss(model, batch: dict):
     Padding needs no mask: it stands behind every token that is learned, and the causal mask hides what is behind.
     """
     answered = _following(batch["labels"]) != -100
-    layer = model.get_decoder().layers[-1]
-    if {name for name, _ in layer.named_children()} != LAYER or not hasattr(layer.mlp, "down_proj"):
-        return answer_loss(model, batch)  # a layer of another build
+    layer = list(getattr(model.get_decoder(), "layers", [None]))[-1]
+    if layer is None or {n for n, _ in layer.named_children()} != LAYER or not hasattr(layer.mlp, "down_proj"):
+        return answer_loss(model, batch)  # a decoder of another build
 
     def spread(_, inputs, output):
         whole = output.new_zeros(*answered.shape, output.shape[-1])

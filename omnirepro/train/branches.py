@@ -67,8 +67,8 @@ def collate(processor: OmniProcessor, rows: list[list[Example]]) -> dict:
     def padded(name: str, value: int):
         found = [np.asarray(getattr(t, name)).T for t in trees]  # tokens first
         fill = [[(0, length - len(x))] + [(0, 0)] * (x.ndim - 1) for x in found]
-        padded = [np.pad(x, f, constant_values=value) for x, f in zip(found, fill, strict=True)]
-        return torch.from_numpy(np.stack(padded))
+        rows = [np.pad(x, f, constant_values=value) for x, f in zip(found, fill, strict=True)]
+        return torch.from_numpy(np.stack(rows))
 
     branch = padded("branch", -1)
     same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)

@@ -74,10 +74,8 @@ class OmniGRPOTrainer(GRPOTrainer):
         prompts = {"input_ids": input_ids[at, :begin], "attention_mask": attention_mask[at, :begin]}
         base(**prompts, **self._media(number), past_key_values=cache, use_cache=True)
         cache.batch_select_indices(torch.tensor(back, device=input_ids.device))
-        positions = (
-            None  # a text model counts on from its cache; the Thinker's prompts moved the count, each its own way
-        )
-        if getattr(base, "rope_deltas", None) is not None:
+        positions = None  # a text model counts on from its cache
+        if getattr(base, "rope_deltas", None) is not None:  # the Thinker's prompts moved the count, each its own way
             positions = (attention_mask.cumsum(1)[:, begin:] - 1 + base.rope_deltas[back]).expand(3, -1, -1)
         return model(
             input_ids=input_ids[:, begin:], attention_mask=attention_mask, labels=labels[:, begin:],

@@ -25,12 +25,13 @@ from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_
 from omnirepro.judging import load_judge
 from omnirepro.models.generation import Decoding
 from omnirepro.run import Run
-from omnirepro.schema import Judgement, Label, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.schema import Judgement, Pair, RowError, read_jsonl, write_jsonl
 from omnirepro.scoring import chat, load_scalar_judge
 from omnirepro.sources import load
 from omnirepro.sources.parts import group, shared
 from omnirepro.train.bradley_terry import train_bradley_terry
 from omnirepro.train.sft import judge_split
+from omnirepro.train.verdicts import labels_of
 
 STAGE = "preferences_bradley_terry"
 Sets = dict[str, list[Pair]]
@@ -127,17 +128,7 @@ def prepare(
 
 def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: Sequence[str] = ()) -> None:
     """Train a scorer from `model`, score every set, and judge each with other models (a bare verdict) beside it."""
-    labels = [
-        Label(
-            pair_id=p.id,
-            verdict=p.label,
-            score_a=float(p.label == "A"),
-            score_b=float(p.label == "B"),
-            provenance="data",
-        )
-        for p in train
-    ]
-    folder, asked = train_bradley_terry(run, model, train, labels), run.section("judge")
+    folder, asked = train_bradley_terry(run, model, train, labels_of(train)), run.section("judge")
     judges: dict[str, Any] = {"scorer": load_scalar_judge(folder, asked["batch_size"], run.device, run.dtype)}
     for name in beside:
         found = load_judge(name, asked["batch_size"], run.device, run.dtype, format="verdict-direct", wording="full")

@@ -60,16 +60,16 @@ class Pretrainer:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * schedule(self.step, self.total)
         self.model.train()
-        loss = self._loss()
+        batch = self._collate(self._batch())
+        loss = sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
         return loss.item()
 
-    def _loss(self):
-        batch = with_positions(self.processor, self._batch())
-        return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
+    def _collate(self, examples: list[Example]) -> dict:
+        return with_positions(self.processor, examples)
 
     def _batch(self) -> list[Example]:
         """Return the examples of step `self.step`."""

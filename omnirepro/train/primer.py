@@ -24,7 +24,6 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.run import Run, seed_all
 from omnirepro.schema import Pair, Part
 from omnirepro.scoring import chat
-from omnirepro.train.answers import sparing_loss
 from omnirepro.train.branches import collate
 from omnirepro.train.pretrain import Pretrainer
 from omnirepro.train.vocabulary import extend_tokens, spoken
@@ -71,9 +70,8 @@ class Primer(Pretrainer):
         self.scale, self.by_task = Scale.of(pairs), {t: [p for p in pairs if p.task == t] for t in TASKS}
         self.batch = run.section("bradley_terry")["prime_batch"]
 
-    def _loss(self):
-        batch = collate(self.processor, self._batch())
-        return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
+    def _collate(self, rows: list[list[Example]]) -> dict:
+        return collate(self.processor, rows)
 
     def _batch(self) -> list[list[Example]]:
         rng = np.random.default_rng([self.run.seed, self.step, 5])
@@ -122,9 +120,8 @@ def _loss_on_levels(processor: OmniProcessor, turns: list[dict]) -> Example:
     """Encode a chat with the loss on its levels alone: a response is what is judged, not what is to be said."""
     example = processor.encode(turns, train=True)
     first = next(i for i, turn in enumerate(turns) if turn["role"] == "assistant")
-    if (
-        len(turns) > first + 1 and turns[first + 1]["role"] == "system"
-    ):  # the scored layout, in which the first assistant's turn is the response
+    # In the scored layout the first assistant's turn is the response.
+    if len(turns) > first + 1 and turns[first + 1]["role"] == "system":
         begin = len(processor.encode(turns[: first + 1], train=True).ids)
         example.labels = [-100] * begin + example.labels[begin:]
     return example
