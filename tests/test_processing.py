@@ -159,11 +159,11 @@ def test_positions_equal_the_models_own(pool, tmp_path, rows):
     assert found.dtype == wanted.dtype and found.tolist() == wanted.tolist()
 
 
-def test_a_text_that_comes_again_is_tokenised_once(monkeypatch):
+def test_a_text_that_comes_again_is_rendered_and_tokenised_once(monkeypatch):
     p = OmniProcessor(processor().tokenizer)
     first = p.encode([user("what is it?")], train=True)
     monkeypatch.setattr(p, "tokenizer", None)
-    monkeypatch.setattr(p, "_render", lambda chat: "<|user|>what is it?<|im_end|>")
+    monkeypatch.setattr(p, "_render", None)
     again = p.encode([user("what is it?")], train=True)
     assert again.ids == first.ids and again.ids is not first.ids
 
@@ -185,6 +185,16 @@ def test_loss_falls_on_the_assistants_words_only(pool):
     assert example.ids[: len(asked.ids)] == asked.ids, "training and sampling see the same prompt"
     assert p.tokenizer.decode(asked.ids).endswith("<|assistant|>") and set(asked.labels) == {-100}
     assert set(p.encode(chat).labels) == {-100}, "without `train` nothing is learned"
+
+
+def test_tokens_that_nothing_tells_take_no_loss():
+    p = processor()
+    answer = {"role": "assistant", "parts": [text_part('{"score_A": 10, "better": "A"}')]}
+    told = p.encode([user("write scores."), answer], train=True)
+    free = p.encode([user("write scores."), answer | {"free": ("10", "2")}], train=True)
+    assert free.ids == told.ids
+    learned = p.tokenizer.decode([i for i in free.labels if i != -100])
+    assert learned == '{"score_A": , "better": "A"}<|im_end|>'
 
 
 ALL_CONTROL = [*SPECIAL.values(), *ROLES]

@@ -75,6 +75,12 @@ def test_bare_scores_name_their_winner_and_equal_ones_name_none():
     assert verdicts == {"A", "B", "tie"}
 
 
+def test_scores_that_nothing_tells_are_not_learned_and_those_of_a_response_are():
+    for chat in chats(200):
+        for asked, answer in zip(chat[::2], chat[1::2], strict=True):
+            assert bool(answer["free"]) == ("write scores" in asked["parts"][-1].text)
+
+
 def test_a_question_is_asked_once():
     for chat in chats(100, early=True):
         asked = [q for q in said(chat, "user") if " said " not in q]

@@ -55,6 +55,7 @@ class OmniProcessor:
         self._cache = cache
         self._extractor = None
         self._tokens = lru_cache(cache)(self._tokenise)  # questions and short answers come again and again
+        self._turn = lru_cache(cache)(lambda role, content: self._render([self._message(role, content)]))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs) -> OmniProcessor:
@@ -86,31 +87,40 @@ class OmniProcessor:
     def encode(self, messages: list[dict], train: bool = False) -> Example:
         """Tokenise messages of the form {"role", "parts"}; with `train`, take loss on assistant turns only.
 
+        An assistant's message may name words of its own that nothing before them tells, as `free`: they take no loss.
         Without `train` the prompt of the next assistant turn is appended. Raises `MediaError` on bad media.
         """
         example, chat, written = Example([], []), [], ""
         for message in messages:
             content, found = self._content(message["parts"])
-            chat = [*([] if self._additive else chat), {"role": message["role"], "content": content}]
-            text = self._render(chat)
-            assert text.startswith(written), "the chat template rewrites earlier turns: loss positions would be wrong"
-            new, written = text[len(written) :], "" if self._additive else text
+            if self._additive:
+                new = self._turn(message["role"], content)
+            else:
+                chat.append(self._message(message["role"], content))
+                text = self._render(chat)
+                assert text.startswith(written), "the chat template rewrites earlier turns: loss would be misplaced"
+                new, written = text[len(written) :], text
             answer = message["role"] == "assistant" and new.startswith(self._opening)
             if answer:
                 self._append(example, self._opening)
-            self._append(example, new[len(self._opening) :] if answer else new, found, train and answer)
+            free = {i for word in message.get("free", ()) for i in self._tokens(word)}
+            self._append(example, new[len(self._opening) :] if answer else new, found, train and answer, free)
             example.features += found
         if not train:
             self._append(example, self._opening)
         return example
 
-    def _append(self, example: Example, text: str, found=(), loss: bool = False) -> None:
+    def _append(self, example: Example, text: str, found=(), loss: bool = False, free=()) -> None:
         ids = self._expand(self._tokens(text), found)
         example.ids += ids
-        example.labels += ids if loss else [-100] * len(ids)
+        example.labels += [i if loss and i not in free else -100 for i in ids]
 
     def _tokenise(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _message(self, role: str, content: tuple[tuple[str, str], ...]) -> dict:
+        parts = [{"type": kind, kind: text} for kind, text in content]
+        return {"role": role, "content": parts if self.omni else "".join(text for _, text in content)}
 
     def _render(self, chat: list[dict], opening: bool = False) -> str:
         return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opening)
@@ -127,16 +137,16 @@ class OmniProcessor:
         chat = [{"role": r, "content": "x"} for r in ("user", "assistant", "user")]
         return self._render(chat) == "".join(self._render([m]) for m in chat)
 
-    def _content(self, parts: list[Part]) -> tuple[list[dict] | str, list[dict]]:
+    def _content(self, parts: list[Part]) -> tuple[tuple[tuple[str, str], ...], list[dict]]:
+        """Return the parts as (type, text), and the features of those that are media."""
         content, found = [], []
         for part in parts:
             if part.type == "text":
-                content.append({"type": "text", "text": self._plain(part.text or "")})
+                content.append(("text", self._plain(part.text or "")))
             else:
                 found.append(self.features(part))
-                kind = "image" if part.type == "views3d" else part.type
-                content.append({"type": kind, kind: ""})
-        return (content if self.omni else "".join(c["text"] for c in content)), found
+                content.append(("image" if part.type == "views3d" else part.type, ""))
+        return tuple(content), found
 
     @cached_property
     def _control(self) -> dict[int, str]:

@@ -23,7 +23,8 @@ SKILLS = {
     "match": 0.06,
 }  # fmt: skip
 SHORT_SKILLS = {"short": 0.8, "match": 0.2}  # to see and to compare words come first: every other skill rests on them
-SHORT, DESCRIBE = "\none word.", "describe."
+SHORT, DESCRIBE, SCORES = "\none word.", "describe.", "write scores"
+NUMBERS = tuple(str(n) for n in range(11))
 TURNS, SHORT_TURNS = 2, 3  # exchanges of a conversation
 BYSTANDER = 0.6  # chance that another response stands beside the one asked about: a name must be found, not a place
 FRAGMENTS = [
@@ -57,10 +58,11 @@ def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, shor
     for turn, at in enumerate(rng.permutation(len(asks))[: SHORT_TURNS if short else TURNS]):
         which, question = asks[at]
         asked, answer = exchange(media[which][0], question, rng, SHORT_SKILLS if short else SKILLS)
+        free = NUMBERS if asked.startswith(SCORES) else ()
         asked = f"{which + 1}: {asked}" if len(media) > 1 else asked
         lead = "\n" if turn == 0 and media[-1][1].type == "text" else ""
         user = {"role": "user", "parts": [*(opening if turn == 0 else []), Part(type="text", text=lead + asked)]}
-        chat += [user, _say("assistant", answer)]
+        chat += [user, _say("assistant", answer) | {"free": free}]
     return chat
 
 
@@ -122,14 +124,15 @@ def _match(rng: np.random.Generator) -> tuple[str, str]:
 def _state(rng: np.random.Generator) -> tuple[str, str]:
     """Write any two scores and the winner that they name in the judgement's notation; equal scores name none.
 
-    The scores are not given in the question: a winner must be read off the judgement itself, as judges have to.
+    The scores are not given in the question: a winner must be read off the judgement itself, as judges have to. They
+    are anyone's guess, so that their numbers take no loss (`conversation`): it would be noise.
     """
     a, b = (int(x) for x in rng.integers(0, 11, 2))
     apart = rng.random()  # equal scores and near ones are those that a judge confuses
     b = a if apart < 0.3 else min(10, a + 1) if apart < 0.5 else b
     a, b = (a, b) if rng.random() < 0.5 else (b, a)
     format, note = ("published", " score first") if rng.random() < 0.5 else ("rationale-first", "")
-    return f"write scores{note}.", rubric.notation("seen: ", a, b, format)
+    return f"{SCORES}{note}.", rubric.notation("seen: ", a, b, format)
 
 
 def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:
