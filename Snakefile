@@ -32,8 +32,11 @@ TARGETS = [stage for stage in STAGES if stage[:2] in NUMBERS or not ASKED]
 ARMS = str(config.get("arms", ""))
 FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") for run, seed in SEEDS.items() if "07_ablations" in TARGETS}
 FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
-# One seed: its notebooks use every core, one after the other. Several seeds: one seed a core. Arms: one a core.
+# One seed: its notebooks use every core, one after the other, up to SFT. Those behind it run side by side, each on half of
+# the cores, since small models gain little from a second thread; large ones get a device to themselves. Several seeds: one
+# seed a core. Arms: one a core.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))
+SIDE_BY_SIDE = not load_params(PROFILE, PROFILE).peek("backbone.model") and len(TARGETS) > 1
 # On a cluster: the GPUs of a job that trains (others ask for one), and where all but the executed notebooks lies.
 GPUS = int(config.get("gpus", 0))
 STORE = config.get("store", RESULTS)
@@ -67,6 +70,13 @@ def parameters_of(wildcards):
     return json.dumps(load_params(PROFILE, wildcards.run, overrides).values(READS[wildcards.stage]), sort_keys=True)
 
 
+def threads(wildcards):
+    """How many cores a job takes."""
+    if wildcards.run in FORK:
+        return 1
+    return max(1, THREADS // 2) if SIDE_BY_SIDE and wildcards.stage >= "04" else THREADS
+
+
 def gpus(wildcards):
     """How many GPUs a job asks a cluster for; on one machine nobody counts them."""
     return 0 if wildcards.stage in WITHOUT_MODEL else GPUS if wildcards.stage in TRAINING else min(GPUS, 1)
@@ -93,7 +103,7 @@ rule stage:
         profile=PROFILE,
         given=given,
         store=STORE,
-    threads: lambda w: 1 if w.run in FORK else THREADS
+    threads: threads
     resources:
         gpu=gpus,
     shell:

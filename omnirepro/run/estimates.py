@@ -36,8 +36,8 @@ def estimate(profile: str, run: str, seed: int = 0, cores: int = 1) -> str:
 def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     """Say how many notebooks and arms of a profile's seeds are still to be run, and about how long that takes.
 
-    A notebook uses every core and arms run one a core. Notebooks that neither an earlier run nor their own first cell
-    gives a time for are named.
+    A notebook that was run on one core shares the machine, as arms do; any other one uses every core. Notebooks that
+    neither an earlier run nor their own first cell gives a time for are named.
     """
     runs = {run_name(profile, seed): seed for seed in seeds}
     there = [path.stem for path in (project_root() / "notebooks").glob("*.ipynb")]
@@ -47,7 +47,7 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     forks = [fork for run, seed in with_arms for fork in to_run(profile, run, seed, every=False)]
     arms = [(f, s) for f in forks for s in f.arm.stages if _waits(f.name, s, f.params(profile))]
     known = {stage: _measured(stage, profile, runs) for stage in stages}
-    seconds = [_stage_seconds(stage, profile, known[stage]) for _, stage in own]
+    seconds = [_stage_seconds(stage, profile, known[stage], cores) for _, stage in own]
     seconds += [_arm_seconds(fork, stage, profile, known[stage], cores) for fork, stage in arms]
     unknown = sorted({s for (_, s), found in zip([*own, *arms], seconds, strict=True) if found is None})
     head = f"{profile}, seeds {', '.join(map(str, seeds))}: {len(own)} notebooks and {len(arms)} of arms to run"
@@ -78,8 +78,9 @@ def _measured(stage: str, profile: str, runs: Sequence[str] | dict[str, int]) ->
     return next((manifest for manifest in found if manifest.get("profile") == profile), {})
 
 
-def _stage_seconds(stage: str, profile: str, manifest: dict[str, Any]) -> float | None:
-    return manifest["seconds"] + START if manifest else _stated(stage, profile)
+def _stage_seconds(stage: str, profile: str, manifest: dict[str, Any], cores: int) -> float | None:
+    beside = cores if manifest.get("device") == "cpu, 1 threads" else 1
+    return (manifest["seconds"] + START) / beside if manifest else _stated(stage, profile)
 
 
 def _arm_seconds(fork: Fork, stage: str, profile: str, manifest: dict[str, Any], cores: int) -> float | None:
