@@ -8,6 +8,7 @@
 # Resume, parallel seeds and clusters (params/snakemake/) are the engine's. A job runs again when its notebook, an upstream notebook, or a
 # parameter of a section that it reads has changed; a notebook whose manifest still matches then ends in seconds.
 
+import fcntl
 import json
 import os
 import shlex
@@ -17,6 +18,8 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 os.environ.setdefault("PYTHONHASHSEED", "0")
+
+from snakemake.exceptions import WorkflowError
 
 from omnirepro.run import DEPENDS, READS, load_params, run_name, to_run
 
@@ -42,6 +45,20 @@ GPUS = int(config.get("gpus", 0))
 STORE = config.get("store", RESULTS)
 TRAINING = ("03_sft", "04_grpo", "05_bradley_terry", "06_meta_reward_dpo")
 WITHOUT_MODEL = ("02_reconciliation", "07_ablations", "10_scorecard")
+
+LOCKS = []  # they end with the process: nothing is ever left to unlock
+
+
+onstart:
+    Path(RESULTS).mkdir(parents=True, exist_ok=True)
+    for run in SEEDS:
+        LOCKS.append(Path(RESULTS, f".{run}.lock").open("w"))
+        try:
+            fcntl.flock(LOCKS[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkflowError(
+                f"Another batch works on {RESULTS}/{run}: wait for its end, or set OMNIREPRO_RESULTS to another folder."
+            )
 
 
 def executed(stage, run):

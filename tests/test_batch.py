@@ -1,5 +1,6 @@
 """The batch and the report, on two toy notebooks in a project of their own."""
 
+import fcntl
 import json
 import os
 import re
@@ -129,6 +130,17 @@ def check_seeds_together(project):
     assert "accuracy" in (folder / "report.html").read_text()
     shown = call(project, "omnirepro", "estimate", "--seeds", "0", "1", "2").stdout
     assert shown.startswith("tiny, seeds 0, 1, 2: 2 notebooks and 0 of arms to run; about 0 minutes"), shown
+
+
+def test_a_second_batch_on_the_same_run_stops_and_says_so(project):
+    (project / "results").mkdir(exist_ok=True)
+    with (project / "results/.tiny.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        answer = call(project, "snakemake", "--cores", "2", "--nolock", "--forceall")
+        assert answer.returncode and "Another batch works on results/tiny" in answer.stdout + answer.stderr
+        assert jobs(batch(project, "-n", "--nolock", "--forceall")), "to look at what there is to do needs no lock"
+        batch(project, "--nolock", "--config", "seeds=5", "notebooks=00")
+    batch(project, "--nolock", "--forceall")
 
 
 def test_report_of_a_run_that_is_not_there(project):
