@@ -35,9 +35,9 @@ TARGETS = [stage for stage in STAGES if stage[:2] in NUMBERS or not ASKED]
 ARMS = str(config.get("arms", ""))
 FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") for run, seed in SEEDS.items() if "07_ablations" in TARGETS}
 FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
-# One seed: its notebooks use every core, one after the other, up to SFT. Those behind it run side by side, each on half of
-# the cores, since small models gain little from a second thread; large ones get a device to themselves. Several seeds: one
-# seed a core. Arms: one a core.
+# One seed: its notebooks use every core, one after the other, up to SFT, which come first. Those behind it run side by
+# side, each on half of the cores, since small models gain little from a second thread; large ones get a device to
+# themselves. Several seeds: one seed a core. Arms: one a core.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))
 SIDE_BY_SIDE = not load_params(PROFILE, PROFILE).peek("backbone.model") and len(TARGETS) > 1
 # On a cluster: the GPUs of a job that trains (others ask for one), and where all but the executed notebooks lies.
@@ -120,6 +120,7 @@ rule stage:
         profile=PROFILE,
         given=given,
         store=STORE,
+    priority: lambda w: int(w.stage < "04" and w.run not in FORK)
     threads: threads
     resources:
         gpu=gpus,

@@ -79,7 +79,7 @@ def _measured(stage: str, profile: str, runs: Sequence[str] | dict[str, int]) ->
 
 
 def _stage_seconds(stage: str, profile: str, manifest: dict[str, Any], cores: int) -> float | None:
-    beside = cores if manifest.get("device") == "cpu, 1 threads" else 1
+    beside = cores if manifest.get("device") == "cpu, 1 thread" else 1
     return (manifest["seconds"] + START) / beside if manifest else _stated(stage, profile)
 
 

@@ -50,7 +50,8 @@ def device_name() -> str:
         return "cpu"
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.get_device_name()
-    return f"cpu, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def peak_memory_gib() -> float | None:
