@@ -27,7 +27,7 @@ def dry_run(profile, *words, config=("gpus=8",), **variables):
     """Return stage -> (GPUs, threads) of the jobs up to notebook 04, and what the shell would be told."""
     asked = ["--config", "profile=smoke", "notebooks=04", *config]
     said = snakemake("-n", "-p", "--nolock", "--profile", str(profile), *words, *asked, **variables)
-    jobs = re.findall(r"stage=(\w+)\n(?:\s+threads: (\d+)\n)?\s+resources: .*\bgpu=(\d+)", said)
+    jobs = re.findall(r"stage=(\w+)\n(?:\s+priority: \d+\n)?(?:\s+threads: (\d+)\n)?\s+resources: .*\bgpu=(\d+)", said)
     return {stage: (int(gpus), int(threads or 1)) for stage, threads, gpus in jobs}, said
 
 
