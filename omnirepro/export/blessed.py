@@ -4,7 +4,8 @@ Kept are notebooks as executed, metrics, tables, figures, frozen rows (packed), 
 adapters: what figures, examples and a first judgement need. Left out are media beside the sample, generators and all
 further models, further trainings' completions, copies of rows in the formats of others, rows that are large even when
 packed (their figures then stand as they were drawn), figures as SVG (`make figures` draws them) and the HTML report.
-The run makes all of it again, and `contents.json` names it. The committed run is never a target or an input of the batch.
+The run makes all of it again, and `contents.json` names it. The committed run is never a target or an input of the
+batch.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ those of the stage's metrics.json, each with its interval; a judge without one h
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Iterator
@@ -131,8 +132,10 @@ def _data(stage: Path) -> Iterator[str]:
     for folder in (stage.parent / "03_sft", stage):
         for name, digest in _json(folder / "manifest.json").get("inputs", {}).items():
             path = stage.parent / "/".join(name.split("/")[1:])
-            if path.suffix == ".jsonl" and path.is_file():
-                rows = sum(1 for line in path.open(encoding="utf-8") if line.strip())
+            packed = path.with_name(f"{path.name}.gz")  # as the committed run has it
+            if path.suffix == ".jsonl" and (path.is_file() or packed.is_file()):
+                with path.open("rb") if path.is_file() else gzip.open(packed) as file:
+                    rows = sum(1 for line in file if line.strip())
                 yield f"* `{folder.name}` read `{path.parent.name}/{path.name}`: {rows} rows, sha256 `{digest[:16]}`"
 
 
