@@ -39,7 +39,7 @@ FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
 # side, each on half of the cores, since small models gain little from a second thread; large ones get a device to
 # themselves. Several seeds: one seed a core. Arms: one a core.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))
-SIDE_BY_SIDE = not load_params(PROFILE, PROFILE).peek("backbone.model") and len(TARGETS) > 1
+SIDE_BY_SIDE = not load_params(PROFILE, PROFILE).peek("backbone.model") and len(TARGETS) > 1 and "threads" not in config
 # On a cluster: the GPUs of a job that trains (others ask for one), and where all but the executed notebooks lies.
 GPUS = int(config.get("gpus", 0))
 STORE = config.get("store", RESULTS)

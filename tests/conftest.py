@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERY = "notebooks=" + " ".join(sorted(path.stem[:2] for path in (ROOT / "notebooks").glob("*.ipynb")))  # drafts too
+EVERY = "notebooks=" + " ".join(sorted(path.stem[:2] for path in (ROOT / "notebooks").glob("*.ipynb")))
 
 
 def river(results, *words, timeout=900):

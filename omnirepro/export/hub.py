@@ -7,7 +7,6 @@ those of the stage's metrics.json, each with its interval; a judge without one h
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 
 from omnirepro.models.loading import POINTER, base_of
 from omnirepro.run import RunError
-from omnirepro.schema import Pair, Part, read_jsonl, write_jsonl
+from omnirepro.schema import Pair, Part, open_rows, read_jsonl, stored, write_jsonl
 
 SHOWN = ("accuracy", "accuracy_macro", "accuracy_text", "accuracy_image", "accuracy_video", "accuracy_audio",
          "accuracy_AB", "accuracy_BA", "both_orders", "consistency", "always_a", "valid_share", "tie_rate", "hard",
@@ -132,9 +131,8 @@ def _data(stage: Path) -> Iterator[str]:
     for folder in (stage.parent / "03_sft", stage):
         for name, digest in _json(folder / "manifest.json").get("inputs", {}).items():
             path = stage.parent / "/".join(name.split("/")[1:])
-            packed = path.with_name(f"{path.name}.gz")  # as the committed run has it
-            if path.suffix == ".jsonl" and (path.is_file() or packed.is_file()):
-                with path.open("rb") if path.is_file() else gzip.open(packed) as file:
+            if path.suffix == ".jsonl" and stored(path).is_file():
+                with open_rows(stored(path)) as file:
                     rows = sum(1 for line in file if line.strip())
                 yield f"* `{folder.name}` read `{path.parent.name}/{path.name}`: {rows} rows, sha256 `{digest[:16]}`"
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from omnirepro import rubric
 from omnirepro.evaluate import protocol
-from omnirepro.schema import Judgement, Label, read_jsonl
+from omnirepro.schema import Judgement, Label, read_jsonl, stored
 
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
@@ -19,8 +19,7 @@ def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
 
 
 def _rows(folder: Path, name: str = "predictions.jsonl") -> Path:
-    """Return a file of rows, packed where a run was put under version control."""
-    return folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+    return stored(folder / name)
 
 
 def teachers(folder: Path) -> tuple[list[Label], list[Label]]:

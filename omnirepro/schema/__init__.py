@@ -4,7 +4,7 @@ A pair row holds: id, task, prompt [parts], response_a [parts], response_b [part
 label? ("A"|"B"|"tie"), margin?, source?, cluster?, meta?
 """
 
-from omnirepro.schema.files import iter_jsonl, read_jsonl, write_jsonl
+from omnirepro.schema.files import iter_jsonl, open_rows, read_jsonl, stored, write_jsonl
 from omnirepro.schema.nouns import (
     DIMENSIONS,
     Judgement,
@@ -37,8 +37,10 @@ __all__ = [
     "RowError",
     "Verdict",
     "iter_jsonl",
+    "open_rows",
     "read_jsonl",
     "sha256_file",
+    "stored",
     "swap_verdict",
     "text_of",
     "write_jsonl",

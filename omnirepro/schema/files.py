@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
@@ -28,12 +28,22 @@ def read_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> li
     return list(iter_jsonl(path, kind, check_media))
 
 
+def stored(path: Path) -> Path:
+    """Return the path of a run's rows: packed (.gz) where the run was put under version control."""
+    return path if path.is_file() else path.with_name(f"{path.name}.gz")
+
+
+def open_rows(path: Path) -> BinaryIO:
+    """Open a file of rows; a name that ends in .gz is unpacked."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
 def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> Iterator[R]:
     """Stream `read_jsonl`, one row at a time; a name that ends in .gz is unpacked."""
     path = Path(path)
     if not path.is_file():
         raise RowError(f"{path}: no such file; check the path")
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with open_rows(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield _parse_row(line, kind, path, number, check_media)
