@@ -1,11 +1,11 @@
 """The committed run: the small part of a finished run, copied to results/blessed.
 
-Kept are notebooks as executed, metrics, tables, figures, frozen rows (packed), the strong backbone and the judges'
-adapters: what figures, examples and a first judgement need. Left out are media beside the sample, generators and all
-further models, further trainings' completions, copies of rows in the formats of others, rows that are large even when
-packed (their figures then stand as they were drawn), figures as SVG (`make figures` draws them) and the HTML report.
-The run makes all of it again, and `contents.json` names it. The committed run is never a target or an input of the
-batch.
+Kept are notebooks as executed, metrics, tables, figures, rows and large tables (packed), the strong backbone and the
+judges' adapters: what figures, examples and a first judgement need. Left out are media beside the sample, generators
+and all further models, further trainings' completions, copies of rows in the formats of others, rows that are large
+even when packed (their figures then stand as they were drawn), figures as SVG (`make figures` draws them) and the HTML
+report. The run makes all of it again, and `contents.json` names it. The committed run is never a target or an input of
+the batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ LARGE = 1_000_000  # bytes of packed rows
 MODELS = ("00_backbone/strong", "03_sft/adapter", "04_grpo/adapter")
 COPIES = ("09_benchmarks/released", "09_benchmarks/reward-bench")  # of what is there, in formats of others
 LEFT_OUT = ("*/data", "*/.partial", "04_grpo/*/completions.parquet", "*/figures/*.svg", *COPIES)
-PACKED = ("predictions.jsonl", "teacher-*.jsonl", "labels_*.jsonl", "dropped.jsonl")
+PACKED = (
+    "predictions.jsonl", "teacher-*.jsonl", "labels_*.jsonl", "dropped.jsonl", "01_synthesis/candidates.csv",
+    "02_reconciliation/rules.csv", "08_best_of_n/*.csv", "08_best_of_n/candidates.jsonl",
+)  # fmt: skip
 
 
 def bless(run: str, profile: str | None = None) -> str:

@@ -15,8 +15,7 @@ import pandas as pd
 
 from omnirepro import figures
 from omnirepro.evaluate.chosen import at, curve, gain, mean, overoptimisation
-from omnirepro.report.tables import _rows
-from omnirepro.schema import Judgement, read_jsonl
+from omnirepro.schema import Judgement, read_jsonl, stored
 
 KNOCK_OUT, AS_A, ROBIN, OWN = "knock-out", "knock-out, incumbent as A", "round robin", "own score"
 SCALAR, SEARCH, VOTE = "scalar model", "criteria search", "self-consistency"
@@ -34,7 +33,7 @@ Metrics = dict[str, Any]
 
 
 def choices(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "choices.csv", keep_default_na=True).fillna({"judge": ""})
+    return pd.read_csv(stored(folder / "choices.csv"), keep_default_na=True).fillna({"judge": ""})
 
 
 def curves(folder: Path, lines: list[tuple[str, str]], measures: dict[str, str] = MEASURES) -> pd.DataFrame:
@@ -77,9 +76,8 @@ def incumbents(folder: Path) -> pd.DataFrame:
 
 def proxies(folder: Path) -> pd.DataFrame:
     """Return proxy and true gain over one sample by KL (panel, line, kl, n, value, low, high), a panel a judge."""
-    table = overoptimisation(
-        choices(folder), pd.read_csv(folder / "candidates.csv"), pd.read_csv(folder / "scores.csv")
-    )
+    candidates, scores = (pd.read_csv(stored(folder / f"{name}.csv")) for name in ("candidates", "scores"))
+    table = overoptimisation(choices(folder), candidates, scores)
     named = [f"gain by {LINES[key]} (SD)" for key in zip(table["way"], table["judge"], strict=True)]
     return table.assign(panel=named).drop(columns=["way", "judge"])
 
@@ -161,7 +159,9 @@ def _proxies(table: pd.DataFrame) -> Metrics:
 
 def _valid(folder: Path) -> Metrics:
     """Return each judge's share of judgements that could be read."""
-    rows = pd.DataFrame([(r.model, r.cluster, r.status == "ok") for r in read_jsonl(_rows(folder), Judgement)])
+    rows = pd.DataFrame(
+        [(r.model, r.cluster, r.status == "ok") for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement)]
+    )
     rows.columns = ["model", "cluster", "valid"]
     return {f"valid_share_{model}": mean(part, "valid") for model, part in rows.groupby("model")}
 

@@ -10,8 +10,7 @@ import pandas as pd
 from omnirepro.evaluate import ties
 from omnirepro.evaluate.free_form import credits, two_way
 from omnirepro.evaluate.rows import frame
-from omnirepro.report.tables import _rows
-from omnirepro.schema import Judgement, read_jsonl
+from omnirepro.schema import Judgement, read_jsonl, stored
 from omnirepro.world.criteria import TASKS
 
 NAMES = {"bt": "Bradley-Terry", "r1": "R1", "base": "base, pointwise", "warm": "R1 before GRPO"}
@@ -21,7 +20,7 @@ class Rows:
     """The frozen rows of a stage: `rows("bt")` of the test split, `rows("bt", "dev")`; KeyError for no such model."""
 
     def __init__(self, folder: Path):
-        table = pd.DataFrame([r.model_dump() for r in read_jsonl(_rows(folder), Judgement)])
+        table = pd.DataFrame([r.model_dump() for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement)])
         self.parts = {name: frame(part) for name, part in table.groupby("model", sort=False)}
         self.pairs = pd.read_csv(folder / "pairs.csv").set_index("pair_id")
 
@@ -64,7 +63,7 @@ def _open(folder: Path, changed: int) -> Rows:
 
 def rows_of(folder: Path) -> Rows:
     """Return the stage's rows; they are read once, while their file does not change."""
-    return _open(Path(folder), _rows(Path(folder)).stat().st_mtime_ns)
+    return _open(Path(folder), stored(Path(folder) / "predictions.jsonl").stat().st_mtime_ns)
 
 
 def by_task(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

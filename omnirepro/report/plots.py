@@ -25,7 +25,7 @@ from omnirepro.report.tables import predictions, teachers
 from omnirepro.reward import REWARDS
 from omnirepro.run import STAGES, Run, results_root
 from omnirepro.run.display import say
-from omnirepro.schema import DIMENSIONS
+from omnirepro.schema import DIMENSIONS, stored
 
 Plot = tuple[Callable[[Path], pd.DataFrame], Callable[[pd.DataFrame], Any]]
 
@@ -50,19 +50,19 @@ def gate(folder: Path) -> pd.DataFrame:
 
 
 def scores(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "candidates.csv")[["score", "generator", "task"]]
+    return pd.read_csv(stored(folder / "candidates.csv"))[["score", "generator", "task"]]
 
 
 def gaps(folder: Path) -> pd.DataFrame:
     """Return how often each generator passes each dimension, by modality."""
-    table = pd.read_csv(folder / "candidates.csv")
+    table = pd.read_csv(stored(folder / "candidates.csv"))
     rates = table.groupby(["task", "generator"])[list(DIMENSIONS)].mean().stack().unstack("generator").reset_index()
     rates.columns = ["task", "dimension", "rate_strong", "rate_weak"]
     return rates
 
 
 def rules(folder: Path) -> pd.DataFrame:
-    table = pd.read_csv(folder / "rules.csv")
+    table = pd.read_csv(stored(folder / "rules.csv"))
     return label_quality.precision(table, int((table["rule"] == "strong wins").sum()))  # it labels every pair
 
 
@@ -75,7 +75,7 @@ def confusion(folder: Path) -> pd.DataFrame:
 
 def kappa(folder: Path) -> pd.DataFrame:
     first, second = teachers(folder)
-    tasks = pd.read_csv(folder / "rules.csv").drop_duplicates("pair_id").set_index("pair_id")["task"].to_dict()
+    tasks = pd.read_csv(stored(folder / "rules.csv")).drop_duplicates("pair_id").set_index("pair_id")["task"].to_dict()
     return label_quality.agreement(first, second, tasks)
 
 

@@ -96,6 +96,25 @@ ROWS = (
         "same verdict in both orders: SFT, GRPO; share of A as displayed: SFT, GRPO",
         "{m[03 consistency]:share}, {m[04 consistency]:share}; {m[03 always_a]:share}, {m[04 always_a]:share}",
     ),
+    (
+        "nine tasks, criteria in words, {m[05 overall_without_ties]:n} decided pairs: Bradley-Terry; R1; their base",
+        "{m[05 overall_without_ties]:interval} %; {m[05 r1_without_ties]:interval} %; "
+        "{m[05 base_without_ties]:interval} %",
+    ),
+    (
+        "&nbsp;&nbsp;Bradley-Terry with criteria minus preferences alone; on criteria that it never saw minus others",
+        "{m[05 full_minus_preference_only_without_ties]:gain} points; {m[05 bt_unseen_minus_seen]:gain}",
+    ),
+    (
+        "criterion that the meta-reward ranks first minus a random one; minus the scalar model's first",
+        "{m[06 ranked_first_minus_random_first]:gain} points; {m[06 ranked_first_minus_margin_first]:gain}",
+    ),
+    ("DPO on what criteria repair, minus SFT, over nine tasks", "{m[06 dpo_minus_sft]:gain} points"),
+    (
+        "right answers among 32: the judge's choice; its lead over a random one; over the vote",
+        "{m[08 accuracy_grpo_judge_knock_out]:interval} %; {m[08 judge_minus_random]:gain} points; "
+        "{m[08 judge_minus_self_consistency]:gain}",
+    ),
 )
 
 

@@ -13,18 +13,14 @@ from omnirepro.schema import Judgement, Label, read_jsonl, stored
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
     """Return the frozen judgements of a split, `model` without the split's name."""
-    table = pd.DataFrame([r.model_dump() for r in read_jsonl(_rows(folder), Judgement)])
+    table = pd.DataFrame([r.model_dump() for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement)])
     table = table[table["model"].str.endswith(f"/{split}")]
     return protocol.frame(table.assign(model=table["model"].str.removesuffix(f"/{split}")))
 
 
-def _rows(folder: Path, name: str = "predictions.jsonl") -> Path:
-    return stored(folder / name)
-
-
 def teachers(folder: Path) -> tuple[list[Label], list[Label]]:
     """Return both teachers' labels, in the same order."""
-    first, second = (read_jsonl(_rows(folder, f"teacher-{i}.jsonl"), Label) for i in (1, 2))
+    first, second = (read_jsonl(stored(folder / f"teacher-{i}.jsonl"), Label) for i in (1, 2))
     return first, second
 
 
@@ -44,7 +40,9 @@ def _lines(path: Path) -> int:
 
 def notes(folder: Path, model: str) -> dict[str, str]:
     """Return what a judge wrote of each pair as displayed first (order AB), with the true verdict."""
-    rows = [r for r in read_jsonl(_rows(folder), Judgement) if r.model == model and r.order == "AB"]
+    rows = [
+        r for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement) if r.model == model and r.order == "AB"
+    ]
     return {r.pair_id: f"{_readable(r)} (truth: {r.label})" for r in rows}
 
 
