@@ -27,7 +27,8 @@ COPIES = ("09_benchmarks/released", "09_benchmarks/reward-bench")  # of what is 
 LEFT_OUT = ("*/data", "*/.partial", "04_grpo/*/completions.parquet", "*/figures/*.svg", *COPIES)
 PACKED = (
     "predictions.jsonl", "teacher-*.jsonl", "labels_*.jsonl", "dropped.jsonl", "01_synthesis/candidates.csv",
-    "02_reconciliation/rules.csv", "08_best_of_n/*.csv", "08_best_of_n/candidates.jsonl",
+    "02_reconciliation/rules.csv", "06_meta_reward_dpo/criteria.csv", "06_meta_reward_dpo/*.jsonl",
+    "08_best_of_n/*.csv", "08_best_of_n/candidates.jsonl",
 )  # fmt: skip
 
 

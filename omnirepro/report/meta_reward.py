@@ -16,6 +16,7 @@ from omnirepro import figures
 from omnirepro.evaluate import protocol, ranking
 from omnirepro.meta import VARIANTS, discontinuity
 from omnirepro.report.tables import predictions
+from omnirepro.schema import stored
 
 RANKER, FINAL, BETTER, WORSE = "sft", "dpo", "better", "worse"
 MODELS = {"base": "base", "sft": "SFT", "dpo": "DPO", "plus": "++"}
@@ -25,7 +26,7 @@ FAULTS = ("biased criterion", "perception error", "misapplied criterion", "other
 
 def criteria(folder: Path, model: str = RANKER, scalar: str = BETTER) -> pd.DataFrame:
     """Return the criteria that a model wrote and judged by, with the worth that a scalar model gives them."""
-    table = pd.read_csv(folder / "criteria.csv")
+    table = pd.read_csv(stored(folder / "criteria.csv"))
     return table[(table["model"] == model) & (table["scalar"] == scalar)]
 
 
