@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -50,11 +51,20 @@ def divided(batch: int, accumulate: int, processes: int) -> tuple[int, int]:
 
 
 def last_checkpoint(run: Run) -> tuple[str | None, int]:
-    """Return the run's newest checkpoint and its step; None and 0 where there is none."""
-    from transformers.trainer_utils import get_last_checkpoint
+    """Return the run's newest whole checkpoint and its step; None and 0 where there is none.
 
-    found = get_last_checkpoint(str(run.checkpoint_dir))
-    return found, int(found.rsplit("-", 1)[1]) if found else 0
+    The trainer's state is what a checkpoint gets last: a folder in which it cannot be read was cut off by a kill.
+    """
+    steps = {int(path.name.rsplit("-", 1)[1]): path for path in Path(run.checkpoint_dir).glob("checkpoint-*")}
+    last = max((step for step, path in steps.items() if _is_whole(path)), default=0)
+    return (str(steps[last]), last) if last else (None, 0)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 def train_on(trainer, run: Run) -> None:
