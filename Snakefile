@@ -122,6 +122,8 @@ rule stage:
         store=STORE,
     priority: lambda w: int(w.stage < "04" and w.run not in FORK)
     threads: threads
+    # Kernels that start at one moment can take each other's ports; what was computed is kept, so that a retry is short.
+    retries: 1
     resources:
         gpu=gpus,
     shell:
