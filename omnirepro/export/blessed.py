@@ -15,8 +15,6 @@ import json
 import shutil
 from pathlib import Path
 
-from PIL import Image
-
 from omnirepro.run import STAGES, RunError, atomic_write, results_root
 from omnirepro.run.files import digest, relative
 from omnirepro.run.manifest import load_manifest
@@ -78,12 +76,8 @@ def _fill(folder: Path, source: Path, stages: list[str], together: Path | None) 
 
 
 def _copy(path: Path, target: Path) -> str:
-    """Copy a file, rows and large tables packed, figures in 256 colours, and return its fate; bytes do not vary."""
+    """Copy a file, rows and large tables packed, and return its fate. The same content gives the same bytes."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if path.match("figures/*.png"):
-        with Image.open(path) as image:
-            image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(target, optimize=True)
-        return "kept"
     if not any(path.match(pattern) for pattern in PACKED):
         shutil.copyfile(path, target)
         return "kept"

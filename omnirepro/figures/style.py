@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from PIL import Image
 
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "<", ">")
 COLOURS = [sns.color_palette("colorblind")[i] for i in (0, 1, 2, 3, 4, 5, 7)]  # less the two too pale for a line
@@ -36,17 +38,19 @@ def theme() -> mpl.rc_context:
 
 
 def save(figure: Figure, data: pd.DataFrame, folder: str | Path, name: str) -> list[Path]:
-    """Write `name`.png (160 dpi), .svg and .csv (the plotted data, 6 decimals) into `folder`; equal input, equal bytes.
+    """Write `name`.png (160 dpi, 256 colours), .svg and .csv (the plotted data, 6 decimals) into `folder`.
 
-    Each file appears whole or not at all. Returns the three paths.
+    Equal input gives equal bytes. Each file appears whole or not at all. Returns the three paths.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in ("png", "svg", "csv")]
     parts = [path.with_name(f".{path.name}.part") for path in paths]
     with theme():  # the hash salt is read while the SVG is written; dates would change its bytes
-        figure.savefig(parts[0], format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(picture := BytesIO(), format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
         figure.savefig(parts[1], format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    few = Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(parts[0], format="png", optimize=True, dpi=(DPI, DPI))
     parts[2].write_bytes(csv(data).encode())
     for part, path in zip(parts, paths, strict=True):
         os.replace(part, path)

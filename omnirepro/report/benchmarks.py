@@ -13,8 +13,8 @@ import pandas as pd
 from omnirepro import figures
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.official import official
+from omnirepro.report.tables import judgements
 from omnirepro.run import project_root
-from omnirepro.schema import Judgement, read_jsonl, stored
 from omnirepro.scorecard import load_claims
 
 # Source -> the published tables that hold it: table and column of results/claims.yaml.
@@ -33,7 +33,7 @@ PUBLISHED = {
 
 def benchmarks_judged(folder: Path) -> pd.DataFrame:
     """Return the frozen rows with the columns `judge` and `set`."""
-    table = protocol.frame([r.model_dump() for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement)])
+    table = protocol.frame([r.model_dump() for r in judgements(folder)])
     names = table["model"].str.rsplit("/", n=1, expand=True)
     return table.assign(judge=names[0], set=names[1])
 

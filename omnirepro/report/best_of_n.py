@@ -15,7 +15,8 @@ import pandas as pd
 
 from omnirepro import figures
 from omnirepro.evaluate.chosen import at, curve, gain, mean, overoptimisation
-from omnirepro.schema import Judgement, read_jsonl, stored
+from omnirepro.report.tables import judgements
+from omnirepro.schema import stored
 
 KNOCK_OUT, AS_A, ROBIN, OWN = "knock-out", "knock-out, incumbent as A", "round robin", "own score"
 SCALAR, SEARCH, VOTE = "scalar model", "criteria search", "self-consistency"
@@ -159,9 +160,7 @@ def _proxies(table: pd.DataFrame) -> Metrics:
 
 def _valid(folder: Path) -> Metrics:
     """Return each judge's share of judgements that could be read."""
-    rows = pd.DataFrame(
-        [(r.model, r.cluster, r.status == "ok") for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement)]
-    )
+    rows = pd.DataFrame([(r.model, r.cluster, r.status == "ok") for r in judgements(folder)])
     rows.columns = ["model", "cluster", "valid"]
     return {f"valid_share_{model}": mean(part, "valid") for model, part in rows.groupby("model")}
 

@@ -10,7 +10,8 @@ import pandas as pd
 from omnirepro.evaluate import ties
 from omnirepro.evaluate.free_form import credits, two_way
 from omnirepro.evaluate.rows import frame
-from omnirepro.schema import Judgement, read_jsonl, stored
+from omnirepro.report.tables import judgements
+from omnirepro.schema import stored
 from omnirepro.world.criteria import TASKS
 
 NAMES = {"bt": "Bradley-Terry", "r1": "R1", "base": "base, pointwise", "warm": "R1 before GRPO"}
@@ -20,7 +21,7 @@ class Rows:
     """The frozen rows of a stage: `rows("bt")` of the test split, `rows("bt", "dev")`; KeyError for no such model."""
 
     def __init__(self, folder: Path):
-        table = pd.DataFrame([r.model_dump() for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement)])
+        table = pd.DataFrame([r.model_dump() for r in judgements(folder)])
         self.parts = {name: frame(part) for name, part in table.groupby("model", sort=False)}
         self.pairs = pd.read_csv(folder / "pairs.csv").set_index("pair_id")
 

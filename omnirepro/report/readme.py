@@ -34,7 +34,8 @@ class Shown:
         value, low, high = (_points(self._metric[side]) for side in ("value", "low", "high"))
         if how in ("share", "whole"):
             return f"{value:.{'1' if how == 'share' else '0'}f} %"
-        return f"{round(value, 1) + 0.0:{'+' if how == 'gain' else ''}.1f} [{low:.1f}, {high:.1f}]"
+        value = round(value, 1) + 0.0  # no negative zero
+        return f"{value:{'+' if how == 'gain' else ''}.1f} [{low:.1f}, {high:.1f}]"
 
 
 class Reader:

@@ -11,9 +11,14 @@ from omnirepro.evaluate import protocol
 from omnirepro.schema import Judgement, Label, read_jsonl, stored
 
 
+def judgements(folder: Path) -> list[Judgement]:
+    """Return all frozen judgements of a stage."""
+    return read_jsonl(stored(folder / "predictions.jsonl"), Judgement)
+
+
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
     """Return the frozen judgements of a split, `model` without the split's name."""
-    table = pd.DataFrame([r.model_dump() for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement)])
+    table = pd.DataFrame([r.model_dump() for r in judgements(folder)])
     table = table[table["model"].str.endswith(f"/{split}")]
     return protocol.frame(table.assign(model=table["model"].str.removesuffix(f"/{split}")))
 
@@ -40,9 +45,7 @@ def _lines(path: Path) -> int:
 
 def notes(folder: Path, model: str) -> dict[str, str]:
     """Return what a judge wrote of each pair as displayed first (order AB), with the true verdict."""
-    rows = [
-        r for r in read_jsonl(stored(folder / "predictions.jsonl"), Judgement) if r.model == model and r.order == "AB"
-    ]
+    rows = [r for r in judgements(folder) if r.model == model and r.order == "AB"]
     return {r.pair_id: f"{_readable(r)} (truth: {r.label})" for r in rows}
 
 
