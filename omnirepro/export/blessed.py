@@ -28,7 +28,7 @@ LEFT_OUT = ("*/data", "*/.partial", "04_grpo/*/completions.parquet", "*/figures/
 PACKED = (
     "predictions.jsonl", "teacher-*.jsonl", "labels_*.jsonl", "dropped.jsonl", "01_synthesis/candidates.csv",
     "02_reconciliation/rules.csv", "06_meta_reward_dpo/criteria.csv", "06_meta_reward_dpo/*.jsonl",
-    "08_best_of_n/*.csv", "08_best_of_n/candidates.jsonl",
+    "07_ablations/pairs.csv", "08_best_of_n/*.csv", "08_best_of_n/candidates.jsonl",
 )  # fmt: skip
 
 

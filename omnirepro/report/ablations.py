@@ -17,6 +17,7 @@ from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
 from omnirepro.report.tables import predictions
 from omnirepro.run import Fork, Run, forks_of, known_arms, rows_of
+from omnirepro.schema import stored
 
 OWN = {
     "untuned": ("03_sft", "base", "recipe", "the backbone before any tuning", ""),
@@ -70,7 +71,7 @@ def by_pair(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return arms and pairs as `gather` wrote them."""
     arms = pd.read_csv(folder / "arms.csv", keep_default_na=False).set_index("arm")
-    return arms, pd.read_csv(folder / "pairs.csv", dtype={"cluster": str})
+    return arms, pd.read_csv(stored(folder / "pairs.csv"), dtype={"cluster": str})
 
 
 def absent(folder: Path) -> list[str]:
