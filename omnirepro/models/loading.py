@@ -45,14 +45,20 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
 
 
 def point_to(name: str, folder: Path) -> None:
-    """Write a folder that stands for a model kept elsewhere: a hub id, a folder or a package."""
+    """Write a folder that stands for a model kept elsewhere: a hub id, a package, or a folder as seen from this one."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     (Path(folder) / POINTER).write_text(json.dumps({"model": name}) + "\n", encoding="utf-8")
 
 
 def _follow(name: str) -> str:
     pointer = Path(name) / POINTER
-    return json.loads(pointer.read_text(encoding="utf-8"))["model"] if pointer.is_file() else name
+    return _beside(Path(name), json.loads(pointer.read_text(encoding="utf-8"))["model"]) if pointer.is_file() else name
+
+
+def _beside(folder: Path, name: str) -> str:
+    """Return a path that is relative to a folder where one exists, else the name as written."""
+    local = (folder / name).resolve()
+    return str(local) if local.exists() else name
 
 
 def _place(device: str, dtype: str):
@@ -110,9 +116,7 @@ def _packaged_gguf(name: str) -> Path | None:
 
 def base_of(adapter: Path) -> str:
     """Return the adapter's base: a path relative to the adapter's folder where one exists, else the name as written."""
-    name = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
-    local = (adapter / name).resolve()
-    return str(local) if local.exists() else name
+    return _beside(adapter, json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])
 
 
 def save_adapter(model, folder: Path, base: Path | str, weights: dict | None = None) -> None:

@@ -71,24 +71,33 @@ def build_tokenizer(corpus: Iterable[str], fragments: Iterable[str], vocabulary:
 
 def build_backbone(tokenizer, hidden: int = 128, layers: int = 3, mlp: int = 384, tower: int = 96, depth: int = 2):
     """Create the untrained Thinker for a tokenizer; widths in units, depths in layers."""
-    from transformers import Qwen2_5OmniThinkerConfig, Qwen2_5OmniThinkerForConditionalGeneration
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in SPECIAL.items()}
-    vision = dict(
-        depth=depth, hidden_size=tower, intermediate_size=2 * tower, num_heads=3, out_hidden_size=hidden,
-        fullatt_block_indexes=list(range(depth)), init_std=0.04,
-    )  # fmt: skip
-    audio = dict(
-        encoder_layers=depth, d_model=tower, encoder_attention_heads=3, encoder_ffn_dim=2 * tower, num_mel_bins=128,
-        output_dim=hidden, n_window=100, dropout=0.0, init_std=0.04,
-    )  # fmt: skip
     text = dict(
         vocab_size=len(tokenizer), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=hidden // 32,
         num_key_value_heads=2, intermediate_size=mlp, max_position_embeddings=2048, tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
         init_std=0.04, initializer_range=0.04,
     )  # fmt: skip
-    config = Qwen2_5OmniThinkerConfig(
+    model = Qwen2_5OmniThinkerForConditionalGeneration(configure(tokenizer, text, tower, depth))
+    initialise(model, 0.04)
+    return model
+
+
+def configure(tokenizer, text: dict, tower: int, depth: int):
+    """Return the Thinker's configuration for a language model's settings and towers of that width and depth."""
+    from transformers import Qwen2_5OmniThinkerConfig
+
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in SPECIAL.items()}
+    vision = dict(
+        depth=depth, hidden_size=tower, intermediate_size=2 * tower, num_heads=3, out_hidden_size=text["hidden_size"],
+        fullatt_block_indexes=list(range(depth)), init_std=0.04,
+    )  # fmt: skip
+    audio = dict(
+        encoder_layers=depth, d_model=tower, encoder_attention_heads=3, encoder_ffn_dim=2 * tower, num_mel_bins=128,
+        output_dim=text["hidden_size"], n_window=100, dropout=0.0, init_std=0.04,
+    )  # fmt: skip
+    return Qwen2_5OmniThinkerConfig(
         vision_config=vision,
         audio_config=audio,
         text_config=text,
@@ -105,17 +114,14 @@ def build_backbone(tokenizer, hidden: int = 128, layers: int = 3, mlp: int = 384
         tie_word_embeddings=True,
         initializer_range=0.04,
     )
-    model = Qwen2_5OmniThinkerForConditionalGeneration(config)
-    _initialise(model, 0.04)
-    model.generation_config.eos_token_id = ids["eos_token"]
-    model.generation_config.pad_token_id = ids["pad_token"]
-    return model
 
 
-def _initialise(model, std: float) -> None:
-    """Draw every matrix from normal(0, std): the scale decides whether so narrow a model learns at all."""
+def initialise(model, std: float) -> None:
+    """Draw every matrix from normal(0, std), whose scale decides whether a narrow model learns; set how answers end."""
     import torch
 
     for name, weight in model.named_parameters():
         if weight.ndim > 1 and "positional" not in name:
             torch.nn.init.normal_(weight, 0.0, std)
+    for name in ("eos_token_id", "pad_token_id"):
+        setattr(model.generation_config, name, getattr(model.config, name))

