@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omnirepro.models.loading import POINTER, base_of
+from omnirepro.models.loading import base_of, follow
 from omnirepro.run import RunError
 from omnirepro.schema import Pair, Part, open_rows, read_jsonl, stored, write_jsonl
 
@@ -60,9 +60,7 @@ def _write_base(adapter: Path, to: Path) -> None:
     """Copy a local base, name a released one, and write the processor beside the adapter."""
     from omnirepro.models.processing import OmniProcessor
 
-    base = base_of(adapter)
-    pointer = Path(base) / POINTER
-    base = json.loads(pointer.read_text(encoding="utf-8"))["model"] if pointer.is_file() else base
+    base = follow(base_of(adapter))
     name = "base" if Path(base).is_dir() else base
     if name == "base":
         shutil.copytree(base, to / "base")

@@ -23,16 +23,14 @@ KEPT = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_valu
 def graft(name: str, tower: int = 96, depth: int = 2):
     """Return (Thinker, processor) with the language model `name`; towers of width `tower` and `depth` layers.
 
-    Raises `ModelError` where it is not of the Llama family.
+    Raises `ModelError` where the Thinker has no place for a part of it.
     """
     import torch
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
     core, processor = load(name, device="cpu", dtype="float32")
-    if core.config.model_type != "llama":
-        raise ModelError(
-            f"{name}: a {core.config.model_type} cannot be the core of a Thinker; name one of the Llama family"
-        )
+    if unlike := _unlike(core.config, processor.tokenizer):
+        raise ModelError(f"{name}: it cannot be the core of a Thinker, since {unlike}; name a model like SmolLM2")
     tokenizer = _with_media_tokens(processor.tokenizer)
     half = core.config.hidden_size // core.config.num_attention_heads // 2
     text = {key: getattr(core.config, key) for key in KEPT} | dict(
@@ -50,6 +48,21 @@ def graft(name: str, tower: int = 96, depth: int = 2):
             else:
                 weight.copy_(weights[key] if key in weights else torch.zeros_like(weight))
     return model, OmniProcessor(tokenizer)
+
+
+def _unlike(config, tokenizer) -> str:
+    """Say what of a language model the Thinker's has no place for; "" where nothing."""
+    if config.model_type != "llama":
+        return f"it is a {config.model_type}"
+    if config.attention_bias or config.mlp_bias:
+        return "its layers have biases"
+    if not config.tie_word_embeddings:
+        return "its output embeddings are its own"
+    if config.head_dim * config.num_attention_heads != config.hidden_size:
+        return "its heads are not as wide as the model"
+    if config.vocab_size != len(tokenizer) or tiny.SPECIAL["eos_token"] not in tokenizer.get_vocab():
+        return f"its tokenizer has not {config.vocab_size} tokens with {tiny.SPECIAL['eos_token']} among them"
+    return ""
 
 
 def _with_media_tokens(tokenizer):

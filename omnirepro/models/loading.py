@@ -34,7 +34,7 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
     quiet()
     adapter = Path(name) if (Path(name) / "adapter_config.json").is_file() else None
     base = base_of(adapter) if adapter else str(name)
-    model, processor = _load_base(_follow(base), *_place(device, dtype))
+    model, processor = _load_base(follow(base), *_place(device, dtype))
     remember(model)
     if adapter:
         from peft import PeftModel
@@ -50,7 +50,8 @@ def point_to(name: str, folder: Path) -> None:
     (Path(folder) / POINTER).write_text(json.dumps({"model": name}) + "\n", encoding="utf-8")
 
 
-def _follow(name: str) -> str:
+def follow(name: str) -> str:
+    """Return the model that a folder points to, or the name itself."""
     pointer = Path(name) / POINTER
     return _beside(Path(name), json.loads(pointer.read_text(encoding="utf-8"))["model"]) if pointer.is_file() else name
 

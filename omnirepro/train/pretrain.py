@@ -18,7 +18,7 @@ from omnirepro.train.answers import sparing_loss
 
 
 class Pretrainer:
-    """Muon and AdamW on the examples of `_batch`; checkpoints below the run's folder and goes on from them.
+    """Muon and AdamW on the examples of `_batch`, or what a subclass says; checkpoints in the run's folder and resumes.
 
     Step k's batch depends on the seed and k only, so that an interrupted training ends as one that was not.
     """

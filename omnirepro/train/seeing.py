@@ -55,22 +55,24 @@ def _solid(scene: Scene, part: Part) -> list[str]:
 
 
 def _video(scene: Scene, part: Part) -> list[str]:
-    """Name an object where most of it lies, by its color; each pair of frames by itself."""
+    """Name an object where most of it lies; each pair of frames by itself."""
     frames, _ = media.load_video(part.path)
     names = [f"{' '.join(scene.objects[0])} moving {' '.join(scene.extra)}", f"still {' '.join(scene.objects[1])}"]
     said = []
     for pair in frames.reshape(-1, 2, SIDE, SIDE, 3):
-        tiles = np.stack([_tiles(_covered(pair, color)) for color, _ in scene.objects])
+        tiles = np.stack([_tiles(mask) for mask in _covered(pair, [color for color, _ in scene.objects])])
         where = tiles >= 0.4 * tiles.sum(1, keepdims=True)
         said += [" ".join(n for n, there in zip(names, tile, strict=True) if there) for tile in where.T]
     return said
 
 
-def _covered(frames: np.ndarray, color: str) -> np.ndarray:
-    """Return the share (H, W) of the frames in which a pixel has a color, however bright."""
-    lengths = np.linalg.norm(frames.astype(float), axis=-1)
-    alike = frames @ np.asarray(COLORS[color]) / (lengths * np.linalg.norm(COLORS[color]) + 1e-6)
-    return ((alike > 0.97) & (lengths > 0.5 * lengths.max())).mean(0)
+def _covered(frames: np.ndarray, colors: list[str]) -> list[np.ndarray]:
+    """Return for each color the share (H, W) of the frames in which a pixel has it, as bright as beside the others."""
+    lengths, wanted = np.linalg.norm(frames.astype(float), axis=-1), [np.asarray(COLORS[color]) for color in colors]
+    norms = [np.linalg.norm(color) for color in wanted]
+    least = [0.8 * lengths.max() * norm / max(norms) for norm in norms]
+    alike = [frames @ color / (lengths * norm + 1e-6) > 0.97 for color, norm in zip(wanted, norms, strict=True)]
+    return [(same & (lengths > bright)).mean(0) for same, bright in zip(alike, least, strict=True)]
 
 
 def _tiles(mask: np.ndarray) -> np.ndarray:
@@ -88,7 +90,7 @@ def _audio(scene: Scene, part: Part) -> list[str]:
 
 
 def graft_backbone(run: Run) -> None:
-    """Make the omni model and write it with its losses and what it answers at the gate."""
+    """Make the omni model and write it with the towers' errors, its losses and what it answers at the gate."""
     from peft import LoraConfig, get_peft_model
 
     p = run.section("backbone")
@@ -98,19 +100,20 @@ def graft_backbone(run: Run) -> None:
         pool = make_pool(Path(folder) / "train", "train", p["pool"], run.seed)
         model, processor = graft(p["core"])
         model.to(run.device)
-        losses = {"towers, squared error": TowerTrainer(model, processor, pool, run).fit(p["tower_steps"], "towers")}
+        errors = TowerTrainer(model, processor, pool, run).fit(p["tower_steps"], "towers")
         lora = LoraConfig(r=p["core_rank"], lora_alpha=4 * p["core_rank"], target_modules=LANGUAGE_LAYERS)
         tuned = get_peft_model(remember(model), lora)
         reader = ReadingTrainer(tuned, processor, pool, run, p["steps"], p["core_lr"])
-        losses["reading"] = reader.fit(p["steps"], "reading")
+        losses = reader.fit(p["steps"], "reading")
         model = tuned.merge_and_unload()
         held_out = make_pool(Path(folder) / "dev", "dev", p["gate_scenes"], run.seed)
         run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
     run.write("strong", lambda f: save(model, processor, f))
     for name in ("generator", "weak"):
         run.write(name, lambda f: point_to("../strong", f))
-    rows = [(phase, i, x) for phase, values in losses.items() for i, x in enumerate(values, 1)]
-    run.write("loss.csv", pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False))
+    for name, phase, values in (("towers.csv", "towers", errors), ("loss.csv", "reading", losses)):
+        rows = [(phase, i, x) for i, x in enumerate(values, 1)]
+        run.write(name, pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False))
 
 
 class TowerTrainer(Pretrainer):
@@ -124,9 +127,10 @@ class TowerTrainer(Pretrainer):
         self.thinker, self.pool = model, pool
         table = model.get_input_embeddings().weight.detach()
         self.scale = table.std()
-        self.said = lru_cache(None)(
-            lambda text: table[processor.tokenizer(f" {text}" if text else "").input_ids].sum(0)
-        )
+        self.said = lru_cache(None)(lambda text: table[self._ids(text)].sum(0))
+
+    def _ids(self, text: str) -> list[int]:
+        return self.processor.tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
 
     def _loss(self):
         rng = np.random.default_rng([self.run.seed, self.step, 5])
