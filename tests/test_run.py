@@ -182,6 +182,17 @@ def test_finished_stage_is_skipped_and_left_alone(project):
     assert run.path("model.txt").read_text() == "10 0.001"
 
 
+def test_a_figure_drawn_anew_is_no_reason_to_do_a_stage_again(project):
+    run = open_run("01_first")
+    run.do(train, [])
+    figure = run.write("figures/f.png", lambda p: p.write_bytes(b"old"))
+    run.finish({})
+    figure.write_bytes(b"new")
+    assert open_run("01_first").skipped
+    figure.unlink()
+    assert open_run("01_first").skipped
+
+
 @pytest.mark.parametrize("how", ["parameter", "seed", "lost", "changed", "no manifest", "corrupt manifest"])
 def test_whatever_changed_the_stage_is_done_again(project, how):
     folder = make_first().dir

@@ -14,6 +14,8 @@ from omnirepro.run.files import digest, outputs_of
 from omnirepro.run.parameters import Params
 from omnirepro.run.river import says_how
 
+DRAWN = "figures/"  # from what is kept, at any time and by another version: no reason to compute a result again
+
 
 def load_manifest(folder: Path) -> dict[str, Any]:
     """Read a stage's manifest; an empty mapping where there is none that can be used."""
@@ -37,7 +39,8 @@ def mismatch(folder: Path, params: Params, seed: int, current: Callable[[str], s
     if changed := _changed(manifest, params):
         return f"{changed[0]} was {json.dumps(manifest['params'][changed[0]])}"
     inputs = (name for name, sha in manifest["inputs"].items() if current(name) != sha)
-    lost = (name for name, sha in manifest["outputs"].items() if not _holds(folder / name, sha))
+    made = {name: sha for name, sha in manifest["outputs"].items() if not name.startswith(DRAWN)}
+    lost = (name for name, sha in made.items() if not _holds(folder / name, sha))
     if name := next(inputs, None):
         return f"the input {name} changed"
     return f"the output {name} is lost or changed" if (name := next(lost, None)) else ""
