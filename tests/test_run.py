@@ -350,7 +350,7 @@ def test_full_disk_at_the_manifest_leaves_the_stage_unfinished(project, monkeypa
     with pytest.raises(RunError, match=r"manifest\.json could not be written"):
         run.finish({})
     monkeypatch.undo()
-    os.chdir(project)
+    monkeypatch.chdir(project)
     assert not (run.dir / "manifest.json").exists() and not open_run("01_first").skipped
 
 
