@@ -31,7 +31,7 @@ def graft(name: str, tower: int = 96, depth: int = 2):
     core, processor = load(name, device="cpu", dtype="float32")
     if unlike := _unlike(core.config, processor.tokenizer):
         raise ModelError(f"{name}: it cannot be the core of a Thinker, since {unlike}; name a model like SmolLM2")
-    tokenizer = _with_media_tokens(processor.tokenizer)
+    tokenizer = tiny.with_media_tokens(processor.tokenizer.backend_tokenizer, CHAT_TEMPLATE)
     half = core.config.hidden_size // core.config.num_attention_heads // 2
     text = {key: getattr(core.config, key) for key in KEPT} | dict(
         vocab_size=len(tokenizer), tie_word_embeddings=True,
@@ -63,18 +63,3 @@ def _unlike(config, tokenizer) -> str:
     if config.vocab_size != len(tokenizer) or tiny.SPECIAL["eos_token"] not in tokenizer.get_vocab():
         return f"its tokenizer has not {config.vocab_size} tokens with {tiny.SPECIAL['eos_token']} among them"
     return ""
-
-
-def _with_media_tokens(tokenizer):
-    from transformers import PreTrainedTokenizerFast
-
-    extra = {k: v for k, v in tiny.SPECIAL.items() if k not in ("eos_token", "pad_token")}
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer.backend_tokenizer,
-        eos_token=tiny.SPECIAL["eos_token"],
-        pad_token=tiny.SPECIAL["pad_token"],
-        extra_special_tokens=extra,
-        clean_up_tokenization_spaces=False,
-    )
-    made.chat_template = CHAT_TEMPLATE
-    return made

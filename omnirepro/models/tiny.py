@@ -43,7 +43,6 @@ def build_tokenizer(corpus: Iterable[str], fragments: Iterable[str], vocabulary:
     Any text is representable; digits stay single. Returns a `PreTrainedTokenizerFast` with the chat template.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(r" ?[\p{L}\-]+|\p{N}| ?[^\s\p{L}\p{N}]+|\s"), "isolated")
@@ -57,15 +56,19 @@ def build_tokenizer(corpus: Iterable[str], fragments: Iterable[str], vocabulary:
     bpe.train_from_iterator(corpus, trainer)
     bpe.add_special_tokens([*SPECIAL.values(), *ROLES])
     bpe.add_tokens([AddedToken(f, normalized=False) for f in fragments])
-    extra = {k: v for k, v in SPECIAL.items() if k not in ("eos_token", "pad_token")}
+    return with_media_tokens(bpe, CHAT_TEMPLATE)
+
+
+def with_media_tokens(backend, template: str):
+    """Return a `PreTrainedTokenizerFast` around a backend, with the Thinker's special tokens and a chat template."""
+    from transformers import PreTrainedTokenizerFast
+
+    ends = {k: SPECIAL[k] for k in ("eos_token", "pad_token")}
+    extra = {k: v for k, v in SPECIAL.items() if k not in ends}
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        eos_token=SPECIAL["eos_token"],
-        pad_token=SPECIAL["pad_token"],
-        extra_special_tokens=extra,
-        clean_up_tokenization_spaces=False,
+        tokenizer_object=backend, extra_special_tokens=extra, clean_up_tokenization_spaces=False, **ends
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = template
     return tokenizer
 
 

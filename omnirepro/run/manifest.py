@@ -39,8 +39,8 @@ def mismatch(folder: Path, params: Params, seed: int, current: Callable[[str], s
     if changed := _changed(manifest, params):
         return f"{changed[0]} was {json.dumps(manifest['params'][changed[0]])}"
     inputs = (name for name, sha in manifest["inputs"].items() if current(name) != sha)
-    made = {name: sha for name, sha in manifest["outputs"].items() if not name.startswith(DRAWN)}
-    lost = (name for name, sha in made.items() if not _holds(folder / name, sha))
+    made = ((name, sha) for name, sha in manifest["outputs"].items() if not name.startswith(DRAWN))
+    lost = (name for name, sha in made if not _holds(folder / name, sha))
     if name := next(inputs, None):
         return f"the input {name} changed"
     return f"the output {name} is lost or changed" if (name := next(lost, None)) else ""

@@ -11,6 +11,8 @@ in a medium in few tokens, and taught seeing in half the time that one-word answ
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,30 +69,44 @@ def train_backbone(run: Run) -> None:
     import torch
 
     p = run.section("backbone")
-    quiet()
-    seed_all(run.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        pool = make_pool(Path(folder) / "train", "train", p["pool"], run.seed)
+    with rendered(run) as (pool, held_out):
         processor = OmniProcessor(make_tokenizer(pool, run.seed))
         model = tiny.build_backbone(processor.tokenizer, p["hidden"], p["layers"], p["mlp"]).to(run.device)
         trainer = Trainer(model, processor, pool, run, p["steps"], p["lr"])
         losses = trainer.fit(int(p["steps"] * p["weak_at"]), "skills")
         weak_state = {k: v.clone() for k, v in model.state_dict().items()}
         losses += trainer.fit(p["steps"], "skills")
-        held_out = make_pool(Path(folder) / "dev", "dev", p["gate_scenes"], run.seed)
         asked, more = _past_the_gate(model, processor, pool, held_out, run)
         losses += more
         run.write("strong", lambda f: save(model, processor, f))
         run.write("gate.csv", asked.to_csv(index=False))
-        rows = [("skills", i, x) for i, x in enumerate(losses, 1)]
+        phases = {"skills": losses}
         for name, spoil in (("generator", p["flaws"]), ("weak", p["spoil"])):
             if name == "weak":
                 model.load_state_dict(weak_state)
             tuner = Trainer(model, processor, pool, run, p["weak_steps"], p["lr"] / 2, spoil)
-            rows += [(f"answers of {name}", i, x) for i, x in enumerate(tuner.fit(p["weak_steps"], name), 1)]
+            phases[f"answers of {name}"] = tuner.fit(p["weak_steps"], name)
             run.write(name, lambda f: save(model, processor, f))
-    run.write("loss.csv", pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False))
+    run.write("loss.csv", loss_table(phases))
     torch.manual_seed(run.seed)
+
+
+@contextmanager
+def rendered(run: Run) -> Iterator[tuple[Pool, Pool]]:
+    """Seed everything and render the scenes for training and those for the gate; their files last as the context."""
+    p = run.section("backbone")
+    quiet()
+    seed_all(run.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = {"train": p["pool"], "dev": p["gate_scenes"]}
+        train, held_out = (make_pool(Path(folder) / split, split, n, run.seed) for split, n in sizes.items())
+        yield train, held_out
+
+
+def loss_table(phases: dict[str, list[float]]) -> str:
+    """Write the losses of each phase as CSV (phase, step, loss)."""
+    rows = [(phase, i, x) for phase, losses in phases.items() for i, x in enumerate(losses, 1)]
+    return pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False)
 
 
 def _past_the_gate(model, processor, pool: Pool, held_out: Pool, run: Run) -> tuple[pd.DataFrame, list[float]]:

@@ -30,12 +30,9 @@ class Pretrainer:
         self.step, self.losses = 0, []
 
     def _optimizers(self, trained: dict) -> list:
-        import torch
+        from omnirepro.train.muon import MuonAndAdamW
 
-        matrices = {n: w for n, w in trained.items() if w.ndim == 2 and "embed" not in n}
-        rest = [w for n, w in trained.items() if n not in matrices]
-        muon = torch.optim.Muon(matrices.values(), lr=self.lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-        return [muon, torch.optim.AdamW(rest, lr=self.lr / 2, betas=(0.9, 0.95), weight_decay=0.0)]
+        return MuonAndAdamW(list(trained.items()), self.lr).parts
 
     def fit(self, until: int, label: str) -> list[float]:
         """Train up to step `until`; returns the losses of these steps, those before an interruption included."""

@@ -10,32 +10,29 @@ Departure from released omni models, which train towers through the language mod
 
 from __future__ import annotations
 
-import tempfile
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from omnirepro.models import media
 from omnirepro.models.graft import graft
 from omnirepro.models.loading import point_to
 from omnirepro.models.processing import OmniProcessor, collate_media
 from omnirepro.models.towers import remember
-from omnirepro.run import Run, quiet, seed_all
+from omnirepro.run import Run
 from omnirepro.schema import Part
-from omnirepro.train.backbone import Pool, Trainer, gate, make_pool, save
+from omnirepro.train.backbone import Pool, Trainer, gate, loss_table, rendered, save
 from omnirepro.train.pretrain import Pretrainer
 from omnirepro.train.sft import LANGUAGE_LAYERS
 from omnirepro.world.looks import TURNS
-from omnirepro.world.scenes import COLORS, PLACES, RATE, SIDE, Scene
+from omnirepro.world.scenes import APART, BEEP, COLORS, PLACES, RATE, SIDE, Scene
 
 SEEN = ("image", "video", "audio", "views3d")
 TOWERS = (("image", "views3d"), ("video",), ("audio",))  # what is encoded together
 EACH = 16  # scenes of each in a step of the towers
 READING = {"caption": 0.5, "short": 0.5}  # shares of the batches
 SHARES = {"caption": dict.fromkeys(SEEN, 1), "short": dict.fromkeys((*SEEN, "text"), 1)}  # of conversations in turn
-BEEP, TOKEN = 0.065, 0.04  # seconds: half of a beep, and a token of sound
+TOKEN = 0.04  # seconds of sound
 
 
 def words(scene: Scene, part: Part) -> list[str]:
@@ -85,7 +82,7 @@ def _audio(scene: Scene, part: Part) -> list[str]:
     start = np.flatnonzero(wave > 0.3 * wave.max())[0] / RATE
     said = [""] * round(len(wave) / RATE / TOKEN)
     for i, pitch in enumerate(scene.objects):
-        said[int((start + 0.18 * i + BEEP) / TOKEN)] = f"{pitch} {scene.extra[0]}"
+        said[int((start + APART * i + BEEP / 2) / TOKEN)] = f"{pitch} {scene.extra[0]}"
     return said
 
 
@@ -94,10 +91,7 @@ def graft_backbone(run: Run) -> None:
     from peft import LoraConfig, get_peft_model
 
     p = run.section("backbone")
-    quiet()
-    seed_all(run.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        pool = make_pool(Path(folder) / "train", "train", p["pool"], run.seed)
+    with rendered(run) as (pool, held_out):
         model, processor = graft(p["core"])
         model.to(run.device)
         errors = TowerTrainer(model, processor, pool, run).fit(p["tower_steps"], "towers")
@@ -106,14 +100,12 @@ def graft_backbone(run: Run) -> None:
         reader = ReadingTrainer(tuned, processor, pool, run, p["steps"], p["core_lr"])
         losses = reader.fit(p["steps"], "reading")
         model = tuned.merge_and_unload()
-        held_out = make_pool(Path(folder) / "dev", "dev", p["gate_scenes"], run.seed)
         run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
     run.write("strong", lambda f: save(model, processor, f))
     for name in ("generator", "weak"):
         run.write(name, lambda f: point_to("../strong", f))
-    for name, phase, values in (("towers.csv", "towers", errors), ("loss.csv", "reading", losses)):
-        rows = [(phase, i, x) for i, x in enumerate(values, 1)]
-        run.write(name, pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False))
+    run.write("towers.csv", loss_table({"towers": errors}))
+    run.write("loss.csv", loss_table({"reading": losses}))
 
 
 class TowerTrainer(Pretrainer):
@@ -124,7 +116,7 @@ class TowerTrainer(Pretrainer):
 
         p, towers = run.section("backbone"), {"visual": model.model.visual, "audio_tower": model.model.audio_tower}
         super().__init__(torch.nn.ModuleDict(towers), processor, run, p["tower_steps"], p["lr"])
-        self.thinker, self.pool = model, pool
+        self.thinker, self.pool = model, {kind: [(part, words(s, part)) for s, part in pool[kind]] for kind in SEEN}
         table = model.get_input_embeddings().weight.detach()
         self.scale = table.std()
         self.said = lru_cache(None)(lambda text: table[self._ids(text)].sum(0))
@@ -135,15 +127,15 @@ class TowerTrainer(Pretrainer):
     def _loss(self):
         rng = np.random.default_rng([self.run.seed, self.step, 5])
         shown = [self.pool[kind][int(i)] for kind in SEEN for i in rng.integers(len(self.pool[kind]), size=EACH)]
-        return sum(self._error([row for row in shown if row[1].type in kinds]) for kinds in TOWERS) / len(TOWERS)
+        return sum(self._error([row for row in shown if row[0].type in kinds]) for kinds in TOWERS) / len(TOWERS)
 
-    def _error(self, shown: list[tuple[Scene, Part]]):
+    def _error(self, shown: list[tuple[Part, list[str]]]):
         """Return the mean squared error of one tower's tokens."""
         import torch
 
-        media_ = collate_media([self.processor.features(part) for _, part in shown])
+        media_ = collate_media([self.processor.features(part) for part, _ in shown])
         batch = {k: v.to(self.thinker.device) for k, v in media_.items() if k != "video_second_per_grid"}
-        wanted = torch.stack([self.said(text) for scene, part in shown for text in words(scene, part)])
+        wanted = torch.stack([self.said(text) for _, said in shown for text in said])
         if "input_features" in batch:
             made = self.thinker.get_audio_features(**batch).last_hidden_state
         elif "pixel_values" in batch:

@@ -34,6 +34,7 @@ NAMES = ("ann", "bob", "cat", "dan", "eve", "fay", "gus", "hal")
 THINGS = ("ball", "cup", "hat", "key", "lamp", "book", "coin", "drum")
 SPOTS = ("park", "barn", "shop", "boat", "cave", "yard")
 TIMES = ("dawn", "noon", "dusk", "night")
+BEEP, APART = 0.13, 0.18  # seconds: a beep, and from the start of one to that of the next
 SIDE, FRAMES, FPS, RATE, SECONDS = 56, 4, 4, 16_000, 0.8
 SUFFIX = {"image": ".png", "video": ".mp4", "audio": ".wav", "text": ".txt"}
 
@@ -184,7 +185,7 @@ def _render_video(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 def _render_audio(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     wave = rng.normal(0, 0.004, int(RATE * SECONDS))
-    time, (timbre,) = np.arange(int(0.13 * RATE)) / RATE, scene.extra
+    time, (timbre,) = np.arange(int(BEEP * RATE)) / RATE, scene.extra
     start = rng.uniform(0.02, 0.06)
     for i, pitch in enumerate(scene.objects):
         phase = 2 * np.pi * PITCHES[pitch] * rng.uniform(0.94, 1.06) * time
@@ -193,7 +194,7 @@ def _render_audio(scene: Scene, rng: np.random.Generator) -> np.ndarray:
             tone = np.sign(tone) * 0.6
         elif timbre == "noisy":
             tone = 0.6 * tone + rng.normal(0, 0.25, len(time))
-        at = int((start + 0.18 * i) * RATE)
+        at = int((start + APART * i) * RATE)
         wave[at : at + len(time)] += 0.4 * rng.uniform(0.8, 1.0) * tone * np.hanning(len(time)) ** 0.5
     return wave.clip(-1, 1).astype(np.float32)
 
