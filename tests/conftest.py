@@ -26,3 +26,13 @@ def smoke(tmp_path_factory):
     done = river(results)
     assert done.returncode == 0, done.stderr[-4000:]
     return results / "smoke"
+
+
+@pytest.fixture
+def no_half_precision():
+    """Fail a test in which an operator on a CPU sees half precision: without units for it, that is 46 times slower."""
+    from tiny_parts import NoHalfPrecision
+
+    with NoHalfPrecision() as spy:
+        yield
+    assert not spy.found, f"half precision on a CPU: {sorted(spy.found)}"

@@ -243,6 +243,7 @@ def open_stage(monkeypatch, folder, name="smoke", **changes):
     return open_run("05_bradley_terry", "smoke", name, overrides={f"bradley_terry.{k}": v for k, v in values.items()})
 
 
+@pytest.mark.usefixtures("no_half_precision")
 @pytest.mark.parametrize("tune", ["language-model", "lora"])
 def test_training_learns_and_is_saved_with_its_head(base, parts, tmp_path, monkeypatch, tune):
     pairs, labels = polite(parts)

@@ -169,6 +169,7 @@ def test_batches_hold_chosen_then_rejected_with_their_media(pairs):
         dpo.encode(processor(), [preference(some[0])], "brief", 10)
 
 
+@pytest.mark.usefixtures("no_half_precision")
 @pytest.mark.parametrize("tune", ["whole", "lora"])
 def test_dpo_learns_to_prefer_the_chosen_on_mixed_media(base, pairs, tmp_path, tune):
     run = FakeRun(tmp_path, tune=tune, dpo_steps=6)
@@ -191,6 +192,7 @@ def test_towers_stay_frozen_and_no_preference_is_refused(base, pairs, tmp_path):
         roles.open_model(FakeRun(tmp_path, tune="some"), base)
 
 
+@pytest.mark.usefixtures("no_half_precision")
 def test_roles_are_tuned_and_can_be_loaded(base, pairs, tmp_path):
     folder = roles.train_roles(FakeRun(tmp_path), base, lessons(pairs, 8, 0))
     model, made = load(folder, "cpu", "float32")

@@ -339,6 +339,7 @@ def open_stage(monkeypatch, folder, name="smoke", **changes):
         return open_run("04_grpo", "smoke", name, overrides=small | changes)
 
 
+@pytest.mark.usefixtures("no_half_precision")
 def test_stage_writes_adapter_completions_and_statistics(adapter, pairs, alive, tmp_path, monkeypatch):
     run = open_stage(monkeypatch, tmp_path)
     out = grpo.train_grpo(run, adapter, *pairs)

@@ -198,6 +198,7 @@ def test_only_words_that_training_asks_become_tokens():
     assert unseen and not {word.strip() for word in spoken(_taught())} & unseen
 
 
+@pytest.mark.usefixtures("no_half_precision")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_primers_loss_is_that_of_the_plain_model(bench, layout):
     scale, rng, model = Scale.of(bench), np.random.default_rng(0), make_model()

@@ -3,6 +3,9 @@
 from functools import cache
 
 import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.schema import Part
@@ -41,3 +44,18 @@ def text_part(text: str) -> Part:
 def user(*parts) -> dict:
     """A user's turn of parts; strings become text."""
     return {"role": "user", "parts": [text_part(p) if isinstance(p, str) else p for p in parts]}
+
+
+class NoHalfPrecision(TorchDispatchMode):
+    """Notes every operator on a CPU that is given, or returns, a half-precision tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, out)) if isinstance(t, torch.Tensor)]
+        if any(t.dtype in (torch.bfloat16, torch.float16) and t.device.type == "cpu" for t in tensors):
+            self.found.add(str(func))
+        return out
