@@ -181,9 +181,10 @@ def straight(trainer):
     return trainer("straight").fit(6, "skills")
 
 
+@pytest.mark.usefixtures("no_half_precision")
 def test_training_learns_and_is_deterministic(trainer, straight):
     again = trainer("again")
-    batch = processor().collate(again._batch())
+    batch = processor().collate(again._batch(0))
     before = again.model(**batch).loss.item()
     assert again.fit(6, "skills") == straight and len(straight) == 6
     assert again.model(**batch).loss.item() < before - 0.05
@@ -192,8 +193,8 @@ def test_training_learns_and_is_deterministic(trainer, straight):
 def test_the_loss_and_its_gradient_are_those_of_the_plain_model(trainer):
     """What is left out of the forward (last layer, head, padding mask) is what no answer's token reads."""
     one, answer = trainer("one"), {"role": "assistant", "parts": [text_part("red")]}
-    for one.step in (0, 5):
-        examples = [*one._batch(), processor().encode([user("what color?"), answer], train=True)]
+    for step in (0, 5):
+        examples = [*one._batch(step), processor().encode([user("what color?"), answer], train=True)]
         batch = processor().collate(examples)
         plain, spared = make_model().train(), make_model().train()
         assert not batch["attention_mask"].all(), "some rows are padded"
@@ -233,13 +234,31 @@ def test_text_models_of_any_build_have_their_own_loss(build, tuned):
 def test_a_backbone_below_the_gate_is_trained_on(pool, tmp_path, monkeypatch, capsys, least, rounds):
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
     small = {"batch": 8, "length": 40, "steps": 4, "more_steps": 3, "gate": least, "gate_scenes": 2, "pool": 20}
-    small |= {"layers": 1, "weak_steps": 1}
+    small |= {"layers": 1, "weak_steps": 1, "gate_check": least}
     run = open_run("00_backbone", "smoke", "gate", overrides={f"backbone.{k}": v for k, v in small.items()})
     run.do(train_backbone)
     said, loss = capsys.readouterr().out, pd.read_csv(run.path("loss.csv"))
-    assert said.count("below the gate: audio, image, text, video; 3 more steps") == rounds
+    assert said.count("3 more steps") == 2 * rounds, "both draws are trained on"
+    assert said.count("drawn again from other initial weights") == bool(rounds)
+    assert all(f"{name} " in said for name in ("fact audio", "check text", "winner equal")) == bool(rounds)
     assert (loss["phase"] == "skills").sum() == 4 + 3 * rounds
-    assert len(pd.read_csv(run.path("gate.csv"))) == 2 * 5
+    asked = pd.read_csv(run.path("gate.csv"))["asked"].value_counts()
+    assert asked.to_dict() == {"fact": 2 * 5, "check": 2 * 5, "winner": 11 * 11}
+
+
+def test_a_training_leaves_the_mean_of_its_last_fifth(trainer):
+    long = trainer("long")
+    long.total, weights, average = 10, [], long._average
+
+    def noted():
+        average()
+        weights.append({name: weight.detach().clone() for name, weight in long.trained.items()})
+
+    long._average = noted
+    long.fit(10, "skills")
+    for name, weight in long.trained.items():
+        wanted = (weights[8][name] + weights[9][name]) / 2
+        assert torch.allclose(weight, wanted, atol=1e-6) and not torch.equal(weights[8][name], weights[9][name])
 
 
 @pytest.mark.parametrize("at", [3, 4, 6])

@@ -9,7 +9,7 @@ from omnirepro import rubric
 from omnirepro.schema import DIMENSIONS, Label, Pair, Part
 from omnirepro.train import skills
 from omnirepro.train.sft import conversations
-from omnirepro.world.language import assess
+from omnirepro.world.language import assess, claims, stated
 from omnirepro.world.questions import questions
 from omnirepro.world.scenes import passage
 from omnirepro.world.tasks import sample_scene
@@ -24,7 +24,9 @@ def chats(n, early=False):
     for i in range(n):
         rng = np.random.default_rng(i)
         scene = sample_scene("text", "train", rng)
-        yield skills.conversation([(scene, Part(type="text", text=passage(scene)))], rng, early)
+        shown = [(scene, Part(type="text", text=passage(scene)))]
+        phase = "short" if early else ("plain", "respond", "several", "several")[i % 4]
+        yield skills.bare_scores(rng) if i % 8 == 7 and not early else skills.conversation(shown, rng, phase)
 
 
 def said(chat, role):
@@ -57,6 +59,20 @@ def test_checks_mark_each_response_by_itself_as_the_world_does():
     assert sides == {("A",), ("B",), ("A", "B")}
 
 
+def test_the_gate_asks_about_accurate_and_inaccurate_responses_with_the_worlds_answer():
+    answers = []
+    for i in range(200):
+        rng = np.random.default_rng(i)
+        scene = sample_scene(("image", "video", "audio", "text")[i % 4], "dev", rng)
+        question = questions(scene)[0]
+        asked, accurate = skills.ask_check(scene, question, i % 2 == 0, rng)
+        shown = re.search(r"\nA: (.*)\ncheck accuracy\.$", asked)[1]
+        assert accurate == assess(scene, question, shown).marks["accuracy"] == (i % 2 == 0), asked
+        first_false = claims(scene, question, shown)["accuracy"].split(" is ")[0]
+        answers.append((accurate, first_false == stated(shown).split()[1]))
+    assert {by_value for accurate, by_value in answers if not accurate} == {True, False}, "evidence is false alone too"
+
+
 def test_the_side_that_is_asked_about_is_the_one_that_is_marked():
     for chat in chats(200):
         for question, answer in zip(said(chat, "user"), said(chat, "assistant"), strict=True):
@@ -78,7 +94,7 @@ def test_bare_scores_name_their_winner_and_equal_ones_name_none():
 def test_scores_that_nothing_tells_are_not_learned_and_those_of_a_response_are():
     for chat in chats(200):
         for asked, answer in zip(chat[::2], chat[1::2], strict=True):
-            assert bool(answer["free"]) == ("write scores" in asked["parts"][-1].text)
+            assert bool(answer.get("free")) == ("write scores" in asked["parts"][-1].text)
 
 
 def test_a_question_is_asked_once():

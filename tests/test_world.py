@@ -58,6 +58,25 @@ def test_every_question_has_a_faultless_answer_and_every_single_defect_shows(mod
                 assert [d for d in DIMENSIONS if not marks[d]] == list(bad), (scene, question)
 
 
+@pytest.mark.parametrize("modality", MODALITIES)
+@given(seed=SEEDS)
+@settings(max_examples=25, deadline=None)
+def test_the_quote_for_accuracy_names_the_first_false_word_wherever_it_stands(modality, seed):
+    scene, _, rng = draw(modality, seed)
+    for question in questions(scene):
+        for defect, spoiled in itertools.product(((), ("accuracy",), ("evidence",)), ((), ("fluency",), ("safety",))):
+            text = compose(scene, question, {*defect, *spoiled}, rng)
+            marks, quote = assess(scene, question, text).marks, claims(scene, question, text)["accuracy"]
+            stated, true = quote.split(" is ")
+            assert (stated == true) == marks["accuracy"] == (not defect), (text, quote)
+            assert stated in text or stated == "none", "what is quoted stands in the response"
+            assert all(marks[d] == (d not in spoiled) for d in DIMENSIONS if d != "accuracy"), text
+            if defect == ("evidence",):
+                answer = facts(scene, question.target)[question.attribute]
+                assert f" is {answer} " in f"{text} ", "the answer itself is true"
+                assert quote != f"{answer} is {answer}"
+
+
 def test_scores_fall_into_the_bands_of_the_scale():
     assert sum(PENALTY.values()) > 10 and set(PENALTY) == set(DIMENSIONS)
     scene, question, rng = draw("image", 3)

@@ -73,8 +73,8 @@ class Primer(Pretrainer):
     def _collate(self, rows: list[list[Example]]) -> dict:
         return collate(self.processor, rows)
 
-    def _batch(self) -> list[list[Example]]:
-        rng = np.random.default_rng([self.run.seed, self.step, 5])
+    def _batch(self, step: int) -> list[list[Example]]:
+        rng = np.random.default_rng([self.run.seed, step, 5])
         tasks, chats = [t for t in TASKS if self.by_task[t]], []
         layout = str(rng.choice(tuple(LAYOUTS), p=tuple(LAYOUTS.values())))
         for i in range(self.batch):

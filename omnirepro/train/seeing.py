@@ -21,7 +21,8 @@ from omnirepro.models.processing import OmniProcessor, collate_media
 from omnirepro.models.towers import remember
 from omnirepro.run import Run
 from omnirepro.schema import Part
-from omnirepro.train.backbone import Pool, Trainer, gate, loss_table, rendered, save
+from omnirepro.train.backbone import Pool, Trainer, loss_table, rendered, save
+from omnirepro.train.gate import gate
 from omnirepro.train.pretrain import Pretrainer
 from omnirepro.train.sft import LANGUAGE_LAYERS
 from omnirepro.world.looks import TURNS
@@ -124,8 +125,8 @@ class TowerTrainer(Pretrainer):
     def _ids(self, text: str) -> list[int]:
         return self.processor.tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
 
-    def _loss(self):
-        rng = np.random.default_rng([self.run.seed, self.step, 5])
+    def _loss(self, step: int):
+        rng = np.random.default_rng([self.run.seed, step, 5])
         shown = [self.pool[kind][int(i)] for kind in SEEN for i in rng.integers(len(self.pool[kind]), size=EACH)]
         return sum(self._error([row for row in shown if row[0].type in kinds]) for kinds in TOWERS) / len(TOWERS)
 
@@ -155,5 +156,5 @@ class ReadingTrainer(Trainer):
 
         return [torch.optim.AdamW(trained.values(), lr=self.lr, weight_decay=0.0)]
 
-    def _phase(self, rng: np.random.Generator) -> str:
+    def _phase(self, rng: np.random.Generator, step: int) -> str:
         return str(rng.choice(tuple(READING), p=tuple(READING.values())))

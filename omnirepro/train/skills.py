@@ -14,22 +14,28 @@ import numpy as np
 from omnirepro import rubric
 from omnirepro.models.processing import Example
 from omnirepro.schema import DIMENSIONS, Part
-from omnirepro.world.language import PENALTY, claims, compose
+from omnirepro.world.language import Assessment, assess, claims, compose
 from omnirepro.world.questions import VALUES, Question, facts, observations, questions, seen
 from omnirepro.world.scenes import Scene
 
-SKILLS = {
-    "short": 0.12, "answer": 0.12, "describe": 0.05, "check": 0.31, "grade": 0.2, "refine": 0.06, "state": 0.08,
-    "match": 0.06,
-}  # fmt: skip
-SHORT_SKILLS = {"short": 0.8, "match": 0.2}  # to see and to compare words come first: every other skill rests on them
+PHASES = {
+    "short": ({"short": 0.8, "match": 0.2}, 3),  # to see and to compare words comes first: all else rests on them
+    "plain": ({"short": 0.3, "answer": 0.35, "describe": 0.15, "match": 0.2}, 2),
+    "respond": ({"check": 0.62, "grade": 0.35, "refine": 0.03}, 1),
+    "several": ({"short": 0.14, "answer": 0.14, "describe": 0.05, "check": 0.41, "grade": 0.26}, 2),
+}  # what a batch is of -> chances of the skills, and exchanges of a conversation
+FAULTY = dict.fromkeys(DIMENSIONS, 0.3) | {"accuracy": 0.5}  # chances that a response shown is poor
+GARBLED = 0.2  # chance that a response shown is garbled, as many of a weak generator are
+WORDS = sorted({"the", "is", "because", "i", "see", "go", "and", *VALUES}.union(*VALUES.values()))
+EVIDENCE = 0.6  # chance that what is false in an inaccurate response is its evidence alone
 SHORT, DESCRIBE, SCORES = "\none word.", "describe.", "write scores"
 NUMBERS = tuple(str(n) for n in range(11))
-TURNS, SHORT_TURNS = 2, 3  # exchanges of a conversation
-BYSTANDER = 0.6  # chance that another response stands beside the one asked about: a name must be found, not a place
+SCORES_TURNS = 5  # exchanges of a conversation about bare scores
+BYSTANDER = 0.85  # chance that another response stands beside the one asked about: a name must be found, not a place
 FRAGMENTS = [
     SHORT, "\nA: ", "\nB: ", rubric.instruction("brief"),
     *(f"\njudge {s}{note}." for s in "AB" for note in ("", " score first")),
+    *(f"{SCORES}{note}." for note in ("", " score first")),
 ]  # fmt: skip
 
 
@@ -43,8 +49,8 @@ def caption(scene: Scene, part: Part) -> list[dict]:
     return [asked, _say("assistant", _description(scene))]
 
 
-def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, short: bool = False) -> list[dict]:
-    """Build a chat about the media; several media are numbered and asked about by number.
+def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, phase: str = "several") -> list[dict]:
+    """Build a chat about the media (`phase`: one of `PHASES`); several media are numbered and asked about by number.
 
     A question is asked once and few follow each other: with more, answers were copied from earlier ones, and seeing
     was learned several times more slowly.
@@ -55,15 +61,23 @@ def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, shor
         opening.append(part)
     asks = [(i, question) for i, (scene, _) in enumerate(media) for question in questions(scene)]
     chat: list[dict] = []
-    for turn, at in enumerate(rng.permutation(len(asks))[: SHORT_TURNS if short else TURNS]):
+    shares, turns = PHASES[phase]
+    for turn, at in enumerate(rng.permutation(len(asks))[:turns]):
         which, question = asks[at]
-        asked, answer = exchange(media[which][0], question, rng, SHORT_SKILLS if short else SKILLS)
-        free = NUMBERS if asked.startswith(SCORES) else ()
+        asked, answer = exchange(media[which][0], question, rng, shares)
         asked = f"{which + 1}: {asked}" if len(media) > 1 else asked
         lead = "\n" if turn == 0 and media[-1][1].type == "text" else ""
         user = {"role": "user", "parts": [*(opening if turn == 0 else []), Part(type="text", text=lead + asked)]}
-        chat += [user, _say("assistant", answer) | {"free": free}]
+        chat += [user, _say("assistant", answer)]
     return chat
+
+
+def bare_scores(rng: np.random.Generator) -> list[dict]:
+    """Build a chat that writes two scores and their winner several times; the scores, which nothing tells, are free."""
+    asked = [_state(rng) for _ in range(SCORES_TURNS)]
+    return [
+        turn for ask, answer in asked for turn in (_say("user", ask), _say("assistant", answer) | {"free": NUMBERS})
+    ]
 
 
 def cut(example: Example, length: int) -> Example:
@@ -72,7 +86,7 @@ def cut(example: Example, length: int) -> Example:
     return Example(example.ids[:length], example.labels[:length], example.features)
 
 
-def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares=SKILLS) -> tuple[str, str]:
+def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares: dict[str, float]) -> tuple[str, str]:
     """Draw one skill and return what is asked and the right answer."""
     kind = rng.choice(tuple(shares), p=tuple(shares.values()))
     if kind == "short":
@@ -81,8 +95,6 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares=
         return question.text, compose(scene, question)
     if kind == "describe":
         return DESCRIBE, _description(scene)
-    if kind == "state":
-        return _state(rng)
     if kind == "match":
         return _match(rng)
     return _about_response(str(kind), scene, question, rng)
@@ -95,21 +107,50 @@ def _description(scene: Scene) -> str:
 def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.Generator) -> tuple[str, str]:
     side = "AB"[int(rng.integers(2))]
     alone = kind == "refine" or rng.random() > BYSTANDER
-    bad = {s: {d for d in DIMENSIONS if rng.random() < 0.3} for s in (side if alone else "AB")}
-    shown = {s: compose(scene, question, faults, rng) for s, faults in bad.items()}
-    marked = {s: ({d: d not in bad[s] for d in DIMENSIONS}, claims(scene, question, shown[s])) for s in bad}
+    bad = {s: draw_faults(rng) for s in (side if alone else "AB")}
+    shown = {s: _response(scene, question, faults, rng) for s, faults in bad.items()}
+    marked = {s: (assess(scene, question, text).marks, claims(scene, question, text)) for s, text in shown.items()}
     asked = question.text + "".join(f"\n{s}: {text}" for s, text in shown.items())
     if kind == "refine":
-        named = " ".join(d for d in DIMENSIONS if d in bad[side]) or "nothing"
+        named = " ".join(d for d in DIMENSIONS if not marked[side][0][d]) or "nothing"
         return f"{asked}\nfix {named}.", compose(scene, question)
     if kind == "check":
-        some = sorted(rng.permutation(5)[: int(rng.integers(1, 6))])
-        dimensions = [DIMENSIONS[i] for i in some]
-        return f"{asked}\ncheck {' '.join(dimensions)}.", render_checks(marked, dimensions)
-    score = max(0, 10 - sum(PENALTY[d] for d in bad[side]))
+        others = rng.permutation([d for d in DIMENSIONS if d != "accuracy"])[: int(rng.integers(0, 5))]
+        dimensions = [d for d in DIMENSIONS if d == "accuracy" or d in others]  # what judges find hardest, always
+        return f"{asked}\ncheck {' '.join(dimensions)}.", render_checks(seen(scene, question), marked, dimensions)
+    score = Assessment(marked[side][0]).score
     format, note = ("published", " score first") if rng.random() < 0.2 else ("rationale-first", "")
     judgement = render_single(side, *marked[side], score, seen(scene, question), format)
     return f"{asked}\njudge {side}{note}.", judgement
+
+
+def ask_check(scene: Scene, question: Question, accurate: bool, rng: np.random.Generator) -> tuple[str, bool]:
+    """Ask whether a response that is accurate, or is not, is accurate; returns the question and the truth."""
+    faults = draw_faults(rng) - {"accuracy", "evidence", "relevance", "garbled"}
+    wrong = "evidence" if rng.random() < EVIDENCE and "reasoning" not in faults else "accuracy"
+    text = compose(scene, question, faults if accurate else faults | {wrong}, rng)
+    return f"{question.text}\nA: {text}\ncheck accuracy.", assess(scene, question, text).marks["accuracy"]
+
+
+def _response(scene: Scene, question: Question, faults: set[str], rng: np.random.Generator) -> str:
+    text = compose(scene, question, faults, rng)
+    return garble(text, rng) if "garbled" in faults else text
+
+
+def garble(text: str, rng: np.random.Generator) -> str:
+    """Write a text as a generator that lost its thread: some words are left out, or others stand in their place."""
+    words = text.split()
+    at = int(rng.integers(1, len(words)))
+    end = min(len(words), at + int(rng.integers(1, 4)))
+    strange = [WORDS[int(i)] for i in rng.integers(len(WORDS), size=int(rng.integers(0, 4)))]
+    return " ".join([*words[:at], *strange, *words[end if rng.random() < 0.7 else at :]])
+
+
+def draw_faults(rng: np.random.Generator) -> set[str]:
+    """Draw the defects of a response: as `compose` takes them, and "garbled"."""
+    faults = {d for d, chance in (FAULTY | {"garbled": GARBLED}).items() if rng.random() < chance}
+    only_evidence = rng.random() < EVIDENCE and "accuracy" in faults and "reasoning" not in faults
+    return faults - {"accuracy"} | {"evidence"} if only_evidence else faults
 
 
 def _match(rng: np.random.Generator) -> tuple[str, str]:
@@ -125,7 +166,7 @@ def _state(rng: np.random.Generator) -> tuple[str, str]:
     """Write any two scores and the winner that they name in the judgement's notation; equal scores name none.
 
     The scores are not given in the question: a winner must be read off the judgement itself, as judges have to. They
-    are anyone's guess, so that their numbers take no loss (`conversation`): it would be noise.
+    are anyone's guess, so that their numbers take no loss (`bare_scores`): it would be noise.
     """
     a, b = (int(x) for x in rng.integers(0, 11, 2))
     apart = rng.random()  # equal scores and near ones are those that a judge confuses
@@ -140,8 +181,8 @@ def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:
     lines = []
     for scene in scenes_:
         for question in questions(scene):
-            for _ in range(2):
-                asked, answer = exchange(scene, question, rng)
+            for phase in ("plain", "respond"):
+                asked, answer = exchange(scene, question, rng, PHASES[phase][0])
                 lines += [asked, answer]
     return lines
 
@@ -158,6 +199,9 @@ def render_single(
     return json.dumps({k: values[k] for k in keys}, ensure_ascii=False)
 
 
-def render_checks(sides: dict[str, tuple[dict, dict]], dimensions) -> str:
-    """Write marks on some dimensions as they stand within a judgement; teaches the base to mark what is shown."""
-    return json.dumps(rubric.rationale("", sides, dimensions), ensure_ascii=False)[1:-1]
+def render_checks(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions) -> str:
+    """Write marks on some dimensions as they stand within a judgement; teaches the base to mark what is shown.
+
+    What was perceived comes first, as in a judgement: marking then compares words, in every modality alike.
+    """
+    return json.dumps(rubric.rationale(evidence, sides, dimensions), ensure_ascii=False)[1:-1]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from omnirepro.world.questions import (
     alter,
     evidence,
     facts,
+    misstate,
     observations,
     other,
 )
@@ -62,14 +64,17 @@ class Assessment:
 
 
 def compose(scene: Scene, question: Question, defects=(), rng: np.random.Generator | None = None) -> str:
-    """Write an answer with exactly the given defective dimensions (none: a perfect answer)."""
+    """Write an answer with exactly the given defective dimensions (none: a perfect answer).
+
+    The defect "evidence" leaves the answer true and misstates what it rests on, which makes it inaccurate too.
+    """
     rng = rng or np.random.default_rng(0)
     if "relevance" in defects:
         others = [a for a in facts(scene, question.target) if a != "count"]
         question = replace(question, attribute=other(rng, others, (question.attribute,)))
     world = alter(scene, question, rng) if "accuracy" in defects else scene
     answer = f"the {question.attribute} is {facts(world, question.target)[question.attribute]}"
-    basis = evidence(world, question)
+    basis = evidence(misstate(world, question, rng) if "evidence" in defects else world, question)
     if "reasoning" not in defects:
         answer += f" because i {SENSE[scene.modality]} {basis}"
     if "fluency" in defects:
@@ -113,12 +118,35 @@ def stated(text: str) -> str | None:
 
 
 def claims(scene: Scene, question: Question, text: str) -> dict[str, str]:
-    """Quote what an answer states: its attribute, for relevance; its value and the true one, for accuracy."""
+    """Quote what an answer states: its attribute, for relevance; its first false word and the true one, for accuracy.
+
+    Where nothing is false, the quote for accuracy is the value, twice.
+    """
     found = _ANSWER.search(_sentence(text)[0])
     if not found:
         return dict.fromkeys(QUOTED, "none")
-    true = facts(scene, question.target).get(found["attribute"], "none")
-    return {"relevance": found["attribute"], "accuracy": f"{found['value']} is {true}"}
+    value, true = found["value"], facts(scene, question.target).get(found["attribute"], "none")
+    false = None if value != true else _first_false(scene, found["basis"])
+    stated, held = false or (value, true)
+    return {"relevance": found["attribute"], "accuracy": f"{stated} is {held}"}
+
+
+def _first_false(scene: Scene, basis: str | None) -> tuple[str, str] | None:
+    """Return the first false word of the evidence and what is true instead; None where all is true or ill formed."""
+    for stated in _observed(scene, basis):
+        true = [o.split() for o in observations(scene)]
+        words = stated.split()
+        if words in true:
+            continue
+        nearest = max(true, key=lambda o: sum(a == b for a, b in zip(words, o, strict=False)))
+        return next((a, b) for a, b in zip_longest(words, nearest, fillvalue="none") if a != b)
+    return None
+
+
+def _observed(scene: Scene, basis: str | None) -> list[str]:
+    """Return the observations that evidence states; none where one of them is not of the world's form."""
+    stated = basis.split(" and ") if basis else []
+    return stated if all(_EVIDENCE[scene.modality].fullmatch(s) for s in stated) else []
 
 
 def assess(scene: Scene, question: Question, text: str) -> Assessment:
@@ -145,15 +173,13 @@ def _sentence(text: str) -> tuple[str, list[str], list[str]]:
 
 def _marks(scene: Scene, question: Question, found: re.Match, whole: bool) -> dict[str, bool]:
     attribute, value, basis = found["attribute"], found["value"], found["basis"]
-    stated = basis.split(" and ") if basis else []
-    formed = all(_EVIDENCE[scene.modality].fullmatch(s) for s in stated)
+    stated = _observed(scene, basis)
     true = facts(scene, question.target).get(attribute) == value
-    true = true and (not formed or set(stated) <= set(observations(scene)))
     return {
-        "fluency": whole and formed,
+        "fluency": whole and bool(stated or not basis),
         "relevance": attribute == question.attribute,
-        "accuracy": true,
-        "reasoning": bool(stated) and formed and _supports(scene, question, attribute, value, stated),
+        "accuracy": true and _first_false(scene, basis) is None,
+        "reasoning": bool(stated) and _supports(scene, question, attribute, value, stated),
     }
 
 

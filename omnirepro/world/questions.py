@@ -187,6 +187,14 @@ def alter(scene: Scene, question: Question, rng: np.random.Generator) -> Scene:
     return replace(scene, objects=tuple(objects))
 
 
+def misstate(scene: Scene, question: Question, rng: np.random.Generator) -> Scene:
+    """Return a scene in which another fact of the asked target is another, and the answer to the question is not."""
+    others = [a for a in facts(scene, question.target) if a not in (question.attribute, "count")]
+    if scene.modality == "audio":  # every pitch is part of the evidence, whichever is asked about
+        others = ["timbre"] if question.attribute == "pitch" else ["pitch"]
+    return alter(scene, replace(question, attribute=others[int(rng.integers(len(others)))]), rng)
+
+
 def _recount(scene: Scene, rng: np.random.Generator) -> Scene:
     objects = scene.objects
     if len(objects) > 1 and rng.random() < 0.5:
