@@ -10,7 +10,7 @@ CORES   ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 RUNS     = $(foreach seed,$(SEEDS),$(PROFILE)$(if $(filter 0,$(seed)),,-s$(seed)))
-BATCH    = "$(BIN)/snakemake" --cores $(CORES) --nolock --config profile=$(PROFILE) seeds="$(SEEDS)" notebooks="$(N)"
+BATCH    = "$(BIN)/python" -m omnirepro batch --profile $(PROFILE) --seeds $(SEEDS) --notebooks $(N) --cores $(CORES)
 REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
@@ -33,21 +33,19 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch "$(STAMP)"
 
 reproduce: $(STAMP) ## run every notebook that is not up to date, then print the scorecard (resumes where it stopped)
-	@if $(BATCH) --dry-run 2>&1 | grep -q 'Nothing to be done'; then \
-	  echo "Nothing to be done: every notebook of $(RUNS) is up to date."; \
-	else $(BATCH) --rerun-incomplete; fi
+	@$(BATCH)
 	@echo; $(REPORT)
 
 study: PROFILE = study
 study: SEEDS = 0 1 2
 study: $(STAMP) ## make the evidence: profile study, three seeds (many hours; says how many; resumes where it stopped)
 	@"$(BIN)/python" -m omnirepro estimate --profile $(PROFILE) --seeds $(SEEDS) --cores $(CORES)
-	@$(BATCH) --rerun-incomplete --keep-going; status=$$?; $(REPORT); exit $$status
+	@$(BATCH) --keep-going; status=$$?; $(REPORT); exit $$status
 
 ablations: N = 07 10
 ablations: $(STAMP) ## run every arm of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
 	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro arms --profile $(PROFILE) --seed $$seed --cores $(CORES) || exit 1; done
-	@$(BATCH) arms=all --rerun-incomplete --keep-going; status=$$?; $(REPORT); exit $$status
+	@$(BATCH) --arms all --keep-going; status=$$?; $(REPORT); exit $$status
 
 bless: PROFILE = study
 bless: SEEDS = 0 1 2
@@ -83,6 +81,6 @@ lint: $(STAMP) ## check the style of code and notebooks
 
 clean: ## delete the results of PROFILE and SEEDS and all caches (never results/blessed)
 	@for run in $(filter-out blessed,$(RUNS)); do echo "removing results/$$run"; rm -rf "results/$$run" "results/$$run+"*; done
-	@rm -rf "results/$(PROFILE)-seeds"
+	@rm -rf "results/$(PROFILE)-seeds" "results/$(PROFILE)-batch"*.log
 	@rm -rf .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -126,7 +126,10 @@ rule stage:
     retries: 1
     resources:
         gpu=gpus,
+    # The engine deletes the output of a job that failed; the copy that holds the error is kept beside it. Ctrl-C is none.
     shell:
-        "OMNIREPRO_RESULTS={params.store:q} OMP_NUM_THREADS={threads} papermill {input.notebook} {output} --cwd . --progress-bar"
+        "trap 'exit 130' INT; copy={output:q}; failed=${{copy%notebook.ipynb}}failed.ipynb; rm -f \"$failed\"; "
+        "OMNIREPRO_RESULTS={params.store:q} OMP_NUM_THREADS={threads} papermill {input.notebook} {output:q} --cwd . --no-progress-bar"
         " -p profile {params.profile} -p run {wildcards.run} {params.given}"
-        " && python -m omnirepro tidy {output}"
+        " || {{ mv -f {output:q} \"$failed\" && python -m omnirepro tidy \"$failed\"; exit 1; }}; "
+        "python -m omnirepro tidy {output:q}"

@@ -61,6 +61,22 @@ def run_notebook(args: argparse.Namespace) -> None:
     print(execute(args.notebook, args.profile, args.run, args.base, args.seed, args.set))
 
 
+@command(
+    "batch",
+    *(a for a in RUNS_ARGUMENTS if a[0] != ("--run",)),
+    arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
+    arg("--cores", type=int, default=2, help="CPU cores (default: 2)"),
+    arg("--arms", choices=("few", "all"), default="few", help="arms of notebook 07 (default: the profile's few)"),
+    arg("--keep-going", action="store_true", help="go on with what does not need a notebook that failed"),
+)
+def batch(args: argparse.Namespace) -> int:
+    """Run every notebook that is not up to date, with one table of what is done, runs and waits."""
+    from omnirepro.report.batch import run_batch
+
+    words = [word for text in args.notebooks for word in text.replace(",", " ").split()]
+    return run_batch(args.profile, args.seeds, words, args.cores, args.arms == "all", args.keep_going)
+
+
 @command("report", *RUNS_ARGUMENTS)
 def report(args: argparse.Namespace) -> None:
     """Write the HTML report of a run and print its scorecard; several seeds are also taken together."""

@@ -1,17 +1,21 @@
 """The batch and the report, on two toy notebooks in a project of their own."""
 
 import fcntl
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from omnirepro.report.batch_table import Row, Screen, table
+from omnirepro.report.failures import failure
 from omnirepro.run import DEPENDS, to_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +53,7 @@ def project(tmp_path_factory):
     shutil.copy(ROOT / "Snakefile", folder)
     first = "run.do(lambda run: run.write('model.txt', str(run.section().steps)))"
     text = "run.input('00_backbone', 'model.txt').read_text()"
-    second = f"run.do(lambda run: run.write('p', {text} * run.section().pairs))"
+    second = f"run.do(lambda run: run.write('p', {text} * (run.section().pairs or 1 // 0)))"
     write_notebook(folder / "notebooks/00_backbone.ipynb", first)
     write_notebook(folder / "notebooks/01_synthesis.ipynb", second)
     return folder
@@ -76,9 +80,10 @@ def test_batch_runs_resumes_and_reports(project):
     seeds = ("--config", "seeds=0 1", "notebooks=")
     planned = jobs(batch(project, "-n", *seeds))
     assert planned == [(run, stage) for run in ("tiny", "tiny-s1") for stage in ("00_backbone", "01_synthesis")]
-    batch(project, *seeds)
+    check_lines_of_a_batch(project)
     assert "Nothing to be done" in batch(project, "-n", *seeds)
     check_seeds_together(project)
+    check_failed_batch(project)
     (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 2}\n")
     assert jobs(batch(project)) == [("tiny", "01_synthesis")]
     assert (project / "results/tiny/01_synthesis/p").read_text() == "1010"
@@ -89,6 +94,40 @@ def test_batch_runs_resumes_and_reports(project):
     assert refused.returncode == 1 and "tiny-s7" in refused.stderr
     check_copies(project)
     check_report(project)
+
+
+def check_lines_of_a_batch(project):
+    """Without a terminal: a line for each change of state and nothing else; the engine's own words are in the log."""
+    answer = call(project, "omnirepro", "batch", "--seeds", "0", "1", "--cores", "2")
+    assert answer.returncode == 0 and answer.stderr == "", answer.stderr
+    lines = [line for line in answer.stdout.splitlines() if not line.endswith(" elapsed")]  # one a minute
+    names = [f"{run} {stage}" for run in ("tiny", "tiny-s1") for stage in ("00_backbone", "01_synthesis")]
+    for name in names:
+        running, done = (line for line in lines if line.startswith(f"{name}: "))
+        assert running == f"{name}: running" and re.fullmatch(r".*: done after \d+:\d\d", done)
+    assert len(lines) == 2 * len(names) and "\x1b" not in answer.stdout
+    log = (project / "results/tiny-batch.log").read_text()
+    assert "Finished jobid" in log and "Executing notebook with kernel" in log and "%|" not in log
+    again = call(project, "omnirepro", "batch", "--seeds", "0", "1")
+    assert again.stdout == "Nothing to be done: every notebook of tiny tiny-s1 is up to date.\n"
+    assert not list(project.glob("results/*/*/failed.ipynb")) and not list(project.glob("results/*/*/.progress.json"))
+
+
+def check_failed_batch(project):
+    """A notebook that fails, twice since a job is tried again, is named with its cell, the reason and what to do."""
+    (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 0}\n")
+    answer = call(project, "omnirepro", "batch", "--notebooks", "01", "--keep-going")
+    assert answer.returncode == 1 and answer.stderr == "", answer.stderr
+    states = [line for line in answer.stdout.splitlines() if line.startswith("tiny ")]
+    assert states[0] == "tiny 01_synthesis: running" and "tiny 01_synthesis: failed after" in states[-1]
+    told = answer.stdout.partition("\n\n")[2].splitlines()
+    assert told[0] == "notebooks/01_synthesis.ipynb failed in run tiny, cell [4]:"
+    assert "run.do(lambda run" in told[1] and told[2].startswith("  ZeroDivisionError: ")
+    assert told[3] == "  the copy with the traceback: results/tiny/01_synthesis/failed.ipynb"
+    assert told[-2] == 'Mend it, then: make reproduce PROFILE=tiny N="01"   (goes on where it stopped)'
+    assert told[-1] == "Log: results/tiny-batch.log" and "Traceback" not in answer.stdout
+    assert str(project) not in (project / "results/tiny/01_synthesis/failed.ipynb").read_text()
+    assert not (project / "results/tiny/01_synthesis/notebook.ipynb").exists()
 
 
 def check_copies(project):
@@ -138,9 +177,91 @@ def test_a_second_batch_on_the_same_run_stops_and_says_so(project):
         fcntl.flock(held, fcntl.LOCK_EX)
         answer = call(project, "snakemake", "--cores", "2", "--nolock", "--forceall")
         assert answer.returncode and "Another batch works on results/tiny" in answer.stdout + answer.stderr
+        (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 3}\n")
+        refused = call(project, "omnirepro", "batch")
+        assert refused.returncode == 1 and "Another batch works on results/tiny: wait for its end" in refused.stdout
         assert jobs(batch(project, "-n", "--nolock", "--forceall")), "to look at what there is to do needs no lock"
         batch(project, "--nolock", "--config", "seeds=5", "notebooks=00")
     batch(project, "--nolock", "--forceall")
+
+
+ROWS = [
+    Row("tiny", "00_backbone", "up to date"),
+    Row("tiny", "03_sft", "done", 100, 250),
+    Row("tiny", "04_grpo", "running", 300, tries=1, progress={
+        "label": "SFT", "done": 120, "total": 300, "note": "loss 1.234", "seconds_left": 90, "time": 395}),
+    Row("tiny+no-filter", "02_reconciliation", "running", 390, tries=2),
+    Row("tiny", "05_bradley_terry", "failed", 300, 340, 2),
+    Row("tiny", "06_meta_reward_dpo"),
+]  # fmt: skip
+SHOWN = """\
+notebook            state       now                             elapsed  left
+00_backbone         up to date
+03_sft              done                                        2:30
+04_grpo             running     SFT 120/300, loss 1.234         1:40     1:25
+02 +no-filter       running     second try                      0:10
+05_bradley_terry    failed                                      0:40
+06_meta_reward_dpo  waiting
+1 failed, 1 done, 1 up to date, 2 running, 1 waiting of 6 notebooks"""
+
+
+def test_table_of_a_batch():
+    assert "\n".join(table(ROWS, now=400, width=80)) == SHOWN
+    wide = table(ROWS, now=400, width=120)
+    assert [re.sub("  +", "  ", line) for line in wide] == [re.sub("  +", "  ", line) for line in SHOWN.splitlines()]
+    seeds = [*ROWS, *(replace(row, run=row.run.replace("tiny", "tiny-s1"), state="done") for row in ROWS)]
+    for width in (40, 80, 120):
+        lines = table(seeds, now=400, width=width, height=10)
+        assert len(lines) == 10 and max(map(len, lines)) <= width
+    assert lines[3].startswith("04_grpo             tiny     running     SFT") and "tiny-s1  done" in lines[7]
+    assert lines[-2:] == [
+        "and 5 more: 5 done",
+        "1 failed, 7 done, 1 up to date, 2 running, 1 waiting of 12 notebooks",
+    ]
+
+
+def test_colours_are_for_a_terminal_that_wants_them(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def drawn(times=1):
+        with Screen(Terminal()) as screen:
+            for _ in range(times):
+                screen.show(ROWS)
+        return screen.out.getvalue()
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[31mfailed\x1b[0m" in drawn() and "\x1b[32mdone\x1b[0m" in drawn()
+    assert "\x1b[8A" in drawn(2), "the second table stands where the first one stood"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "failed" in drawn() and "\x1b[3" not in drawn()
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in drawn() and "tiny 05_bradley_terry: failed after 0:40\n" in drawn()
+
+
+def test_a_failed_notebook_is_told_by_its_cell_and_reason(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "of mine"))
+    copy = tmp_path / "of mine/tiny/03_sft/failed.ipynb"
+    assert failure("tiny", "03_sft") == "notebooks/03_sft.ipynb failed in run tiny before its first cell had ended"
+    copy.parent.mkdir(parents=True)
+    told = "\n".join(f"line {i}" for i in range(9))
+    error = nbformat.v4.new_output("error", ename="ValueError", evalue=f"\x1b[31mtoo long\x1b[0m\n{told}", traceback=[])
+    cell = nbformat.v4.new_code_cell("\ntrained = run.do(train)\nlook(trained)", execution_count=7, outputs=[error])
+    title = nbformat.v4.new_markdown_cell("## 3. Run\n\nIn one call.")
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1"), title, cell]), copy)
+    assert failure("tiny", "03_sft").splitlines() == [
+        'notebooks/03_sft.ipynb failed in run tiny, cell [7] of its section "Run":',
+        "    trained = run.do(train)",
+        "  ValueError: too long",
+        *(f"  line {i}" for i in range(5)),
+        "  …",
+        f"  the copy with the traceback: {copy}",
+    ]
+    cell.outputs, cell.metadata["papermill"] = [], {"status": "running"}
+    nbformat.write(nbformat.v4.new_notebook(cells=[title, cell]), copy)
+    assert "without an error of its own" in failure("tiny", "03_sft"), "a kernel that was killed"
 
 
 def test_report_of_a_run_that_is_not_there(project):

@@ -13,8 +13,10 @@ from typing import Any
 
 import yaml
 
+from omnirepro import scorecard
 from omnirepro.run import ParameterError, RunError, load_params, project_root, results_root, run_name
-from omnirepro.run.files import atomic_write, relative
+from omnirepro.run.checks import told
+from omnirepro.run.files import FAILED, atomic_write, relative, remove
 from omnirepro.run.reading import nearest
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -32,7 +34,7 @@ def find_notebook(word: str) -> Path:
 
 
 def execute(notebook: str, profile: str, run: str | None, base: str | None, seed: int, settings: Iterable[str]) -> str:
-    """Execute one notebook into its results folder, showing its output as it comes; return where the copy lies.
+    """Execute one notebook into its results folder, showing its output as it comes, then its missed checks; return where it is.
 
     `settings`: overrides as KEY=VALUE, the value in YAML. Raises `ParameterError` before any work, `RunError` where
     a cell failed.
@@ -44,16 +46,21 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
     load_params(profile, name, overrides)
     target = results_root() / name / source.stem / "notebook.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
+    failed = copy = target.with_name(FAILED)  # no result before the last cell has ended
+    remove(failed)
     values = {"profile": profile, "run": name, "base": base, "seed": seed, "overrides": overrides}
     with contextlib.chdir(project_root()):
         try:
             _papermill(papermill, source, target, values)
+            copy = target
         except papermill.PapermillExecutionError as error:
             cell = f"cell {error.exec_count} of {relative(source)} failed: {error.ename}: {error.evalue}"
-            raise RunError(f"{_clean(cell)}\nThe copy with the traceback is {relative(target)}") from None
+            raise RunError(f"{clean(cell)}\nThe copy with the traceback is {relative(failed)}") from None
         finally:
             if target.is_file():
-                tidy_notebook(target)
+                tidy_notebook(target.replace(copy))
+    metrics = scorecard.read_metrics(target.parents[1]).get(source.stem, {})
+    print(*told({source.stem: metrics}), sep="\n")
     return relative(target)
 
 
@@ -94,10 +101,10 @@ def _tidy(value: Any) -> Any:
         return {key: entry if key.startswith("image/") else _tidy(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [_tidy(entry) for entry in value]
-    return _clean(value) if isinstance(value, str) else value
+    return clean(value) if isinstance(value, str) else value
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     for folder, short in _places():
         text = text.replace(f"{folder}/", short).replace(folder, short.rstrip("/") or ".")
     return re.sub(r"/tmp/ipykernel_\d+/", "", _ESCAPES.sub("", text))

@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-NOT_OUTPUTS = {"manifest.json", "notebook.ipynb"}
+FAILED = "failed.ipynb"  # the executed copy of a notebook that failed: no result, so that a batch runs it again
+NOT_OUTPUTS = {"manifest.json", "notebook.ipynb", FAILED}
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 MANY = 50  # a folder with more files than this is one entry of the manifest
 
@@ -105,7 +106,7 @@ def _hash(path: str, size: int, modified: int) -> str:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Return the names of a stage's files, sorted: neither hidden ones, nor manifest, nor executed notebook."""
+    """Return the names of a stage's files, sorted: neither hidden ones, nor manifest, nor an executed notebook."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     visible = (path for path in found if not any(part.startswith(".") for part in path.parts))
     return sorted(path.as_posix() for path in visible if path.as_posix() not in NOT_OUTPUTS)

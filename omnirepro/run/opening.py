@@ -10,6 +10,7 @@ from omnirepro.run.device import seed_all
 from omnirepro.run.display import display, notebook_shell, parameter_page
 from omnirepro.run.files import RunError, project_root, results_root
 from omnirepro.run.parameters import ParameterError, flatten, load_params
+from omnirepro.run.progress import follow
 from omnirepro.run.reading import RUN_FILE_KEYS, nearest, read_yaml
 from omnirepro.run.river import READS, run_name, section_of
 from omnirepro.run.stage import Run
@@ -39,6 +40,7 @@ def open_run(
     base = _base(base, name)
     opened = Run(stage, name, load_params(profile, name, overrides), base, seed)
     opened.requested = requested
+    follow(results_root() / name / stage)
     seed_all(seed)
     title = f"{stage} · profile {profile} · run {name} · base {base or 'none'} · seed {seed}"
     display(parameter_page(title, opened.params, section_of(stage), READS.get(stage, ())))

@@ -1,0 +1,169 @@
+"""The one table that a batch shows: a row a notebook, drawn in place on a terminal, told line by line elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+RED, GREEN, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
+COLOURS = {"failed": RED, "done": GREEN}
+STATES = ("failed", "done", "up to date", "running", "stopped", "waiting", "not run")
+URGENT = ("failed", "running", "stopped")  # what is shown first where not all rows fit
+HEAD = ("notebook", "run", "state", "now", "elapsed", "left")
+STATE, CLOCK = len("up to date"), len("1:02:03")
+NOW, MOST = 20, 48  # characters that "now" has at least, for which names give way down to SHORT, and at most
+SHORT = 10
+EVERY = 60  # seconds between two lines about a notebook that runs, where there is no terminal
+
+
+@dataclass
+class Row:
+    """One notebook of one run in a batch; times are seconds of `time.time()`, progress is what its file says."""
+
+    run: str
+    stage: str
+    state: str = "waiting"
+    started: float = 0.0
+    ended: float = 0.0
+    tries: int = 0
+    progress: dict[str, Any] | None = None
+
+    def name(self) -> str:
+        """Name the notebook; one of an arm by its number and the arm."""
+        arm = self.run.partition("+")[2]
+        return f"{self.stage[:2]} +{arm}" if arm else self.stage
+
+    def now(self) -> str:
+        """Say what a running notebook does, with its loss or note."""
+        if self.state != "running":
+            return ""
+        again = "second try" if self.tries > 1 else ""
+        if not self.progress:
+            return again
+        done = "{label} {done}/{total}".format(**self.progress)
+        return ", ".join(filter(None, (done, self.progress["note"], again)))
+
+    def elapsed(self, now: float) -> str:
+        return clock((self.ended or now) - self.started) if self.started else ""
+
+    def left(self, now: float) -> str:
+        """Say how long the loop still takes, counted on from when its file was written."""
+        if self.state != "running" or not self.progress or self.progress["done"] >= self.progress["total"]:
+            return ""
+        return clock(max(0.0, self.progress["seconds_left"] - (now - self.progress["time"])))
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as 0:42, 12:05 or 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def table(rows: Sequence[Row], now: float, width: int = 80, height: int = 24, colour: bool = False) -> list[str]:
+    """Return the table as lines of at most `width` characters, at most `height` of them.
+
+    Where not all rows fit, those that failed or run come first, and the others are counted. The columns are the same
+    whatever the states are, so that nothing moves but what is new.
+    """
+    room = len(rows) if len(rows) + 2 <= height else max(1, height - 3)
+    chosen = sorted(rows, key=lambda row: row.state not in URGENT)[:room]
+    shown = [row for row in rows if row in chosen]
+    hidden = [row for row in rows if row not in chosen]
+    cells = [HEAD, *((r.name(), _base(r), r.state, r.now(), r.elapsed(now), r.left(now)) for r in shown)]
+    sizes = _sizes(rows, width)
+    laid = [[_fit(cell, size) for cell, size in zip(row, sizes, strict=True) if size] for row in cells]
+    lines = ["  ".join(row).rstrip()[:width] for row in laid]
+    if colour:
+        states = ["", *(row.state for row in shown)]
+        lines = [_paint(line, state) for line, state in zip(lines, states, strict=True)]
+    more = [f"and {len(hidden)} more: {counts(hidden)}"[:width]] if hidden else []
+    return [*lines, *more, f"{counts(rows)} of {len(rows)} notebooks"[:width]]
+
+
+def counts(rows: Sequence[Row]) -> str:
+    """Count the rows of each state: `1 failed, 2 running, 5 waiting`."""
+    found = [(sum(row.state == state for row in rows), state) for state in STATES]
+    return ", ".join(f"{number} {state}" for number, state in found if number)
+
+
+def _base(row: Row) -> str:
+    return row.run.partition("+")[0]
+
+
+def _sizes(rows: Sequence[Row], width: int) -> list[int]:
+    """Give every column its width, the column "run" none where there is one run, and "now" what the others leave."""
+    runs = {_base(row) for row in rows}
+    names = [max(len(HEAD[0]), *(len(row.name()) for row in rows)), max(map(len, runs)) if len(runs) > 1 else 0]
+    used = STATE + 2 * CLOCK + 2 * (len(HEAD) - 1 if names[1] else len(HEAD) - 2)
+    while width - used - sum(names) < NOW and max(names) > SHORT:
+        names[names.index(max(names))] -= 1
+    return [*names, STATE, min(MOST, max(3, width - used - sum(names))), CLOCK, CLOCK]
+
+
+def _fit(text: str, size: int) -> str:
+    """Pad or cut a text; one that is cut says so."""
+    return text.ljust(size) if len(text) <= size else text[: size - 1] + "…"
+
+
+def _paint(line: str, state: str) -> str:
+    colour = COLOURS.get(state)
+    return line.replace(f" {state}", f" {colour}{state}{PLAIN}", 1) if colour else line
+
+
+class Screen:
+    """Where the rows are shown: redrawn in place on a terminal, else a line for each change and one a minute."""
+
+    def __init__(self, out: TextIO | None = None):
+        self.out = out or sys.stdout
+        self.live = self.out.isatty() and os.environ.get("TERM") != "dumb"
+        self.colour = self.live and not os.environ.get("NO_COLOR")
+        self.drawn: list[int] = []  # the lengths of the lines that the last drawing left
+        self.said: dict[tuple[str, str], tuple[str, float]] = {}
+
+    def __enter__(self) -> Screen:
+        if self.live:
+            self._write("\x1b[?25l")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self._write("\x1b[?25h")
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Bring what is shown up to date."""
+        if self.live:
+            self._draw(rows)
+        else:
+            self._tell(rows, time.time())
+
+    def _draw(self, rows: Sequence[Row]) -> None:
+        """Write the table over the former one in one go, each line cleared only behind its text: nothing flickers."""
+        size = shutil.get_terminal_size()
+        plain = table(rows, now := time.time(), size.columns - 1, size.lines - 1)
+        lines = table(rows, now, size.columns - 1, size.lines - 1, self.colour)
+        up = sum(-(-max(1, length) // size.columns) for length in self.drawn)
+        self.drawn = [len(line) for line in plain]
+        self._write((f"\x1b[{up}A" if up else "") + "".join(f"\r{line}\x1b[K\n" for line in lines) + "\x1b[J")
+
+    def _tell(self, rows: Sequence[Row], now: float) -> None:
+        for row in rows:
+            state, told = self.said.get((row.run, row.stage), ("", now))
+            name = f"{row.run} {row.stage}"
+            if state != row.state:
+                self.said[row.run, row.stage] = row.state, now
+                after = f" after {row.elapsed(now)}" if row.ended and row.started else ""
+                self._write(f"{name}: {row.state}{after}\n" if state or row.state != "waiting" else "")
+            elif row.state == "running" and now - told >= EVERY:
+                self.said[row.run, row.stage] = row.state, now
+                parts = (row.now(), f"{row.elapsed(now)} elapsed", row.left(now) and f"{row.left(now)} left")
+                self._write(f"{name}: {', '.join(filter(None, parts))}\n")
+
+    def _write(self, text: str) -> None:
+        self.out.write(text)
+        self.out.flush()
