@@ -15,7 +15,7 @@ import pandas as pd
 
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.rubric import ranking
-from omnirepro.run import Run, in_chunks, progress
+from omnirepro.run import Run, RunError, in_chunks, progress, require
 from omnirepro.schema import DIMENSIONS, Pair, Part, Prompt, Response, Row, read_jsonl, text_of, write_jsonl
 from omnirepro.world.language import compose
 from omnirepro.world.tasks import SPLITS, Truth, World, check_disjoint, make_prompts
@@ -37,7 +37,10 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
     sizes = {split: world[split] for split in SPLITS}
     run.write("data", lambda folder: _write_prompts(folder, sizes, run.seed, world["modalities"]))
     splits = {s: read_jsonl(run.path(f"data/prompts_{s}.jsonl"), Prompt) for s in sizes}
-    check_disjoint(splits)
+    try:
+        check_disjoint(splits)
+    except AssertionError as leak:
+        raise RunError(f"{leak}; draw other prompts: run notebook 01 with another seed") from None
     decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
     worlds = {s: World.from_rows(read_jsonl(run.path(f"data/truths_{s}.jsonl"), Truth)) for s in sizes}
     answers = {
@@ -54,6 +57,9 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
         if split != "train":
             pairs = gold(pairs, truth.assess)
             counts[split] |= {"kept": len(pairs), "tied": counts[split]["kept"] - len(pairs)}
+        lost = ", ".join(f"{n} {fate}" for fate, n in counts[split].items())
+        todo = f"raise world.{split}, or train another backbone (notebook 00)"
+        require(pairs, f"no {split} pair is left of {len(prompts)} prompts ({lost}): {todo}")
         write_jsonl(run.path(f"data/pairs_{split}.jsonl"), pairs)
         write_jsonl(run.path(f"data/origins_{split}.jsonl"), origins)
     run.write("sample", lambda folder: write_sample(folder, pairs))

@@ -12,7 +12,7 @@ from omnirepro import verdict
 from omnirepro.report import ablation_metrics, absent, effects_shown, gather, plot
 from omnirepro.report.ablation_plots import ABLATION_PLOTS, forgetting, noise, transfer
 from omnirepro.report.ablations import by_pair, effect, effects
-from omnirepro.run import ParameterError, Run, estimate, forks_of, known_arms, load_params, rows_of, to_run
+from omnirepro.run import ParameterError, Run, RunError, estimate, forks_of, known_arms, load_params, rows_of, to_run
 from omnirepro.run.arms import read_arm
 from omnirepro.run.reading import read_yaml, run_file
 from omnirepro.schema import Judgement, Label, Pair, Part, write_jsonl
@@ -263,7 +263,7 @@ def test_noise_and_forgetting_are_read_off_the_arms(project):
 
 def test_judges_of_other_pairs_are_not_compared():
     one, other = by_pair(frame(8), "x"), by_pair(frame(7), "y")
-    with pytest.raises(ValueError, match="different pairs"):
+    with pytest.raises(RunError, match="different pairs"):
         effect(pd.concat([one, other]), "x", "y")
     assert effect(one, "x", "z") is None
 
@@ -342,12 +342,23 @@ def test_a_sequence_teaches_one_modality_after_another():
 
 @pytest.mark.parametrize(
     ("changes", "wrong"),
-    [({"curriculum": "mixed"}, "none of joint, sequential"), ({"modalities": ["smell"]}, "no label of 'smell'"),
-     ({"share": 0.0}, "no label of 'image'")],
+    [({"curriculum": "mixed"}, "none of joint, sequential"), ({"modalities": ["smell"]}, "no label of 'smell'")],
 )  # fmt: skip
 def test_a_selection_that_makes_no_sense_is_refused(changes, wrong):
     with pytest.raises(ValueError, match=wrong):
         taught(**changes)
+
+
+def test_a_modality_without_labels_is_left_out_and_nothing_at_all_is_refused(capsys):
+    with pytest.raises(RunError, match="no label is left to train on: see dropped.jsonl"):
+        taught(share=0.0)
+    pairs, labels = data()
+    known = {pair.id: pair.task for pair in pairs}
+    some = [label for label in labels if known[label.pair_id] != "audio"]
+    for asked in ([], ["audio", "text"]):
+        kept = lessons(pairs, some, PLAIN | {"modalities": asked, "curriculum": "sequential"})
+        assert len(kept) == (len(asked) or 4) - 1 and all(kept)
+        assert "no label of audio is left to train on" in capsys.readouterr().out
 
 
 def test_a_verdict_alone_is_taught_in_both_orders_and_as_a_tie():

@@ -100,6 +100,8 @@ def check_cell(source):
         return "is not plain Python (no ! and no %)"
     if any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in nodes):
         return "defines something; it belongs into the library"
+    if any(isinstance(node, ast.Assert) for node in nodes):
+        return "asserts: a weak result is a Check (report/checks.py), a broken one raises RunError in the library"
     if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "open" for n in nodes):
         return "opens a file; use the run"
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
@@ -111,6 +113,8 @@ def check_cell(source):
     [
         ("def f():\n    pass", "defines"),
         ("class A: pass", "defines"),
+        ("assert 1 > 0", "asserts"),
+        ("run.check(sft_checks(metrics))", ""),
         ("!ls", "plain Python"),
         ("open('x')", "opens"),
         ("p = '/data/x'", "absolute"),
@@ -146,7 +150,8 @@ def test_outline_law(path):
     assert [title for title in found if title in OUTLINE] == list(OUTLINE), f"the sections are {found}"
     check_code_outline(path.stem, [cell for cell in book if cell.cell_type == "code"])
     assert book[-1].cell_type == "markdown" and "](" in book[-1].source, "the last cell links to the next notebook"
-    assert by_section(book)["Check"].count("assert ") >= 1, "Check asserts something"
+    asked = re.search(r"\brun\.check\(|\brequire_\w+\(", by_section(book)["Check"])
+    assert asked, "Check calls run.check(...) with functions of report/checks.py, or one that is named require_..."
     assert len(re.findall(r"\brun\.do\(", by_section(book)["Run"])) <= 1, "Run is one call"
 
 

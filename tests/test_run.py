@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from omnirepro.run import ParameterError, RunError, atomic_write, load_params, open_run
+from omnirepro.run import ParameterError, RunError, atomic_write, load_params, open_run, progress
 from omnirepro.run import files as run_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -427,3 +427,59 @@ def test_command_runs_a_notebook_and_leaves_no_machine_path(notebook, project, c
     assert "nearest known one is first.steps" in capsys.readouterr().err
     assert main(["run", "7"]) == 1
     assert "no notebook '7'" in capsys.readouterr().err
+
+
+# ---- progress
+
+
+def test_progress_is_kept_beside_the_open_stage_and_goes_with_its_end(project, capsys):
+    run = open_run("01_first")
+    kept = project / "results/tiny/01_first/.progress.json"
+    report = progress("SFT", every=60)
+    report(1, 4, 2.0, "loss 1.5")
+    known = json.loads(kept.read_text())
+    assert {k: known[k] for k in ("label", "done", "total", "note", "seconds_left")} == {
+        "label": "SFT", "done": 1, "total": 4, "note": "loss 1.5", "seconds_left": 6.0
+    }  # fmt: skip
+    report(2, 4, 4.0)
+    assert json.loads(kept.read_text())["done"] == 1, "about one file a second"
+    report(4, 4, 8.0)
+    assert json.loads(kept.read_text())["done"] == 4 and "SFT: 4/4, done in 8 s" in capsys.readouterr().out
+    assert run_files.files_in(kept.parent) == [] and run_files.outputs_of(kept.parent) == {}
+    with pytest.raises(RunError, match="01_first is missing"):
+        open_run("02_second").input("01_first")
+    open_run("01_first")
+    assert not kept.exists(), "what an earlier attempt left"
+    progress("SFT")(4, 4, 8.0)
+    assert kept.exists()
+    run.do(train)
+    run.finish({"loss": 0.5})
+    assert not kept.exists() and list(json.loads((run.dir / "manifest.json").read_text())["outputs"]) == [
+        "metrics.json", "model.txt"
+    ]  # fmt: skip
+    progress("after the end")(1, 1, 1.0)
+    assert not kept.exists()
+
+
+def test_progress_that_cannot_be_kept_does_not_stop_the_work(project, capsys):
+    open_run("01_first")
+    (project / "results").write_text("where the folder should be")
+    progress("SFT")(4, 4, 8.0)
+    assert "SFT: 4/4" in capsys.readouterr().out
+
+
+def test_the_copy_of_a_notebook_that_failed_is_no_result(notebook, project, capsys):
+    from omnirepro.__main__ import main
+
+    book = nbformat.read(project / notebook, as_version=4)
+    book.cells.append(nbformat.v4.new_code_cell("raise ValueError('too small')"))
+    nbformat.write(book, project / notebook)
+    assert main(["run", "1"]) == 1
+    assert "ValueError: too small" in (said := capsys.readouterr().err) and "01_first/failed.ipynb" in said
+    folder = project / "results/tiny/01_first"
+    assert (folder / "failed.ipynb").is_file() and not (folder / "notebook.ipynb").exists()
+    assert str(project) not in (folder / "failed.ipynb").read_text()
+    book.cells.pop()
+    nbformat.write(book, project / notebook)
+    assert main(["run", "1"]) == 0
+    assert (folder / "notebook.ipynb").is_file() and not (folder / "failed.ipynb").exists()

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from omnirepro.evaluate.best_of_n import Compare, Forms, Ladder, highest, kl, longest, round_robin, vote
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, paired_bootstrap
 
 MEASURES = ("right", "score")
 ABOUT = ["prompt_id", "task", "cluster"]
@@ -107,10 +107,10 @@ def mean(table: pd.DataFrame, measure: str = "right") -> Interval:
 
 
 def gain(a: pd.DataFrame, b: pd.DataFrame, measure: str = "right") -> Interval:
-    """Return the mean of a minus that of b over the prompts that both hold, paired. Raises ValueError on none."""
+    """Return the mean of a minus that of b over the prompts that both hold, paired; unknown where they share none."""
     both = a.merge(b[["prompt_id", measure]], on="prompt_id", suffixes=("", "_b"), validate="one_to_one")
     if both.empty:
-        raise ValueError("the two sides share no prompt")
+        return UNKNOWN
     return paired_bootstrap(both[measure].astype(float), both[f"{measure}_b"].astype(float), both["cluster"])
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from omnirepro.evaluate import ties
 from omnirepro.evaluate.protocol import pairs
 from omnirepro.evaluate.rows import Rows, frame, with_ties, without_ties
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
 
 KEY = ["pair_id", "seed"]
 
@@ -45,8 +45,10 @@ def gain(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
 
 
 def gap(table: pd.DataFrame, inside: pd.Series) -> Interval:
-    """Return the mean credit of the rows inside a group minus that of the others."""
+    """Return the mean credit of the rows inside a group minus that of the others; unknown where one side is empty."""
     a, b = table[inside], table[~inside]
+    if a.empty or b.empty:
+        return UNKNOWN
     return difference_of_means(a["credit"], b["credit"], (a["cluster"], b["cluster"]), (a["seed"], b["seed"]))
 
 

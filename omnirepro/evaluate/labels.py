@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from omnirepro.evaluate.statistics import (
+    UNKNOWN,
     Interval,
     clustered_bootstrap,
     cohen_kappa,
@@ -36,8 +37,10 @@ def precision(table: pd.DataFrame, total: int) -> pd.DataFrame:
 
 
 def precision_gain(table: pd.DataFrame, rule: str, control: str) -> Interval:
-    """Return the precision of what a rule keeps minus that of what a control keeps."""
+    """Return the precision of what a rule keeps minus that of what a control keeps; unknown where one keeps nothing."""
     ours, other = (table[table.rule == name] for name in (rule, control))
+    if ours.empty or other.empty:
+        return UNKNOWN
     return difference_of_means(ours["correct"], other["correct"], (ours["cluster"], other["cluster"]))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from omnirepro.evaluate.protocol import HARD_MARGIN
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
 
 ORIGINAL, EXPECTED = "original", "expected"
 
@@ -50,6 +50,8 @@ def first(table: pd.DataFrame, order: str = ORIGINAL, last: bool = False) -> pd.
 
 def votes(table: pd.DataFrame, order: str) -> pd.DataFrame:
     """Return a row a pair and number `k`: whether the majority over its first k criteria, or all it has, is right."""
+    if table.empty:
+        return pd.DataFrame(columns=["pair_id", "cluster", "points", "k", "correct"])
     rows, most = [], int(table.groupby("pair_id").size().max())
     for pair, part in ordered(table, order).groupby("pair_id"):
         said, gold = part["said"].tolist(), part["gold"].iloc[0]
@@ -71,8 +73,8 @@ def majority(said: list) -> str | None:
 
 def best_of(table: pd.DataFrame, order: str) -> pd.DataFrame:
     """Return a row a pair and number `k`: whether the best ranked of the first k criteria as written is right."""
-    parts = []
-    for k in range(1, int(table["place"].max()) + 2):
+    parts = [first(table[:0], order).reset_index().assign(k=0)] if table.empty else []
+    for k in range(1, int(table["place"].max()) + 2) if len(table) else ():
         parts.append(first(table[table["place"] < k], order).reset_index().assign(k=k))
     return pd.concat(parts, ignore_index=True)
 
@@ -89,27 +91,37 @@ def ranges(table: pd.DataFrame, variant: str = "published") -> pd.DataFrame:
 
 
 def gain(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
-    """Return the accuracy of a minus that of b over the pairs that both hold, paired, clustered by prompt."""
+    """Return the accuracy of a minus that of b over the pairs that both hold, paired, clustered by prompt.
+
+    Unknown where they share none.
+    """
     both = _together(a, b)
-    return paired_bootstrap(both["correct"], both["correct_b"], both["cluster"])
+    return UNKNOWN if both.empty else paired_bootstrap(both["correct"], both["correct_b"], both["cluster"])
 
 
 def gain_of_gains(a: pd.DataFrame, b: pd.DataFrame, c: pd.DataFrame, d: pd.DataFrame) -> Interval:
-    """Return (a - b) - (c - d), paired by pair."""
+    """Return (a - b) - (c - d), paired by pair; unknown where the four share none."""
     both = pd.concat([t["correct"].rename(i) for i, t in enumerate((a, b, c, d))], axis=1).dropna()
-    return paired_bootstrap(both[0] - both[1], both[2] - both[3], a.loc[both.index, "cluster"])
+    return (
+        UNKNOWN if both.empty else paired_bootstrap(both[0] - both[1], both[2] - both[3], a.loc[both.index, "cluster"])
+    )
 
 
 def hard_minus_easy(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
-    """Return how much larger the gain of a over b is on hard pairs (at most 2 points) than on easy ones."""
+    """Return how much larger the gain of a over b is on hard pairs (at most 2 points) than on easy ones.
+
+    Unknown where there are no pairs of one kind.
+    """
     both = _together(a, b).assign(gain=lambda t: t["correct"] - t["correct_b"])
     hard, easy = (both[part] for part in (both["points"] <= HARD_MARGIN, both["points"] > HARD_MARGIN))
+    if hard.empty or easy.empty:
+        return UNKNOWN
     return difference_of_means(hard["gain"], easy["gain"], (hard["cluster"], easy["cluster"]))
 
 
 def _together(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a whose pair stands in b too, with b's `correct` beside them."""
-    return a.assign(correct_b=b["correct"]).dropna(subset="correct_b")
+    return a.join(b["correct"].rename("correct_b"), how="inner").dropna(subset="correct_b")
 
 
 def cells(values: pd.Series, clusters: pd.Series) -> dict[str, float]:
@@ -120,7 +132,7 @@ def cells(values: pd.Series, clusters: pd.Series) -> dict[str, float]:
 
 def faults(table: pd.DataFrame) -> pd.DataFrame:
     """Return (fault, share, n): what is wrong with the wrong judgements; no rows where none is wrong."""
-    wrong = table[table["fault"].fillna("") != ""]
+    wrong = table[table["fault"].astype(object).fillna("") != ""]
     counts = wrong["fault"].value_counts()
     return pd.DataFrame(
         {"fault": counts.index, "share": (counts / max(len(wrong), 1)).to_numpy(), "n": counts.to_numpy()}
@@ -129,7 +141,7 @@ def faults(table: pd.DataFrame) -> pd.DataFrame:
 
 def fault_gap(table: pd.DataFrame, one: str, other: str) -> Interval | None:
     """Return by how much one fault's share of the wrong judgements exceeds another's; None where none is wrong."""
-    wrong = table[table["fault"].fillna("") != ""]
+    wrong = table[table["fault"].astype(object).fillna("") != ""]
     if wrong.empty:
         return None
     gap = np.select([wrong["fault"] == one, wrong["fault"] == other], [1.0, -1.0], 0.0)

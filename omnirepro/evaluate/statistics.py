@@ -58,6 +58,9 @@ class McNemar:
     pvalue: float
 
 
+UNKNOWN = Interval(math.nan, math.nan, math.nan, 0)  # of no items: a result that was not measured
+
+
 def _number(value: float, spec: str) -> str:
     return "n/a" if math.isnan(value) else format(value, spec)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from omnirepro.models.loading import base_of, follow
 from omnirepro.run import RunError
+from omnirepro.run.checks import checks_of, sentence
 from omnirepro.schema import Pair, Part, open_rows, read_jsonl, stored, write_jsonl
 
 SHOWN = ("accuracy", "accuracy_macro", "accuracy_text", "accuracy_image", "accuracy_video", "accuracy_audio",
@@ -136,7 +137,8 @@ def _data(stage: Path) -> Iterator[str]:
 
 
 def _metrics(metrics: dict[str, Any]) -> str:
-    names = [n for n in SHOWN if n in metrics]
+    known = {n: entry["value"] if isinstance(entry, dict) else entry for n, entry in metrics.items()}
+    names = [n for n in SHOWN if known.get(n) is not None]
     if not names:
         return "This judge was exported without measurements: measure it before you rely on it."
     lines = ["| metric | value | 95 % interval | n | seeds |", "|---|---|---|---|---|"]
@@ -162,6 +164,9 @@ def _limits(base: str, metrics: dict[str, Any]) -> Iterator[str]:
             "judge both orders."  # fmt: skip
     if valid := metrics.get("valid_share"):
         yield f"{1 - valid['value']:.1%} of its judgements could not be read."
+    for name, entry in checks_of(metrics).items():
+        if not entry["passed"]:
+            yield f"It missed a check of its training: {sentence(name, entry)}."
     yield "Its rationale is a trained text; that a verdict follows from it is not guaranteed."
     yield "A policy that is optimised against it will find what it overlooks: watch it, and judge with another."
 

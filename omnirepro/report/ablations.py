@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.evaluate import protocol
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, paired_bootstrap
 from omnirepro.report.tables import predictions
-from omnirepro.run import Fork, Run, forks_of, known_arms, rows_of
+from omnirepro.run import Fork, Run, RunError, forks_of, known_arms, rows_of
 from omnirepro.schema import stored
 
 OWN = {
@@ -35,10 +35,13 @@ def gather(run: Run) -> None:
     pairs = []
     for name, (stage, model, question, change, reference) in OWN.items():
         rows = predictions(run.input(stage, "predictions.jsonl").parent)
+        own = rows[rows["model"] == model]
+        if own.empty:  # a run on top of another does not judge with the untuned backbone again
+            continue
         steps = 0 if name == "untuned" else run.params[f"{stage[3:]}.steps"]
         arms[name] = {"arm": name, "question": question, "change": change, "reference": reference, "steps": steps}
         codes = rows["seed"].rank(method="dense").astype(int) - 1
-        pairs.append(by_pair(rows[rows["model"] == model].assign(seed=codes), name))
+        pairs.append(by_pair(own.assign(seed=codes), name))
     for fork in forks_of(run.params, run.name, run.seed):
         if path := rows_of(run, fork):
             arms.setdefault(fork.arm.name, _told(fork, run.params.profile))
@@ -83,18 +86,21 @@ def effect(pairs: pd.DataFrame, arm: str, reference: str, what: str = "credit") 
     """Return the mean of `what` of an arm less that of its reference; None where either has no pairs.
 
     Paired by test pair and training seed; one seed stands beside each of several. Only seeds that both sides have
-    count. Raises ValueError where the two saw different test pairs.
+    count; unknown where they share none. Raises `RunError` where the two saw different test pairs.
     """
     a, b = (pairs[pairs["arm"] == name] for name in (arm, reference))
     if a.empty or b.empty:
         return None
     if set(a["pair_id"]) != set(b["pair_id"]):
-        raise ValueError(f"{arm} and {reference} were tested on different pairs; run both on one base run")
+        raise RunError(f"{arm} and {reference} were tested on different pairs; run both on one base run")
     seeds = [set(side["seed"]) for side in (a, b)]
     if 1 in map(len, seeds) and seeds[0] != seeds[1]:
         a, b = (_repeated(side, max(seeds, key=len)) for side in (a, b))
     both = a.merge(b[["pair_id", "seed", what]], on=["pair_id", "seed"], suffixes=("", "_b"), validate="one_to_one")
-    return paired_bootstrap(both[what], both[f"{what}_b"], both["cluster"], seeds=both["seed"])
+    both = both.dropna(subset=[what, f"{what}_b"])
+    return (
+        UNKNOWN if both.empty else paired_bootstrap(both[what], both[f"{what}_b"], both["cluster"], seeds=both["seed"])
+    )
 
 
 def _repeated(side: pd.DataFrame, seeds: set[int]) -> pd.DataFrame:
@@ -112,7 +118,7 @@ def effects(folder: Path) -> pd.DataFrame:
     """
     arms, pairs = read(folder)
     out = []
-    for arm, told in arms.drop(index="untuned").iterrows():
+    for arm, told in arms.drop(index="untuned", errors="ignore").iterrows():
         own = pairs[pairs["arm"] == arm]
         found = effect(pairs, arm, told["reference"]) if told["reference"] else None
         bounds = {k: getattr(found, k, None) for k in ("value", "low", "high")}

@@ -159,9 +159,10 @@ def _proxies(table: pd.DataFrame) -> Metrics:
 
 
 def _valid(folder: Path) -> Metrics:
-    """Return each judge's share of judgements that could be read."""
-    rows = pd.DataFrame([(r.model, r.cluster, r.status == "ok") for r in judgements(folder)])
-    rows.columns = ["model", "cluster", "valid"]
+    """Return each judge's share of judgements that could be read; where all candidates are alike none is asked."""
+    rows = pd.DataFrame(
+        [(r.model, r.cluster, r.status == "ok") for r in judgements(folder)], columns=["model", "cluster", "valid"]
+    )
     return {f"valid_share_{model}": mean(part, "valid") for model, part in rows.groupby("model")}
 
 

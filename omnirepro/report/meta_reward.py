@@ -67,7 +67,7 @@ def numbers(folder: Path) -> pd.DataFrame:
 def _strata(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     hard = table["points"] <= protocol.HARD_MARGIN
     parts = {"all pairs": table, "hard (at most 2 points)": table[hard], "easy": table[~hard]}
-    return {name: part for name, part in parts.items() if len(part)}
+    return {name: part for name, part in parts.items() if len(part) or name == "all pairs"}
 
 
 def voting(folder: Path) -> pd.DataFrame:
@@ -87,7 +87,10 @@ def worth(folder: Path) -> pd.DataFrame:
 
 
 def variants(folder: Path) -> pd.DataFrame:
-    """Return by how much the first criterion under each variant beats one drawn at random, for both scalar models."""
+    """Return by how much the first criterion under each variant beats one drawn at random, for both scalar models.
+
+    What could not be measured has no row.
+    """
     rows = []
     for scalar in (BETTER, WORSE):
         table = criteria(folder, RANKER, scalar)
@@ -95,7 +98,7 @@ def variants(folder: Path) -> pd.DataFrame:
             found = ranking.gain(ranking.first(table, order), ranking.first(table, ranking.EXPECTED))
             name = {"margin": "scalar margin only", ranking.ORIGINAL: "as written"}.get(order, order.replace("_", " "))
             rows.append({"name": name, "group": f"{scalar} scalar model"} | _bounds(found))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).dropna(subset="value")
 
 
 def wrongs(folder: Path) -> pd.DataFrame:

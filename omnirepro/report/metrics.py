@@ -15,6 +15,7 @@ from omnirepro.evaluate import labels as label_quality
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
 from omnirepro.report.tables import predictions, teachers
+from omnirepro.run.checks import existing
 from omnirepro.schema import DIMENSIONS
 
 Metrics = dict[str, Any]
@@ -27,15 +28,44 @@ def share(correct: pd.Series, clusters: pd.Series | None = None) -> Interval:
     )
 
 
+def gate_table(folder: Path) -> pd.DataFrame:
+    """Return the gate's questions; where a file does not say what was asked, all are about facts."""
+    table = pd.read_csv(existing(folder / "gate.csv"), keep_default_na=False)
+    return table if "asked" in table else table.assign(asked="fact")
+
+
+def balanced(table: pd.DataFrame) -> Interval:
+    """Return balanced accuracy: right answers, where each expected answer counts the same."""
+    weights = 1 / table.groupby("expected")["correct"].transform("size")
+    return clustered_bootstrap(table["correct"], table.index, weights=weights)
+
+
 def gate_metrics(folder: Path) -> dict[str, Interval]:
-    """Return the share of held-out single-fact questions answered correctly, overall and a modality."""
-    table = pd.read_csv(folder / "gate.csv")
-    return {"gate": share(table["correct"])} | {f"gate_{m}": share(g["correct"]) for m, g in table.groupby("modality")}
+    """Return what the gate's questions were answered: facts, checks of responses and winners of given scores.
+
+    gate, gate_<modality>: share of held-out single-fact questions answered correctly; gate_check and so on: balanced
+    accuracy; gate_winner, gate_winner_equal: of all pairs of scores, and of equal ones. What was not asked is absent.
+    """
+    table = gate_table(folder)
+    facts, checks, winners = (table[table["asked"] == kind] for kind in ("fact", "check", "winner"))
+    found: dict[str, Interval] = {}
+    for name, part, mean in (("gate", facts, _right), ("gate_check", checks, balanced)):
+        if len(part):
+            found[name] = mean(part)
+            found |= {f"{name}_{modality}": mean(some) for modality, some in part.groupby("modality")}
+    if len(winners):
+        equal = winners["expected"] == "equal"
+        found |= {"gate_winner": _right(winners), "gate_winner_equal": _right(winners[equal])}
+    return found
+
+
+def _right(table: pd.DataFrame) -> Interval:
+    return share(table["correct"])
 
 
 def gap_metrics(folder: Path) -> Metrics:
     """Return the strong generator's lead in points, the share of pairs it wins, and how often dimensions differ."""
-    table = pd.read_csv(folder / "candidates.csv")
+    table = pd.read_csv(existing(folder / "candidates.csv"))
     wide = table.pivot(index="pair_id", columns="generator", values=["score", *DIMENSIONS])
     lead = (wide["score"]["strong"] - wide["score"]["weak"]).astype(float)
     found = {"strong_minus_weak": share(np.sign(lead)), "lead_points": share(lead), "strong_wins": share(lead > 0)}
@@ -44,7 +74,7 @@ def gap_metrics(folder: Path) -> Metrics:
 
 def rule_metrics(folder: Path) -> Metrics:
     """Return precision and coverage of every rule, the published rule's gains, and the teachers' agreement."""
-    table, (first, second) = pd.read_csv(folder / "rules.csv"), teachers(folder)
+    table, (first, second) = pd.read_csv(existing(folder / "rules.csv")), teachers(folder)
     rows = label_quality.precision(table, len(first)).set_index("rule")
     name = {rule: rule.replace(" ", "_").replace("-", "_") for rule in rows.index}
     found: Metrics = {

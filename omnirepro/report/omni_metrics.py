@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.evaluate import calibration, free_form, protocol, ties
-from omnirepro.evaluate.statistics import clustered_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN, clustered_bootstrap
 from omnirepro.report.omni_tables import Rows, rows_of
+from omnirepro.run.checks import existing
 from omnirepro.world.criteria import TEXT_TASKS
 from omnirepro.world.training import SELECTIONS
 
@@ -106,7 +107,10 @@ def cot(rows: Rows, model: str) -> pd.DataFrame:
 
 def proposals(folder: Path) -> Metrics:
     """Return the precision of what the writer proposed and of what all verifiers kept, and the share that was kept."""
-    table = pd.read_csv(folder / "proposals.csv")
+    table = pd.read_csv(existing(folder / "proposals.csv"))
     kept = table[table["kept"]]
     named = {"precision_proposed": table["correct"], "precision_kept": kept["correct"], "kept": table["kept"]}
-    return {k: clustered_bootstrap(v.astype(float), table.loc[v.index, "cluster"]) for k, v in named.items()}
+    return {
+        k: clustered_bootstrap(v.astype(float), table.loc[v.index, "cluster"]) if len(v) else UNKNOWN
+        for k, v in named.items()
+    }

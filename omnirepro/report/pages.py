@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from omnirepro.report.articles import article, code_style, read_notebook, sections_of, title_of
-from omnirepro.report.summary import read_scorecard
+from omnirepro.report.summary import metrics_of, read_scorecard
 from omnirepro.run import STAGES, RunError, results_root
+from omnirepro.run.checks import MISSED, checks_of, missed, sentence, told, without_checks
 from omnirepro.run.display import metric_cells
 from omnirepro.run.files import atomic_write, relative
 from omnirepro.run.manifest import load_manifest
@@ -42,10 +43,10 @@ def build(run: str) -> Path:
     notebooks = {stage: read_notebook(folder / stage / "notebook.ipynb") for stage in executed}
     cards = "\n".join(_card(folder / stage, stage, notebooks[stage]) for stage in executed)
     articles = "\n".join(article(stage, notebook, executed) for stage, notebook in notebooks.items())
-    card = scorecard_section(run)
-    body = f'<h1 id="top">Run {escape(run)}</h1>{_facts(folder, executed)}{card}'
+    card, checks = scorecard_section(run), checks_section(metrics_of(run))
+    body = f'<h1 id="top">Run {escape(run)}</h1>{_facts(folder, executed)}{card}{checks}'
     body += f'<h2 id="notebooks">Notebooks</h2>{cards}{articles}'
-    return atomic_write(report_file(run), page(f"Run {run}", body, _contents(notebooks, bool(card))))
+    return atomic_write(report_file(run), page(f"Run {run}", body, _contents(notebooks, bool(card), bool(checks))))
 
 
 def page(title: str, body: str, navigation: str = "") -> str:
@@ -73,10 +74,21 @@ def scorecard_section(run: str) -> str:
     return f'<h2 id="scorecard">Scorecard</h2><p class="quiet">{escape(counts)}</p>{shown}'
 
 
-def _contents(notebooks: dict[str, Any], card: bool) -> str:
+def checks_section(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the missed checks of stage -> metrics as a section; empty where no check was made."""
+    lines = told(metrics)
+    if not lines:
+        return ""
+    shown = [f'<b class="missed">{MISSED}</b> {stage}: {escape(sentence(n, e))}' for stage, n, e in missed(metrics)]
+    listed = f"<ul>{''.join(f'<li>{line}</li>' for line in shown)}</ul>" if shown else ""
+    return f'<h2 id="checks">Checks</h2><p class="quiet">{escape(lines[-1])}</p>{listed}'
+
+
+def _contents(notebooks: dict[str, Any], card: bool, checks: bool) -> str:
     """Return the table of contents: every notebook with its sections, as links within the page."""
     lines = ['<li><a href="#top">The run</a></li>']
     lines += ['<li><a href="#scorecard">Scorecard</a></li>'] if card else []
+    lines += ['<li><a href="#checks">Checks</a></li>'] if checks else []
     for stage, notebook in notebooks.items():
         parts = (f'<li><a href="#{name}">{escape(text)}</a></li>' for name, text in sections_of(stage, notebook))
         title = f'<a href="#{stage}">{escape(title_of(notebook, stage))}</a>'
@@ -114,9 +126,16 @@ def _duration(seconds: float) -> str:
 def _metrics(folder: Path) -> str:
     path = folder / "metrics.json"
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    rows = [(escape(name), *metric_cells(metric)) for name, metric in metrics.items()]
+    rows = [(escape(name), *metric_cells(metric)) for name, metric in without_checks(metrics).items()]
     more = f'<p class="quiet">and {len(rows) - SHOWN_METRICS} more</p>' if len(rows) > SHOWN_METRICS else ""
-    return table(("metric", "value", "interval", "n", "seeds"), rows[:SHOWN_METRICS]) + more if rows else ""
+    shown = table(("metric", "value", "interval", "n", "seeds"), rows[:SHOWN_METRICS]) + more if rows else ""
+    return shown + _missed(metrics)
+
+
+def _missed(metrics: dict[str, Any]) -> str:
+    """Return the missed checks of one stage as lines."""
+    lines = [sentence(name, entry) for name, entry in checks_of(metrics).items() if not entry["passed"]]
+    return "".join(f'<p><b class="missed">{MISSED}</b> {escape(line)}</p>' for line in lines)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -14,12 +14,12 @@ import pandas as pd
 from omnirepro import figures
 from omnirepro.evaluate import labels as label_quality
 from omnirepro.evaluate import protocol
-from omnirepro.evaluate.statistics import clustered_bootstrap
+from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
 from omnirepro.report.ablation_plots import ABLATION_PLOTS
 from omnirepro.report.benchmarks import BENCHMARK_PLOTS
 from omnirepro.report.best_of_n import CHOICE_PLOTS
 from omnirepro.report.meta_reward import META_PLOTS
-from omnirepro.report.metrics import share
+from omnirepro.report.metrics import balanced, gate_table, share
 from omnirepro.report.omni_reward import REWARD_PLOTS
 from omnirepro.report.tables import predictions, teachers
 from omnirepro.reward import REWARDS
@@ -40,13 +40,32 @@ def losses(folder: Path) -> pd.DataFrame:
 
 
 def gate(folder: Path) -> pd.DataFrame:
-    """Return the share of held-out questions answered correctly, by modality, with intervals."""
-    table = pd.read_csv(folder / "gate.csv")
-    rows = []
-    for modality, part in table.groupby("modality", sort=False):
-        found = share(part["correct"])
-        rows.append({"task": modality, "judge": "backbone", "value": found.value, "low": found.low, "high": found.high})
-    return pd.DataFrame(rows)
+    """Return what the gate's questions were answered (task, judge, value, low, high), a judge a kind of question.
+
+    Facts by modality, checks of responses by modality (balanced accuracy), and winners of equal and of other scores.
+    Each kind says what chance gives: for facts, the commonest answer to each attribute.
+    """
+    if "asked" not in pd.read_csv(folder / "gate.csv", nrows=0):
+        return _gate_rows(gate_table(folder), "backbone", lambda part: share(part["correct"]))
+    table = gate_table(folder)
+    facts, checks, winners = (table[table["asked"] == kind] for kind in ("fact", "check", "winner"))
+    common = facts.groupby(["modality", "attribute"])["expected"].agg(lambda x: x.value_counts().iloc[0]).sum()
+    kinds = [
+        (facts, f"fact, one word (commonest answer: {common / max(len(facts), 1):.0%})", lambda p: share(p["correct"])),
+        (checks, "check of a response (chance: 50%)", balanced),
+        (
+            winners.assign(modality=["equal scores" if e == "equal" else "other scores" for e in winners["expected"]]),
+            "winner of two scores (chance: 33%)",
+            lambda p: share(p["correct"]),
+        ),
+    ]
+    return pd.concat([_gate_rows(part, name, mean) for part, name, mean in kinds if len(part)])
+
+
+def _gate_rows(table: pd.DataFrame, judge: str, mean: Callable[[pd.DataFrame], Interval]) -> pd.DataFrame:
+    found = {task: mean(part) for task, part in table.groupby("modality", sort=False)}
+    rows = [(task, judge, known.value, known.low, known.high) for task, known in found.items()]
+    return pd.DataFrame(rows, columns=["task", "judge", "value", "low", "high"])
 
 
 def scores(folder: Path) -> pd.DataFrame:
@@ -165,7 +184,7 @@ def paid(folder: Path) -> pd.DataFrame:
 PLOTS: dict[str, dict[str, Plot]] = {
     "00_backbone": {
         "loss": (losses, figures.loss_curve),
-        "gate": (gate, lambda df: figures.accuracy(df, None, "held-out questions answered correctly (%)", "modality")),
+        "gate": (gate, lambda df: figures.accuracy(df, None, "questions answered correctly (%)", "asked about")),
     },
     "01_synthesis": {"scores": (scores, figures.scores), "gap": (gaps, figures.gap)},
     "02_reconciliation": {

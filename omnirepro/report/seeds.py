@@ -1,7 +1,8 @@
 """Several seeds of a profile as one result: results/<profile>-seeds/, made of the runs' metrics and nothing else.
 
 Consumes every finished stage's metrics.json of the runs; produces `<stage>/metrics.json`, the scorecard decided from
-them by the same rule as a single run's, `seeds.json` (what was combined, by which method) and `report.html`.
+them by the same rule as a single run's, the missed checks, `seeds.json` (what was combined, by which method) and
+`report.html`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro import scorecard
-from omnirepro.report.pages import page, report_file, scorecard_section, table
+from omnirepro.report.card import missed_checks
+from omnirepro.report.pages import checks_section, page, report_file, scorecard_section, table
 from omnirepro.run import DEPENDS, RunError, atomic_write, project_root, results_root, run_name
+from omnirepro.run.checks import told, without_checks
 from omnirepro.run.display import metric_cells
 from omnirepro.run.files import digest, relative, remove
 from omnirepro.run.manifest import load_manifest
@@ -47,6 +50,7 @@ def combine_seeds(profile: str, seeds: Sequence[int]) -> str:
     card, verdicts = scorecard.build(metrics, book), scorecard.verdicts(metrics, book)
     atomic_write(folder / "10_scorecard/tables/scorecard.csv", card.to_csv(index=False))
     atomic_write(folder / "10_scorecard/tables/checks.csv", scorecard.checks(book).to_csv(index=False))
+    atomic_write(folder / "10_scorecard/tables/missed.csv", missed_checks(metrics).to_csv(index=False))
     atomic_write(folder / "10_scorecard/metrics.json", verdicts)
     atomic_write(folder / "seeds.json", _trace(profile, manifests))
     atomic_write(report_file(folder.name), _page(profile, seeds, metrics))
@@ -92,10 +96,11 @@ def _page(profile: str, seeds: Sequence[int], metrics: dict[str, dict[str, Any]]
     links = ", ".join(f'<a href="../{name}/report.html">{name}</a>' for name in names)
     body = f'<h1 id="top">Profile {escape(profile)}, seeds {", ".join(map(str, seeds))}</h1>'
     body += f'<p>{escape(scorecard.METHOD)}</p><p class="quiet">The runs themselves: {links}</p>'
-    body += scorecard_section(combined_name(profile)) + '<h2 id="metrics">Metrics</h2>'
+    body += scorecard_section(combined_name(profile)) + checks_section(metrics) + '<h2 id="metrics">Metrics</h2>'
     head = ("metric", "mean", "interval", "n", "seeds", "each seed")
     for stage, found in metrics.items():
-        rows = [(escape(name), *metric_cells(m), _each(m["by_seed"])) for name, m in found.items()]
+        known = without_checks(found)
+        rows = [(escape(name), *metric_cells(m), _each(m["by_seed"])) for name, m in known.items()]
         title = f"<summary>{stage}: {len(rows)} metrics</summary>"
         body += f'<details id="{stage}">{title}<div class="wide">{table(head, rows)}</div></details>'
     return page(f"Profile {profile}, {len(seeds)} seeds", body)
@@ -106,11 +111,12 @@ def _each(values: dict[str, float]) -> str:
 
 
 def combined_summary(profile: str) -> str:
-    """Return the text for a profile's seeds taken together: scorecard, method, where the report lies."""
+    """Return the text for a profile's seeds taken together: scorecard, method, missed checks, where the report lies."""
     from omnirepro.report.summary import columns, read_scorecard
 
     name = combined_name(profile)
     trace = json.loads((results_root() / name / "seeds.json").read_text(encoding="utf-8"))
     head = f"Profile {profile}, seeds {', '.join(map(str, trace['seeds']))} together. {scorecard.METHOD}"
     place = f"report  {relative(Path(report_file(name)))}"
-    return "\n".join([head, "", columns(read_scorecard(name)), "", place])
+    checks = told(scorecard.read_metrics(results_root() / name))
+    return "\n".join([head, "", columns(read_scorecard(name)), "", place, *checks])

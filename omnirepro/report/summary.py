@@ -1,4 +1,4 @@
-"""What `python -m omnirepro report` prints: the scorecard as text and where figures and report lie."""
+"""What `python -m omnirepro report` prints: scorecard, where figures and report lie, and at the end missed checks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import csv
 import shutil
 import textwrap
 from pathlib import Path
+from typing import Any
 
+from omnirepro import scorecard
 from omnirepro.run import STAGES, RunError, results_root
+from omnirepro.run.checks import told
 from omnirepro.run.files import relative
+from omnirepro.run.manifest import load_manifest
 
 
 def scorecard_file(run: str) -> Path:
@@ -25,8 +29,15 @@ def read_scorecard(run: str) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+def metrics_of(run: str) -> dict[str, dict[str, Any]]:
+    """Return stage -> metrics of a run's finished stages, those that its scorecard took from a base among them."""
+    folder = results_root() / run
+    base = load_manifest(folder / "10_scorecard").get("base")
+    return scorecard.read_metrics(*([results_root() / base] if base else []), folder)
+
+
 def summary(run: str) -> str:
-    """Return the text for a run: scorecard, figures, report. Raises `RunError` where there is no such run."""
+    """Return the text for a run: scorecard, figures, report, missed checks. Raises `RunError` where there is no run."""
     folder = results_root() / run
     if not folder.is_dir():
         raise RunError(f"there is no run {run!r} in {relative(results_root())}")
@@ -34,7 +45,8 @@ def summary(run: str) -> str:
     card = columns(rows) if rows else f"No scorecard yet: {relative(scorecard_file(run))} has not been made."
     figures = sorted(path for stage in STAGES for path in (folder / stage / "figures").glob("*.png"))
     lines = [card, "", *(f"figure  {relative(path)}" for path in figures)]
-    return "\n".join([*lines, f"report  {relative(folder / 'report.html')}"])
+    report = f"report  {relative(folder / 'report.html')}"
+    return "\n".join([*lines, report, *told(metrics_of(run))])
 
 
 def columns(rows: list[list[str]], width: int | None = None) -> str:

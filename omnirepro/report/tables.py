@@ -8,12 +8,14 @@ import pandas as pd
 
 from omnirepro import rubric
 from omnirepro.evaluate import protocol
+from omnirepro.run.checks import existing
 from omnirepro.schema import Judgement, Label, read_jsonl, stored
 
 
 def judgements(folder: Path) -> list[Judgement]:
-    """Return all frozen judgements of a stage."""
-    return read_jsonl(stored(folder / "predictions.jsonl"), Judgement)
+    """Return all frozen judgements of a stage. Raises `RunError` where it has none."""
+    path = stored(folder / "predictions.jsonl")
+    return read_jsonl(path if path.is_file() else existing(folder / "predictions.jsonl"), Judgement)
 
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:

@@ -5,6 +5,7 @@ A notebook opens its stage with `open_run`, executes library functions through `
 """
 
 from omnirepro.run.arms import Fork, forks_of, known_arms, rows_of, to_run
+from omnirepro.run.checks import Check, require
 from omnirepro.run.device import quiet, seed_all
 from omnirepro.run.display import show
 from omnirepro.run.estimates import estimate, study_estimate
@@ -18,6 +19,7 @@ from omnirepro.run.river import DEPENDS, READS, STAGES, run_name
 from omnirepro.run.stage import Run
 
 __all__ = [
+    "Check",
     "DEPENDS",
     "Fork",
     "READS",
@@ -39,6 +41,7 @@ __all__ = [
     "quiet",
     "project_root",
     "results_root",
+    "require",
     "rows_of",
     "run_name",
     "seed_all",

@@ -117,11 +117,12 @@ def metrics_page(metrics: Mapping[str, Mapping[str, Any]]) -> Page:
 
 
 def metric_cells(metric: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    """Return value, interval, n and seeds of a metric as text; the unknown is empty."""
+    """Return value, interval, n and seeds of a metric as text; an unknown one of the last three is empty."""
     low, high = metric.get("low"), metric.get("high")
     value = metric.get("verdict") if metric.get("value") is None else metric["value"]
     interval = "" if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
-    return _number(value), interval, _number(metric.get("n")), _number(metric.get("seeds"))
+    said = "not measured" if value is None else _number(value)
+    return said, interval, _number(metric.get("n")), _number(metric.get("seeds"))
 
 
 def _number(value: Any) -> str:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from omnirepro.run.checks import Check, checks_page
 from omnirepro.run.device import OnDevice, seed_all
 from omnirepro.run.display import display, metrics_page, say
 from omnirepro.run.files import Content, RunError, atomic_write, digest, files_in, relative, remove, results_root
 from omnirepro.run.manifest import build_manifest, load_manifest, mismatch, stale_parameter
 from omnirepro.run.parameters import ParameterError, Params, Section
+from omnirepro.run.progress import leave
 from omnirepro.run.record import complete_metrics
 from omnirepro.run.river import DEPENDS, READS, section_of, upstream
 
@@ -33,6 +35,7 @@ class Run(OnDevice):
         self._dir, self._reason = self._own, ""
         self._decided = self._begun = False
         self._inputs: dict[str, str | None] = {}
+        self._checks: dict[str, Check] = {}
         self._partial: Path | None = None
         self._seconds = 0.0
         params.allowed = READS.get(stage)
@@ -181,13 +184,21 @@ class Run(OnDevice):
 
     # ---- finishing
 
+    def check(self, checks: Iterable[Check]) -> None:
+        """Show what is asked of the results and keep it for `finish`; a missed check is a finding and stops nothing."""
+        asked = {check.key: check for check in checks}
+        self._checks |= asked
+        display(checks_page(asked.values()))
+
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Write metrics.json, then manifest.json as the last file, and show the metrics.
 
-        `metrics`: name -> number, {"value", "low", "high", "n", "seeds"} or an interval. A skipped stage is left as
-        it is. Raises `ParameterError` where an override of this stage's section was read by no code.
+        `metrics`: name -> number, {"value", "low", "high", "n", "seeds"} or an interval; every check stands beside them
+        as check_<name>. A skipped stage is left as it is. Raises `ParameterError` where an override of this stage's
+        section was read by no code.
         """
-        completed = complete_metrics(metrics)
+        shown = complete_metrics(metrics)
+        completed = shown | complete_metrics({key: check.entry() for key, check in self._checks.items()})
         self._refuse_unread()
         if not self.skipped:
             self._begin()
@@ -195,7 +206,8 @@ class Run(OnDevice):
             atomic_write(self._own / "manifest.json", build_manifest(self, self._own, self._inputs, self._seconds))
             remove(self._own / ".partial")
             self._decided = self._begun = False
-        display(metrics_page(completed))
+        leave(self._own)
+        display(metrics_page(shown))
 
     def _refuse_unread(self) -> None:
         read = {*self.params.reads, *(load_manifest(self.dir).get("params", ()) if self.skipped else ())}

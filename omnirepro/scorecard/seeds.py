@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from omnirepro.run.checks import is_check
+
 METHOD = (
     "Mean over seeds. The 95 % interval adds, in quadrature, a Student-t interval over the seeds' values and the mean "
     "square of the seeds' own intervals, so that it covers training and prompts; one seed alone covers prompts only."
@@ -35,15 +37,33 @@ Metric = Mapping[str, Any]
 def aggregate(runs: Mapping[int, Mapping[str, Mapping[str, Metric]]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Return stage -> metric -> value, low, high, n (in all), seeds (a list) and by_seed, of seed -> stage -> metrics.
 
-    A metric without a value in a seed is left out of it; one without a value anywhere is absent.
+    A metric without a value in a seed is left out of it; one without a value anywhere is absent. Checks: `together`.
     """
     stages = {stage: None for run in runs.values() for stage in run}
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for stage in sorted(stages):
         names = {name: None for run in runs.values() for name in run.get(stage, {})}
         by_name = {name: {seed: run.get(stage, {}).get(name) for seed, run in runs.items()} for name in names}
-        out[stage] = {name: found for name, by_seed in by_name.items() if (found := combine(by_seed))}
+        found = {name: (together if _is_asked(name, of) else combine)(of) for name, of in by_name.items()}
+        out[stage] = {name: metric for name, metric in found.items() if metric}
     return out
+
+
+def _is_asked(name: str, by_seed: Mapping[int, Metric | None]) -> bool:
+    return any(is_check(name, entry) for entry in by_seed.values())
+
+
+def together(by_seed: Mapping[int, Metric | None]) -> dict[str, Any]:
+    """Return one check of the seeds' checks: passed where every seed that has it passes, and in how many (passed_in).
+
+    Its value is the mean of those that were measured, without interval: nothing is decided by it.
+    """
+    asked = {seed: entry for seed, entry in by_seed.items() if entry}
+    shown = {str(seed): float(m["value"]) for seed, m in asked.items() if _number(m["value"]) is not None}
+    passed, first = sum(entry["passed"] for entry in asked.values()), next(iter(asked.values()))
+    found = dict.fromkeys(("value", "low", "high", "n")) | {"seeds": list(asked), "by_seed": shown}
+    found |= {"value": fmean(shown.values()) if shown else None, "bound": first["bound"], "at_most": first["at_most"]}
+    return found | {"passed": passed == len(asked), "passed_in": passed}
 
 
 def combine(by_seed: Mapping[int, Metric | None]) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from omnirepro.criteria import GenRM
 from omnirepro.criteria.rows import judge_by
 from omnirepro.judging import Judge
 from omnirepro.meta import VARIANTS
-from omnirepro.run import Run, progress
+from omnirepro.run import Run, progress, require
 from omnirepro.schema import Pair, swap_verdict
 from omnirepro.scoring import ScalarJudge
 from omnirepro.search import CriteriaSearch, Trace, Trajectory, margin_quantile
@@ -34,7 +34,7 @@ FAULTS = ("biased criterion", "perception error", "misapplied criterion", "other
 def experiments(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudge], splits: dict[str, list]) -> None:
     """Search every ranking pair with every judge and scalar model; write `criteria.csv` and `methods.csv`.
 
-    Raises ValueError where no judge wrote a criterion that can be read: then there is nothing to rank.
+    Raises `RunError` where no judge wrote a criterion that can be read: then there is nothing to rank.
     """
     p = run.section(SECTION)
     pairs = [q for q in splits["test"] if q.task in p["thinking"]][: p["rank_pairs"]]
@@ -48,8 +48,8 @@ def experiments(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudg
             tables.append(pd.concat([criterion_rows(t) for t in traces]).assign(model=model, scalar=name))
         methods += _methods(run, judge, pairs, scalars["better"], unsure)
     table = pd.concat(tables, ignore_index=True)
-    if table.empty:
-        raise ValueError(f"no judge wrote a criterion that can be read; see sft-loss.csv, raise {SECTION}.sft_steps")
+    todo = f"see sft-loss.csv, raise {SECTION}.sft_steps and run notebook 06 again, or train another backbone (00)"
+    require(len(table), f"no judge wrote a criterion that can be read, so that there is nothing to rank: {todo}")
     run.write("criteria.csv", table.round(5).to_csv(index=False))
     run.write("methods.csv", pd.concat(methods, ignore_index=True).to_csv(index=False))
 

@@ -16,9 +16,10 @@ import pandas as pd
 
 from omnirepro import reward
 from omnirepro.evaluate import protocol
+from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.judging import Judge, load_judge
 from omnirepro.models.generation import Decoding, generate
-from omnirepro.run import Run, progress
+from omnirepro.run import Run, progress, require
 from omnirepro.schema import Judgement, Label, Pair, read_jsonl, text_of, write_jsonl
 from omnirepro.train.grpo import show_pairs, train_grpo
 from omnirepro.train.preflight import SIZES, preflight_table, probe_table
@@ -63,6 +64,9 @@ def reinforce(run: Run, sft: Path, before: Path, splits: dict[str, list[Pair]], 
     `before` holds the judgements of base and SFT; what each pair earned there is kept beside, in `before.csv`.
     """
     p = run.section("grpo")
+    todo = "raise world.train or reconciliation.rl_share, or set grpo.hard_only to false"
+    taught = [label for label in labels if label.margin <= HARD_MARGIN or not p["hard_only"]]
+    require(taught, f"none of {len(labels)} labels can be reinforced on: {todo}")
     earlier = [row for row in read_jsonl(before, Judgement) if row.model.endswith("/test")]
     run.write("before.csv", protocol.pairs(earlier).to_csv(index=False))
     preflight(run, load_judge(sft, run.section("judge")["batch_size"], run.device, run.dtype), splits["train"], labels)

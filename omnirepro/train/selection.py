@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from omnirepro.evaluate.protocol import HARD_MARGIN
+from omnirepro.run import require
 from omnirepro.schema import Label, Pair
 
 CURRICULA = ("joint", "sequential")
@@ -20,17 +21,22 @@ CURRICULA = ("joint", "sequential")
 def lessons(pairs: list[Pair], labels: list[Label], p: Mapping[str, Any]) -> list[list[Label]]:
     """Return the labels that the section `sft` selects: one list, or one a modality in the order they are taught.
 
-    Reads `modalities`, `share`, `hard_only` and `curriculum`. Raises ValueError on an unknown curriculum, on a
-    modality without labels, and where nothing is left.
+    Reads `modalities`, `share`, `hard_only` and `curriculum`. A modality of which no label was kept is left out, with a
+    word. Raises ValueError on an unknown curriculum or modality, `RunError` where nothing is left to teach.
     """
     if p["curriculum"] not in CURRICULA:
         raise ValueError(f"sft.curriculum {p['curriculum']!r} is none of {', '.join(CURRICULA)}")
     task = {pair.id: pair.task for pair in pairs}
     some = [x for x in labels if drawn(x.pair_id, p["share"]) and (x.margin <= HARD_MARGIN or not p["hard_only"])]
     order = p["modalities"] or list(dict.fromkeys(pair.task for pair in pairs))
-    parts = {modality: [x for x in some if task[x.pair_id] == modality] for modality in order}
-    if empty := [modality for modality, part in parts.items() if not part]:
-        raise ValueError(f"no label of {empty[0]!r} is left to train on; see sft.modalities, share and hard_only")
+    if unknown := [modality for modality in order if modality not in task.values()]:
+        raise ValueError(f"no label of {unknown[0]!r}: no pair is of it; see sft.modalities")
+    found = {modality: [x for x in some if task[x.pair_id] == modality] for modality in order}
+    parts = {modality: part for modality, part in found.items() if part}
+    if empty := [modality for modality in found if modality not in parts]:
+        print(f"no label of {', '.join(empty)} is left to train on: the judge is taught without", flush=True)
+    todo = "see dropped.jsonl of 02_reconciliation, and sft.modalities, share and hard_only; or raise world.train"
+    require(parts, f"no label is left to train on: {todo}")
     if p["curriculum"] == "sequential":
         return list(parts.values())
     return [[x for x in some if task[x.pair_id] in parts]]
