@@ -34,10 +34,10 @@ def find_notebook(word: str) -> Path:
 
 
 def execute(notebook: str, profile: str, run: str | None, base: str | None, seed: int, settings: Iterable[str]) -> str:
-    """Execute one notebook into its results folder, showing its output as it comes, then its missed checks; return where it is.
+    """Execute one notebook into its results folder, showing its output as it comes, and say which checks it missed.
 
-    `settings`: overrides as KEY=VALUE, the value in YAML. Raises `ParameterError` before any work, `RunError` where
-    a cell failed.
+    Returns where the copy lies. `settings`: overrides as KEY=VALUE, the value in YAML. Raises `ParameterError` before
+    any work, `RunError` where a cell failed.
     """
     import papermill
 
@@ -60,7 +60,8 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
             if target.is_file():
                 tidy_notebook(target.replace(copy))
     metrics = scorecard.read_metrics(target.parents[1]).get(source.stem, {})
-    print(*told({source.stem: metrics}), sep="\n")
+    for line in told({source.stem: metrics}):
+        print(line)
     return relative(target)
 
 
