@@ -3,7 +3,7 @@
 #   snakemake --cores 2 --config profile=tiny seeds="0 1" notebooks="00 01"
 #   snakemake --cores 2 --config profile=tiny notebooks=07 arms=all
 #
-# Notebook 07 compares arms, which are forks of the run (omnirepro/run/arms.py): a few, or all with `arms=all`.
+# Notebook 07 compares arms, which are forks of the run (omnirepro/kit/run/arms.py): a few, or all with `arms=all`.
 #
 # Resume, parallel seeds and clusters (params/snakemake/) are the engine's. A job runs again when its notebook, an upstream notebook, or a
 # parameter of a section that it reads has changed; a notebook whose manifest still matches then ends in seconds.
@@ -21,7 +21,7 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 
 from snakemake.exceptions import WorkflowError
 
-from omnirepro.run import DEPENDS, READS, load_params, run_name, to_run
+from omnirepro.kit.run import DEPENDS, READS, load_params, run_name, to_run
 
 RESULTS = os.environ.get("OMNIREPRO_RESULTS", "results")
 PROFILE = str(config.get("profile", "tiny"))

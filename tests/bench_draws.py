@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.run.checks import checks_of
+from omnirepro.kit.run.checks import checks_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PROCESSORS = {"native": {}, "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}}

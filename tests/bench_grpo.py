@@ -10,18 +10,18 @@ from peft import LoraConfig, get_peft_model
 from transformers import ProcessorMixin
 from trl import GRPOConfig, GRPOTrainer
 
-from omnirepro import reward, rubric
-from omnirepro.models import tiny
+from omnirepro import reward
+from omnirepro.data import Label, Pair, Part
+from omnirepro.judge import rubric
 from omnirepro.models.processing import OmniProcessor, collate_media
 from omnirepro.models.towers import remember
-from omnirepro.schema import Label, Pair, Part
-from omnirepro.train import skills
-from omnirepro.train.backbone import make_pool
+from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.pretraining import skills, tiny
+from omnirepro.toyworld.pretraining.trainer import make_pool
+from omnirepro.toyworld.questions import questions
+from omnirepro.toyworld.tasks import MODALITIES
 from omnirepro.train.omni_grpo import OmniGRPOTrainer
 from omnirepro.train.sft import LANGUAGE_LAYERS
-from omnirepro.world.language import compose
-from omnirepro.world.questions import questions
-from omnirepro.world.tasks import MODALITIES
 
 PROMPTS, GROUP, TOKENS, STEPS, ROUNDS = 32, 8, 48, 2, 2
 GOLD = Label(pair_id="", verdict="A", score_a=9, score_b=4, provenance="bench")

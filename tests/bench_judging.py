@@ -5,17 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from omnirepro import rubric
-from omnirepro.judging import Judge
-from omnirepro.models import tiny
+from omnirepro.data import Pair, Part
+from omnirepro.judge import rubric
+from omnirepro.judge.generative import Judge
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.models.towers import remember
-from omnirepro.schema import Pair, Part
-from omnirepro.train import skills
-from omnirepro.train.backbone import make_pool
-from omnirepro.world.language import compose
-from omnirepro.world.questions import questions
+from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.pretraining import skills, tiny
+from omnirepro.toyworld.pretraining.trainer import make_pool
+from omnirepro.toyworld.questions import questions
 
 PAIRS = 64
 

@@ -8,16 +8,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from omnirepro import verdict
-from omnirepro.report import ablation_metrics, absent, effects_shown, gather, plot
-from omnirepro.report.ablation_plots import ABLATION_PLOTS, forgetting, noise, transfer
-from omnirepro.report.ablations import by_pair, effect, effects
-from omnirepro.run import ParameterError, Run, RunError, estimate, forks_of, known_arms, load_params, rows_of, to_run
-from omnirepro.run.arms import read_arm
-from omnirepro.run.reading import read_yaml, run_file
-from omnirepro.schema import Judgement, Label, Pair, Part, write_jsonl
-from omnirepro.scorecard import load_claims
-from omnirepro.train.selection import lessons, one_after_another
+from omnirepro.data import Judgement, Label, Pair, Part, write_jsonl
+from omnirepro.judge import verdict
+from omnirepro.kit.run import (
+    ParameterError,
+    Run,
+    RunError,
+    estimate,
+    forks_of,
+    known_arms,
+    load_params,
+    rows_of,
+    to_run,
+)
+from omnirepro.kit.run.arms import read_arm
+from omnirepro.kit.run.reading import read_yaml, run_file
+from omnirepro.kit.scorecard import load_claims
+from omnirepro.papers.ablations.effects import ablation_metrics, absent, by_pair, effect, effects, effects_shown, gather
+from omnirepro.papers.ablations.plots import ABLATION_PLOTS, forgetting, noise, transfer
+from omnirepro.papers.plots import plot
+from omnirepro.train.curriculum import lessons, one_after_another
 from omnirepro.train.sft import conversations
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 from tiny_parts import make_model, save_untrained, text_part, user
 
-from omnirepro.criteria import Task
-from omnirepro.run import ParameterError, RunError, open_run
-from omnirepro.run.launch import KIND, _plain
-from omnirepro.run.launched import revive
-from omnirepro.run.reading import descriptions, meaning_of
-from omnirepro.schema import Judgement, Label, Pair, read_jsonl
+from omnirepro.data import Judgement, Label, Pair, read_jsonl
+from omnirepro.judge.criteria import Task
+from omnirepro.kit.run import ParameterError, RunError, open_run
+from omnirepro.kit.run.launch import KIND, _plain
+from omnirepro.kit.run.launched import revive
+from omnirepro.kit.run.reading import descriptions, meaning_of
 from omnirepro.search.selection import Preference
 from omnirepro.train.sft import tune_and_judge
 
@@ -29,7 +29,8 @@ import json, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[2]]
 from tiny_parts import make_model, processor, text_part, user
-from omnirepro.run import load_params, seed_all
+from omnirepro.kit.run import load_params
+from omnirepro.models.device import seed_all
 
 class Stage:
     seed, device, dtype, checkpoint_dir = 0, "cpu", "float32", Path(sys.argv[1])
@@ -58,10 +59,10 @@ finish(make_trainer(make_model(), processor(), examples, Stage()))
 GRPO = """
 import os
 from peft import LoraConfig, get_peft_model
-from omnirepro import rubric
-from omnirepro.schema import Label, Pair
+from omnirepro.judge import rubric
+from omnirepro.data import Label, Pair
 from omnirepro.train import grpo
-from omnirepro.train.backbone import make_pool
+from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train.sft import LANGUAGE_LAYERS, swap_label
 
 pool = make_pool(Path(sys.argv[1]) / os.environ.get("RANK", "0"), "train", 2, 0)

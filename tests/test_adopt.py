@@ -2,10 +2,11 @@
 
 import pandas as pd
 
+from omnirepro.kit.run import open_run
 from omnirepro.models import load
 from omnirepro.models.loading import point_to
-from omnirepro.run import open_run
-from omnirepro.train.backbone import KINDS, prepare_backbone
+from omnirepro.toyworld.pretraining.backbone import prepare_backbone
+from omnirepro.toyworld.pretraining.trainer import KINDS
 
 
 def test_a_named_model_is_adopted_and_followed(smoke, tmp_path, monkeypatch):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnirepro.__main__ import main
+from omnirepro.cli.main import main
+from omnirepro.data import Pair, Part, write_jsonl
+from omnirepro.data.audit.check import facts, report
+from omnirepro.data.audit.leaks import audit
+from omnirepro.data.sources import load
 from omnirepro.evaluate.statistics import clustered_bootstrap
-from omnirepro.schema import Pair, Part, write_jsonl
-from omnirepro.sources import load
-from omnirepro.sources.audit import audit
-from omnirepro.sources.check import facts, report
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 

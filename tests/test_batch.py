@@ -14,9 +14,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from omnirepro.report.batch_table import Row, Screen, table
-from omnirepro.report.failures import failure
-from omnirepro.run import DEPENDS, to_run
+from omnirepro.kit.batch.failures import failure
+from omnirepro.kit.batch.table import Row, Screen, table
+from omnirepro.kit.run import DEPENDS, to_run
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = """\
@@ -35,7 +35,7 @@ DRAW = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nrun.write('fi
 def write_notebook(path, work):
     parameters = nbformat.v4.new_code_cell('profile = "tiny"\nrun = None\nbase = None\nseed = 0\noverrides = {}')
     parameters.metadata["tags"] = ["parameters"]
-    opening = "from omnirepro.run import open_run\n"
+    opening = "from omnirepro.kit.run import open_run\n"
     opening += f"run = open_run('{path.stem}', profile, run, base, seed, overrides)"
     code = map(nbformat.v4.new_code_cell, (opening, work, DRAW, "run.finish({'accuracy': 0.75})\nprint(run.dir)"))
     title = nbformat.v4.new_markdown_cell(f"# The toy {path.stem}\n\nNext: [x](01_synthesis.ipynb)")

@@ -8,15 +8,16 @@ import pandas as pd
 import pytest
 from tiny_parts import text_part
 
-from omnirepro import benchmarks, rubric
+from omnirepro.data import Judgement, Pair, RowError, sha256_file, write_jsonl
+from omnirepro.data.sources import SOURCES, load
+from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.official import official
 from omnirepro.evaluate.result_files import read_results, write_results
-from omnirepro.report.benchmarks import PUBLISHED, benchmark_metrics, official_scores, official_table, published
-from omnirepro.run import load_params
-from omnirepro.schema import Judgement, Pair, RowError, sha256_file, write_jsonl
-from omnirepro.sources import SOURCES, load
-from omnirepro.sources.released import restored, write_released
-from omnirepro.train.backbone import make_pool
+from omnirepro.judge import rubric
+from omnirepro.kit.run import load_params
+from omnirepro.papers.benchmarks import stage
+from omnirepro.papers.benchmarks.report import PUBLISHED, benchmark_metrics, official_scores, official_table, published
+from omnirepro.toyworld.pretraining.trainer import make_pool
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -169,12 +170,12 @@ def test_a_file_that_is_no_result_file_is_an_error(content, said):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the small real data sets")
 def test_real_data_become_sets_and_a_limit_keeps_whole_prompts():
-    sets = benchmarks.public_sets([str(REAL / "llmbar"), str(REAL / "pandalm")])
+    sets = stage.public_sets([str(REAL / "llmbar"), str(REAL / "pandalm")])
     assert {name: len(pairs) for name, pairs in sets.items()} == {"llmbar": 419, "pandalm": 999}
-    few = benchmarks.public_sets([str(REAL / "pandalm")], limit=60)["pandalm"]
+    few = stage.public_sets([str(REAL / "pandalm")], limit=60)["pandalm"]
     names = {p.cluster for p in few}
     assert 60 <= len(few) < 120 and few == [p for p in sets["pandalm"] if p.cluster in names]
-    assert benchmarks.public_sets([str(REAL / "pandalm")], limit=60)["pandalm"] == few
+    assert stage.public_sets([str(REAL / "pandalm")], limit=60)["pandalm"] == few
 
 
 class Stage:
@@ -219,13 +220,13 @@ class Shorter:
 
 
 def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmarks, "load_judge", lambda *args, **kw: Shorter())
+    monkeypatch.setattr(stage, "load_judge", lambda *args, **kw: Shorter())
     data = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(8)]
     (tmp_path / "Natural").mkdir()
     (tmp_path / "Natural" / "dataset.json").write_text(json.dumps(data))
     frozen = write_jsonl(tmp_path / "elsewhere.jsonl", [*both("p1", "A", "A", model="org/big"), *both("p2", "B", "A")])
     run = Stage(tmp_path / "stage", data=[str(tmp_path / "Natural")], rows=[str(frozen)])
-    benchmarks.judge_sets(run, {"short": "nowhere"}, world_pairs)
+    stage.judge_sets(run, {"short": "nowhere"}, world_pairs)
     scores = official_scores(run.folder).set_index(["set", "judge"])["value"]
     assert scores["llmbar", "short"] == 0.5, "the shorter answer is better in half of them"
     assert scores["embedded-image", "short"] == 0.5 and scores["elsewhere", "org-big"] == 1.0
@@ -239,14 +240,14 @@ def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypa
     assert said.loc["r1-reward-7b (rrm-main)", "audio-hh-rlhf"] == "", "no number is printed for it"
     assert official_table(run.folder).loc[("llmbar", 8), "short"].startswith("50.0 [")
     again = Stage(tmp_path / "again", embedded=False, rows=[str(written), str(frozen)])
-    benchmarks.judge_sets(again, {})
+    stage.judge_sets(again, {})
     rescored = official_scores(again.folder).set_index(["set", "judge"])["value"]
     assert rescored["llmbar", "short-llmbar"] == 0.5, "the result file alone gives the same accuracy"
 
 
 def test_nothing_to_judge_is_an_error(tmp_path):
     with pytest.raises(RowError, match="nothing to judge"):
-        benchmarks.judge_sets(Stage(tmp_path / "x", embedded=False), {})
+        stage.judge_sets(Stage(tmp_path / "x", embedded=False), {})
 
 
 def test_published_tables_name_known_sources():

@@ -13,22 +13,23 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from tiny_parts import make_model, processor, save_untrained, text_part
 
-from omnirepro import figures, judging, report
-from omnirepro.__main__ import main
-from omnirepro.best_of_n import Candidates, Chosen, Referee, choose, own_scores, stage
-from omnirepro.evaluate import best_of_n as ways
-from omnirepro.evaluate import chosen
-from omnirepro.evaluate.best_of_n import Match, knock_out, round_robin
-from omnirepro.judging import Judge
+from omnirepro.cli.main import main
+from omnirepro.data import Judgement, Prompt, RowError, read_jsonl, text_of, write_jsonl
+from omnirepro.judge import generative
+from omnirepro.judge.generative import Judge
+from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.kit import figures
+from omnirepro.kit.run.files import atomic_write
+from omnirepro.kit.scorecard import load_claims
 from omnirepro.models.generation import Generated, LocalModel
 from omnirepro.models.scalar import Scorer, save_scorer
-from omnirepro.report.best_of_n import CHOICE_PLOTS, LINES
-from omnirepro.run.files import atomic_write
-from omnirepro.schema import Judgement, Prompt, RowError, read_jsonl, text_of, write_jsonl
-from omnirepro.scorecard import load_claims
-from omnirepro.scoring import ScalarJudge
-from omnirepro.world.language import compose, stated
-from omnirepro.world.tasks import World, make_prompts
+from omnirepro.papers.best_of_n import chosen, report, stage
+from omnirepro.papers.best_of_n.report import CHOICE_PLOTS, LINES
+from omnirepro.search import Candidates, Chosen, Referee, choose, own_scores
+from omnirepro.search import tournament as ways
+from omnirepro.search.tournament import Match, knock_out, round_robin
+from omnirepro.toyworld.language import compose, stated
+from omnirepro.toyworld.tasks import World, make_prompts
 from tests.conftest import ROOT
 
 WORTHS = st.lists(st.integers(0, 6), min_size=1, max_size=9)
@@ -411,7 +412,7 @@ def model(tmp_path_factory):
 
 
 def test_the_command_chooses_from_anyones_file(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(judging, "load_judge", lambda path: Judge(Lengths()))
+    monkeypatch.setattr(generative, "load_judge", lambda path: Judge(Lengths()))
     path, out = write_jsonl(tmp_path / "in.jsonl", [row(), row("r", "yes", "no")]), tmp_path / "out.jsonl"
     assert main(["best-of-n", str(path), "--model", "m", "--out", str(out), "--how", "round-robin"]) == 0
     found = read_jsonl(out, Chosen)
@@ -499,7 +500,7 @@ def made(tmp_path_factory, model):
 
 def brief(path, *args, **kw):
     """Load a judge that is asked in few words: a folder without settings is asked in many."""
-    return judging.load_judge(path, *args, **kw, **({} if path.name == "scorer" else {"wording": "brief"}))
+    return generative.load_judge(path, *args, **kw, **({} if path.name == "scorer" else {"wording": "brief"}))
 
 
 def test_the_stage_freezes_rows_that_give_its_choices_again(made):

@@ -10,14 +10,14 @@ import torch
 from tiny_parts import make_model, processor, save_untrained, text_part, user
 from torch.nn.functional import softmax
 
+from omnirepro.data import Judgement, Label, Pair, Part, Prompt, Response, read_jsonl
 from omnirepro.evaluate import protocol
+from omnirepro.judge.scalar import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
+from omnirepro.kit.run import open_run
 from omnirepro.models.loading import ModelError, load
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
-from omnirepro.run import open_run
-from omnirepro.schema import Judgement, Label, Pair, Part, Prompt, Response, read_jsonl
-from omnirepro.scoring import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
+from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train import bradley_terry
-from omnirepro.train.backbone import make_pool
 from omnirepro.train.bradley_terry import encode_pairs, make_trainer, train_and_score, train_bradley_terry
 from omnirepro.train.pair_trainer import PairTrainer, preference_loss
 

@@ -9,26 +9,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from omnirepro import report
-from omnirepro.evaluate import chosen, free_form, labels, ranking
+from omnirepro.cli.export.hub import _limits, _metrics
+from omnirepro.data import Judgement, Label, Pair, Part, write_jsonl
 from omnirepro.evaluate.statistics import UNKNOWN, Interval
-from omnirepro.export.hub import _limits, _metrics
-from omnirepro.report import checks as asked
-from omnirepro.report import pages, plots
-from omnirepro.report.card import missed_checks, write_scorecard
-from omnirepro.report.meta_metrics import counts, orders
-from omnirepro.report.meta_reward import META_PLOTS
-from omnirepro.report.omni_metrics import proposals
-from omnirepro.report.seeds import combine_seeds, combined_summary
-from omnirepro.report.summary import summary
-from omnirepro.run import Check, RunError, load_params, open_run, require
-from omnirepro.run.checks import checks_of, checks_page, existing, told, without_checks
-from omnirepro.run.parameters import Params
-from omnirepro.schema import Judgement, Label, Pair, Part, write_jsonl
-from omnirepro.scorecard import aggregate, load_claims
-from omnirepro.synthesis import synthesize
-from omnirepro.train import experiments as tables
-from omnirepro.train import reinforce, sft
+from omnirepro.kit import report
+from omnirepro.kit.report import pages
+from omnirepro.kit.report.seeds import combine_seeds, combined_summary
+from omnirepro.kit.report.summary import summary
+from omnirepro.kit.run import Check, RunError, load_params, open_run, require
+from omnirepro.kit.run.checks import checks_of, checks_page, existing, told, without_checks
+from omnirepro.kit.run.parameters import Params
+from omnirepro.kit.scorecard import aggregate, load_claims
+from omnirepro.kit.scorecard.stage import missed_checks, write_scorecard
+from omnirepro.papers import checks as asked
+from omnirepro.papers.best_of_n import chosen
+from omnirepro.papers.grm_omni import experiments as tables
+from omnirepro.papers.grm_omni import ranking
+from omnirepro.papers.grm_omni.metrics import counts, orders
+from omnirepro.papers.grm_omni.plots import META_PLOTS
+from omnirepro.papers.omni_reward import free_form
+from omnirepro.papers.omni_reward.metrics import proposals
+from omnirepro.papers.omni_rrm import label_quality, plots, reinforcement
+from omnirepro.papers.omni_rrm.synthesis import synthesize
+from omnirepro.train import sft
 from tests.conftest import ROOT
 
 # ---- one check
@@ -430,7 +433,7 @@ def test_a_difference_of_nothing_is_unknown():
     rows = pd.DataFrame({"credit": [1.0], "cluster": ["c"], "seed": [0]})
     assert free_form.gap(rows, pd.Series([True])).n == 0
     kept = pd.DataFrame({"rule": ["none"], "correct": [1], "cluster": ["c"]})
-    assert labels.precision_gain(kept, "published", "none").n == 0
+    assert label_quality.precision_gain(kept, "published", "none").n == 0
     assert UNKNOWN.as_metric() == {"value": None, "low": None, "high": None, "n": 0, "seeds": 1}
 
 
@@ -492,12 +495,12 @@ def test_no_label_left_to_learn_from_ends_the_stage(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="no label is left to train on: see dropped.jsonl"):
         sft.train_sft(handle("03_sft"), "base", [pair("a")], [])
     with pytest.raises(RunError, match="none of 0 labels can be reinforced on: raise world.train"):
-        reinforce.reinforce(handle("04_grpo"), None, None, {"train": []}, [])
+        reinforcement.reinforce(handle("04_grpo"), None, None, {"train": []}, [])
 
 
 def test_a_leak_and_an_empty_split_end_the_synthesis(tmp_path, monkeypatch):
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
-    from omnirepro import synthesis
+    from omnirepro.papers.omni_rrm import synthesis
 
     def leak(splits):
         raise AssertionError("splits train and dev share a prompt: results on dev would be inflated")

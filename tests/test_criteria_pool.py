@@ -5,15 +5,15 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from omnirepro.data import DIMENSIONS, read_jsonl, write_jsonl
 from omnirepro.evaluate.statistics import clustered_bootstrap
-from omnirepro.schema import DIMENSIONS, read_jsonl, write_jsonl
-from omnirepro.world.criteria import CRITERIA, TASKS, TEXT_TASKS
-from omnirepro.world.criteria.composed import POOL, POOL_BY_PHRASE, bearing, parts_of, pool_for, truth_under
-from omnirepro.world.criteria.criterion import Criterion
-from omnirepro.world.editing import OPPOSITES, critique, edit
-from omnirepro.world.facts import Said, facts_of
-from omnirepro.world.preferences import make_preferences
-from omnirepro.world.tasks import split_of
+from omnirepro.toyworld.criteria import CRITERIA, TASKS, TEXT_TASKS
+from omnirepro.toyworld.criteria.composed import POOL, POOL_BY_PHRASE, bearing, parts_of, pool_for, truth_under
+from omnirepro.toyworld.criteria.criterion import Criterion
+from omnirepro.toyworld.editing import OPPOSITES, critique, edit
+from omnirepro.toyworld.facts import Said, facts_of
+from omnirepro.toyworld.preferences import make_preferences
+from omnirepro.toyworld.tasks import split_of
 
 
 @pytest.fixture(scope="module")

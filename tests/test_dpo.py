@@ -12,23 +12,25 @@ from safetensors.torch import load_file
 from tiny_parts import make_model, processor, save_untrained, text_part
 from transformers import TrainerCallback
 
-from omnirepro import criteria, rubric
-from omnirepro.criteria import CriterionJudgement, GenRM, Task
-from omnirepro.criteria.cache import CachedChat, CachedScores, Store, key_of
-from omnirepro.criteria.rows import forced, judge_by
-from omnirepro.judging import load_judge
+from omnirepro.data import Pair
+from omnirepro.judge import criteria, rubric
+from omnirepro.judge.criteria import CriterionJudgement, GenRM, Task
+from omnirepro.judge.criteria.rows import forced, judge_by
+from omnirepro.judge.generative import load_judge
+from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.generation import Decoding, Generated, LocalModel
 from omnirepro.models.loading import load
 from omnirepro.models.processing import OmniProcessor
-from omnirepro.schema import Pair
+from omnirepro.papers.grm_omni import roles
+from omnirepro.papers.grm_omni.role_examples import lessons
 from omnirepro.search import CriteriaSearch
 from omnirepro.search.selection import RULES, Preference, select
 from omnirepro.search.trace import Trace, Trajectory
-from omnirepro.train import dpo, roles
-from omnirepro.train.lessons import lessons
+from omnirepro.toyworld.preferences import make_preferences
+from omnirepro.toyworld.pretraining.vocabulary import extend_tokens
+from omnirepro.train import dpo
 from omnirepro.train.muon import MuonAndAdamW
-from omnirepro.train.vocabulary import extend_tokens
-from omnirepro.world.preferences import make_preferences
+from omnirepro.train.tuning import open_model
 
 SECTION = {
     "tune": "whole", "lora_rank": 4, "lora_alpha": 8, "schedule": "constant", "warmup": 0.0, "max_length": 640,
@@ -174,7 +176,7 @@ def test_batches_hold_chosen_then_rejected_with_their_media(pairs):
 def test_dpo_learns_to_prefer_the_chosen_on_mixed_media(base, pairs, tmp_path, tune):
     run = FakeRun(tmp_path, tune=tune, dpo_steps=6)
     some = [next(p for p in pairs if p.task == t) for t in ("T2T", "TI2T", "TV2T", "TA2T")]
-    folder = dpo.train_dpo(run, "dpo", base, [preference(p) for p in some])
+    folder = dpo.train_dpo(roles.Step(run, "dpo"), base, [preference(p) for p in some], roles.SECTION)
     course = pd.read_csv(tmp_path / "dpo-loss.csv")
     assert course["loss"].iloc[0] == pytest.approx(math.log(2), abs=1e-3), "the reference is the model before training"
     assert course["margin"].iloc[-1] > 0.1 and course["accuracy"].iloc[-1] == 1
@@ -183,13 +185,13 @@ def test_dpo_learns_to_prefer_the_chosen_on_mixed_media(base, pairs, tmp_path, t
 
 
 def test_towers_stay_frozen_and_no_preference_is_refused(base, pairs, tmp_path):
-    model, _ = roles.open_model(FakeRun(tmp_path), base)
+    model, _ = open_model(FakeRun(tmp_path), base, roles.SECTION)
     frozen = {n for n, w in model.named_parameters() if not w.requires_grad}
     assert frozen and all("visual" in n or "audio_tower" in n for n in frozen)
     with pytest.raises(ValueError, match="no preference"):
-        dpo.train_dpo(FakeRun(tmp_path), "dpo", base, [])
+        dpo.train_dpo(roles.Step(FakeRun(tmp_path), "dpo"), base, [], roles.SECTION)
     with pytest.raises(ValueError, match="tune"):
-        roles.open_model(FakeRun(tmp_path, tune="some"), base)
+        open_model(FakeRun(tmp_path, tune="some"), base, roles.SECTION)
 
 
 @pytest.mark.usefixtures("no_half_precision")
@@ -209,7 +211,7 @@ def test_resume_after_a_kill_is_as_if_nothing_happened(base, pairs, tmp_path, mo
         folder.mkdir(exist_ok=True)
         run = FakeRun(folder, tune=tune, sft_steps=10, dpo_steps=10, save_every=5)
         if name == "dpo":
-            return dpo.train_dpo(run, name, base, [preference(p) for p in pairs[:8]])
+            return dpo.train_dpo(roles.Step(run, name), base, [preference(p) for p in pairs[:8]], roles.SECTION)
         return roles.train_roles(run, base, lessons(pairs, 40, 0))
 
     def die(self, args, state, *rest, **kwargs):

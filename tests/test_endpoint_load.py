@@ -18,9 +18,9 @@ from test_endpoints import media_file
 from test_loading import ask
 
 from omnirepro import load_judge
+from omnirepro.data import MediaError, Part
 from omnirepro.models.endpoints import EndpointModel, Usage, to_message
 from omnirepro.models.generation import Decoding
-from omnirepro.schema import MediaError, Part
 
 FAULTS = ("429", "500", "cut", "garbage", "empty", "drip", "hang", "none", "none", "none")
 LATE, WAIT = 5.0, 2.0  # seconds: how late an answer comes, and how long the client waits where faults are planned
@@ -221,7 +221,7 @@ PROGRAM = """
 import sys
 from omnirepro.models.endpoints import EndpointModel
 from omnirepro.models.generation import Decoding
-from omnirepro.schema import Part
+from omnirepro.data import Part
 chats = [[{"role": "user", "parts": [Part(type="text", text=f"question {i}")]}] for i in range(60)]
 EndpointModel(sys.argv[1], "echo", cache=sys.argv[2], concurrency=4).complete(chats, Decoding(8))
 """
@@ -266,8 +266,8 @@ def test_it_works_where_an_event_loop_runs_as_in_a_notebook(serve):
 
 
 def test_the_command_line_goes_on_from_its_cache(serve, tmp_path, capsys):
-    from omnirepro.__main__ import main
-    from omnirepro.schema import Pair, write_jsonl
+    from omnirepro.cli.main import main
+    from omnirepro.data import Pair, write_jsonl
 
     text = [Part(type="text", text="q")]
     pairs = [Pair(id=str(i), task="T2T", prompt=text, response_a=text, response_b=[Part(type="text", text=f"r{i}")])

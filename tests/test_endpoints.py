@@ -24,12 +24,13 @@ import numpy as np
 import pytest
 from test_loading import ask, smollm2
 
-from omnirepro import load_judge, rubric
-from omnirepro.labels.reconcile import RULES, reconcile
-from omnirepro.labels.teachers import JudgeTeacher
+from omnirepro import load_judge
+from omnirepro.data import Label, MediaError, Pair, Part
+from omnirepro.judge import rubric
 from omnirepro.models.endpoints import EndpointModel, to_message
 from omnirepro.models.generation import Decoding
-from omnirepro.schema import Label, MediaError, Pair, Part
+from omnirepro.papers.omni_rrm.reconcile import RULES, reconcile
+from omnirepro.papers.omni_rrm.teachers import JudgeTeacher
 
 START_SECONDS = 120
 

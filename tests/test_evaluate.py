@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omnirepro.data import Judgement, swap_verdict
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import (
     Interval,
@@ -19,7 +20,6 @@ from omnirepro.evaluate.statistics import (
     mcnemar,
     paired_bootstrap,
 )
-from omnirepro.schema import Judgement, swap_verdict
 
 SWAP = {"AB": "BA", "BA": "AB"}
 

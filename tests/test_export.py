@@ -11,17 +11,18 @@ import pytest
 import yaml
 from tiny_parts import text_part
 
-from omnirepro import load_judge, reward_function, rubric
-from omnirepro.__main__ import main
-from omnirepro.export import write_hub_folder, write_recipes
-from omnirepro.judging import Judge
+from omnirepro import load_judge, reward_function
+from omnirepro.cli.export import write_hub_folder, write_recipes
+from omnirepro.cli.main import main
+from omnirepro.data import Label, Pair, read_jsonl, write_jsonl
+from omnirepro.judge import rubric
+from omnirepro.judge.generative import Judge
+from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.kit.run import RunError
 from omnirepro.models.generation import Generated
 from omnirepro.models.loading import load as load_model
 from omnirepro.reward import REWARDS
-from omnirepro.run import RunError
-from omnirepro.schema import Label, Pair, read_jsonl, write_jsonl
-from omnirepro.scoring import ScalarJudge
-from omnirepro.train.backbone import make_pool
+from omnirepro.toyworld.pretraining.trainer import make_pool
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINED = ROOT / "results" / "blessed" / "04_grpo"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot, rcParams
 
-from omnirepro import figures
+from omnirepro.kit import figures
 
 TASKS, DIMENSIONS = ("image", "text"), ("fluency", "accuracy")
 GENERATORS, JUDGES = ("strong", "weak"), ("judge", "base")
@@ -92,5 +92,5 @@ def test_labels_of_rules_do_not_overlap():
 
 
 def test_importing_loads_no_model_library():
-    code = "import sys, omnirepro.figures; assert not {'torch', 'transformers', 'trl'} & set(sys.modules)"
+    code = "import sys, omnirepro.kit.figures; assert not {'torch', 'transformers', 'trl'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ from tiny_parts import make_model, processor, user
 from omnirepro.models import generation
 from omnirepro.models.generation import Decoding, LocalModel, generate
 from omnirepro.models.towers import remember
-from omnirepro.train.backbone import make_pool
+from omnirepro.toyworld.pretraining.trainer import make_pool
 
 GREEDY, SAMPLED = Decoding(max_new_tokens=8), Decoding(max_new_tokens=8, temperature=1.0, top_p=0.95, top_k=200)
 DECODINGS = pytest.mark.parametrize("decoding", [GREEDY, SAMPLED], ids=["greedy", "sampled"])

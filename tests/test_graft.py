@@ -6,15 +6,16 @@ import pytest
 import torch
 from test_loading import ask, smollm2
 
+from omnirepro.data import Part
+from omnirepro.kit.run import open_run
 from omnirepro.models.generation import Decoding, LocalModel
-from omnirepro.models.graft import graft
 from omnirepro.models.loading import ModelError, load
-from omnirepro.run import open_run
-from omnirepro.schema import Part
-from omnirepro.train.backbone import make_pool, prepare_backbone
-from omnirepro.train.seeing import SEEN, TowerTrainer, words
-from omnirepro.world import scenes
-from omnirepro.world.scenes import PLACES, Scene, render, save
+from omnirepro.toyworld import scenes
+from omnirepro.toyworld.pretraining.backbone import prepare_backbone
+from omnirepro.toyworld.pretraining.encoders import SEEN, TowerTrainer, words
+from omnirepro.toyworld.pretraining.graft import graft
+from omnirepro.toyworld.pretraining.trainer import make_pool
+from omnirepro.toyworld.scenes import PLACES, Scene, render, save
 
 
 @pytest.fixture(scope="module")

@@ -14,14 +14,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
 from omnirepro import reward
-from omnirepro.judging import load_judge
+from omnirepro.data import Label, Pair
+from omnirepro.judge.generative import load_judge
+from omnirepro.kit.run import open_run
 from omnirepro.models.generation import Decoding, generate
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import Example, collate_media
-from omnirepro.run import open_run
-from omnirepro.schema import Label, Pair
+from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train import grpo
-from omnirepro.train.backbone import make_pool
 from omnirepro.train.omni_grpo import OmniGRPOTrainer
 from omnirepro.train.sft import LANGUAGE_LAYERS
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirepro.labels.reconcile import QUALITY_FLOOR, RULES, reconcile
-from omnirepro.rubric import parse, ranking, render
-from omnirepro.schema import DIMENSIONS, Label, swap_verdict
+from omnirepro.data import DIMENSIONS, Label, swap_verdict
+from omnirepro.judge.rubric import parse, ranking, render
+from omnirepro.papers.omni_rrm.reconcile import QUALITY_FLOOR, RULES, reconcile
 from omnirepro.train.sft import swap_label
 
 MARKS = st.none() | st.fixed_dictionaries({d: st.booleans() for d in DIMENSIONS})

@@ -5,26 +5,31 @@ import re
 import statistics
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from omnirepro.run import READS, STAGES
-from omnirepro.run.parameters import flatten
-from omnirepro.run.reading import RUN_FILE_KEYS, descriptions, meaning_of, read_run_file, read_yaml
-from omnirepro.run.river import SHARED, section_of, upstream
+from omnirepro.kit.run import READS, STAGES
+from omnirepro.kit.run.parameters import flatten
+from omnirepro.kit.run.reading import RUN_FILE_KEYS, descriptions, meaning_of, read_run_file, read_yaml
+from omnirepro.kit.run.stages import SHARED, section_of, upstream
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "omnirepro"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-RIVER = [
-    *("schema", "run", "world", "sources", "models", "rubric", "synthesis", "scoring", "verdict", "judging"),
-    *("labels", "reward", "evaluate", "meta", "criteria", "search", "train", "best_of_n", "benchmarks", "figures"),
-    *("scorecard", "report", "plan", "export", "commands"),
-]
-PURE = ("schema", "run", "rubric", "labels", "reward", "evaluate", "meta", "figures", "scorecard")
+# A package imports itself and what stands before it. The first seven are the core.
+ORDER = (
+    *("data", "models", "judge", "reward", "evaluate", "search", "train"),
+    *("kit", "toyworld", "papers", "cli"),
+)
+EARLIER_NAMES = {"schema", "rubric", "meta", "labels"}  # import names that keep working; nothing here uses them
+PURE = (
+    *("data/", "reward/", "evaluate/", "judge/rubric", "judge/__init__", "models/__init__", "models/device"),
+    *("kit/", "papers/omni_rrm/", "schema", "rubric", "meta", "labels/", "__init__"),
+)
 HEAVY = ("torch", "transformers", "trl")
 OUTLINE = ("Inputs", "The idea", "Run", "Check", "Result", "Reading")
 NAMES = {"profile", "run", "base", "seed", "overrides"}
@@ -38,12 +43,12 @@ def name_of(path):
 # ---- 1. import law
 
 
-def stage_of(path):
+def package_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_stages(path):
-    """Every stage that a module imports, at its top or inside a function."""
+def imports(path):
+    """Every name of omnirepro that a module imports, at its top or inside a function, as its dotted parts."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -54,23 +59,66 @@ def imported_stages(path):
             names = [[*module, alias.name] for alias in node.names]
         else:
             continue
-        yield from (name[1] for name in names if name[0] == "omnirepro" and len(name) > 1)
+        yield from (name[1:] for name in names if name[0] == "omnirepro" and len(name) > 1)
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.parent != PACKAGE or "__" not in p.name], ids=name_of)
+@pytest.mark.parametrize("path", [p for p in MODULES if package_of(p) in ORDER], ids=name_of)
 def test_import_law(path):
-    own = stage_of(path)
-    assert own in RIVER, f"{name_of(path)}: {own} is no stage of the river ({', '.join(RIVER)})"
-    stages = [stage for stage in imported_stages(path) if stage in RIVER or stage == "__main__"]
-    downstream = [s for s in stages if s == "__main__" or RIVER.index(s) > RIVER.index(own)]
-    assert not downstream, f"{name_of(path)} imports {downstream[0]}, downstream of {own}: pass it as an argument"
+    own, earlier = package_of(path), [name[0] for name in imports(path) if name[0] in EARLIER_NAMES]
+    later = [name[0] for name in imports(path) if name[0] in ORDER[ORDER.index(own) + 1 :] or name[0] == "__main__"]
+    assert not later, f"{name_of(path)} imports {later[0]}, which stands behind {own}: pass it as an argument"
+    assert not earlier, f"{name_of(path)} imports {earlier[0]}, an earlier name: import it from where it lies"
+
+
+def test_every_module_lies_in_a_package_of_the_order():
+    outside = {package_of(path) for path in MODULES} - {*ORDER, *EARLIER_NAMES, "__init__", "__main__"}
+    assert not outside, f"{', '.join(sorted(outside))}: give each its place in ORDER"
+    root = {name[0] for name in imports(PACKAGE / "__init__.py")} & {*ORDER, *EARLIER_NAMES}
+    assert root == {"judge"}, "the package itself offers the judges alone"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if package_of(p) in EARLIER_NAMES], ids=name_of)
+def test_an_earlier_name_is_a_docstring_and_an_import(path):
+    first, *rest = ast.parse(path.read_text(encoding="utf-8")).body
+    assert isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    assert [type(node) for node in rest] == ([] if path.name == "__init__.py" else [ast.ImportFrom])
+
+
+def test_earlier_names_are_the_things_themselves():
+    places = {"schema": "data", "rubric": "judge.rubric", "meta": "reward.meta"}
+    places["labels.reconcile"] = "papers.omni_rrm.reconcile"
+    for earlier, name in (
+        ("schema", "Pair"),
+        ("rubric", "parse"),
+        ("meta", "meta_reward"),
+        ("labels.reconcile", "reconcile"),
+    ):
+        found, made = (import_module(f"omnirepro.{place}") for place in (earlier, places[earlier]))
+        assert getattr(found, name) is getattr(made, name)
+
+
+def test_no_import_circle():
+    """No module reaches itself through its imports, those inside functions included."""
+    known = {".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
+    graph = {}
+    for name, path in known.items():
+        found = (".".join(parts) for parts in imports(path))
+        graph[name] = {x if x in known else x.rpartition(".")[0] for x in found} - {name, ""}
+    while True:  # take away what imports nothing that is left, and what nothing that is left imports
+        graph = {name: needed & graph.keys() for name, needed in graph.items()}
+        wanted = set().union(*graph.values())
+        left = {name: needed for name, needed in graph.items() if needed and name in wanted}
+        if len(left) == len(graph):
+            break
+        graph = left
+    assert not graph, f"these modules import one another: {graph}"
 
 
 # ---- 2. weight law
 
 
 def test_weight_law():
-    paths = [path for path in MODULES if stage_of(path) in PURE]
+    paths = [path for path in MODULES if path.relative_to(PACKAGE).as_posix().startswith(PURE)]
     names = ["omnirepro", *(".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths)]
     code = f"""
 import importlib, sys
@@ -101,7 +149,7 @@ def check_cell(source):
     if any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in nodes):
         return "defines something; it belongs into the library"
     if any(isinstance(node, ast.Assert) for node in nodes):
-        return "asserts: a weak result is a Check (report/checks.py), a broken one raises RunError in the library"
+        return "asserts: a weak result is a Check (papers/checks.py), a broken one raises RunError in the library"
     if any(isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "open" for n in nodes):
         return "opens a file; use the run"
     texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
@@ -140,7 +188,7 @@ def test_cell_law(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_outline_law(path):
     book = nbformat.read(path, as_version=4).cells
-    assert path.stem in STAGES, f"{path.stem} is not in DEPENDS of omnirepro/run/river.py"
+    assert path.stem in STAGES, f"{path.stem} is not in DEPENDS of omnirepro/kit/run/stages.py"
     first = book[0]
     assert first.cell_type == "markdown" and first.source.startswith("# "), "the first cell is the title"
     assert "?" in first.source, "the first cell asks the notebook's question"
@@ -151,7 +199,7 @@ def test_outline_law(path):
     check_code_outline(path.stem, [cell for cell in book if cell.cell_type == "code"])
     assert book[-1].cell_type == "markdown" and "](" in book[-1].source, "the last cell links to the next notebook"
     asked = re.search(r"\brun\.check\(|\brequire_\w+\(", by_section(book)["Check"])
-    assert asked, "Check calls run.check(...) with functions of report/checks.py, or one that is named require_..."
+    assert asked, "Check calls run.check(...) with functions of papers/checks.py, or one that is named require_..."
     assert len(re.findall(r"\brun\.do\(", by_section(book)["Run"])) <= 1, "Run is one call"
 
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 from tiny_parts import make_model, processor
 
-from omnirepro.criteria import Task, messages, parse_criteria, parse_direct, parse_judgement
+from omnirepro.judge.criteria import Task, messages, parse_criteria, parse_direct, parse_judgement
 from omnirepro.models.positions import with_positions
-from omnirepro.train.answers import answer_loss
-from omnirepro.train.branches import branched, collate
-from omnirepro.train.lessons import TURNS, Shown, judged, lessons, true_notes
-from omnirepro.world.criteria.composed import POOL_BY_PHRASE, pool_for, truth_under
-from omnirepro.world.editing import rate
-from omnirepro.world.facts import facts_of
-from omnirepro.world.preferences import make_preferences
+from omnirepro.papers.grm_omni.role_examples import TURNS, Shown, judged, lessons, true_notes
+from omnirepro.toyworld.criteria.composed import POOL_BY_PHRASE, pool_for, truth_under
+from omnirepro.toyworld.editing import rate
+from omnirepro.toyworld.facts import facts_of
+from omnirepro.toyworld.preferences import make_preferences
+from omnirepro.train.completion_loss import answer_loss
+from omnirepro.train.shared_prefix import branched, collate
 
 BATCH = 4
 

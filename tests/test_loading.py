@@ -11,12 +11,12 @@ from importlib import metadata
 
 import pytest
 
-from omnirepro.labels.label import label_pairs
+from omnirepro.data import Label, MediaError, Pair, Part, read_jsonl
+from omnirepro.kit.run import load_params, open_run
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import ModelError, load
-from omnirepro.run import load_params, open_run
-from omnirepro.schema import Label, MediaError, Pair, Part, read_jsonl
-from omnirepro.synthesis import synthesize
+from omnirepro.papers.omni_rrm.labelling import label_pairs
+from omnirepro.papers.omni_rrm.synthesis import synthesize
 from omnirepro.train.sft import conversations
 
 

@@ -9,9 +9,9 @@ import soundfile
 from PIL import Image
 from tiny_parts import processor
 
-from omnirepro.models.media import RATE, load_audio, load_image, load_video
-from omnirepro.schema import MediaError, Part
-from omnirepro.world.scenes import write_mp4
+from omnirepro.data import MediaError, Part
+from omnirepro.data.media import RATE, load_audio, load_image, load_video
+from omnirepro.toyworld.scenes import write_mp4
 
 LOADERS = {"png": load_image, "wav": load_audio, "mp4": load_video}
 

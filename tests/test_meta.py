@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from omnirepro.meta import REFINED, SCORED, VARIANTS, discontinuity, meta_reward, meta_rewards, rank
+from omnirepro.reward.meta import REFINED, SCORED, VARIANTS, discontinuity, meta_reward, meta_rewards, rank
 
 SCORE = st.floats(-30, 30, allow_nan=False).map(lambda x: round(x, 3))
 FOUR = st.tuples(SCORE, SCORE, SCORE, SCORE)

@@ -5,25 +5,24 @@ import pandas as pd
 import pytest
 from tiny_parts import make_model, processor, user
 
-from omnirepro import figures
-from omnirepro.criteria import CriterionJudgement
-from omnirepro.evaluate import ranking
-from omnirepro.judging import Judge
-from omnirepro.meta import VARIANTS, discontinuity
+from omnirepro.judge.criteria import CriterionJudgement
+from omnirepro.judge.generative import Judge
+from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.kit import figures
 from omnirepro.models.generation import Decoding
-from omnirepro.report import meta_reward
-from omnirepro.report.meta_metrics import counts, orders, ways
-from omnirepro.report.meta_reward import META_PLOTS
-from omnirepro.scoring import ScalarJudge
+from omnirepro.papers.grm_omni import experiments, plots, ranking
+from omnirepro.papers.grm_omni import stage as improve
+from omnirepro.papers.grm_omni.metrics import counts, orders, ways
+from omnirepro.papers.grm_omni.model_pool import Writer
+from omnirepro.papers.grm_omni.plots import META_PLOTS
+from omnirepro.papers.grm_omni.role_examples import true_notes
+from omnirepro.papers.grm_omni.stub_judge import StandIn
+from omnirepro.reward.meta import VARIANTS, discontinuity
 from omnirepro.search.trace import Trace, Trajectory
-from omnirepro.train import experiments, improve
-from omnirepro.train.lessons import true_notes
-from omnirepro.train.roster import Writer
-from omnirepro.train.stand_in import StandIn
-from omnirepro.world import facts, language
-from omnirepro.world.criteria.composed import POOL_BY_PHRASE
-from omnirepro.world.facts import facts_of
-from omnirepro.world.preferences import make_preferences
+from omnirepro.toyworld import facts, language
+from omnirepro.toyworld.criteria.composed import POOL_BY_PHRASE
+from omnirepro.toyworld.facts import facts_of
+from omnirepro.toyworld.preferences import make_preferences
 
 P = {
     "top": 2, "orders": "AB", "k": 2, "n": 3, "variant": "published", "per_call": 10, "rule": "paper",
@@ -193,7 +192,7 @@ def test_metrics_and_figures_come_from_the_tables_alone(stage):
     for name in ("jump", "ranks", "makers", "numbers", "voting", "worth", "variants", "faults", "cost"):
         rows, draw = META_PLOTS[name]
         assert draw(rows(stage)).axes
-    assert len(meta_reward.best_criteria(stage, 3)) <= 3
+    assert len(plots.best_criteria(stage, 3)) <= 3
 
 
 # ---- ranking

@@ -11,12 +11,13 @@ from tiny_parts import make_model, processor, text_part, user
 from transformers import Gemma2ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM, LlamaForCausalLM, PhiForCausalLM
 
 from omnirepro import models
+from omnirepro.kit.run import open_run
 from omnirepro.models.loading import ModelError, base_of, load, save_adapter
 from omnirepro.models.positions import positions
-from omnirepro.run import open_run
-from omnirepro.train.answers import sparing_loss
-from omnirepro.train.backbone import Trainer, make_pool, train_backbone
-from omnirepro.train.pretrain import schedule
+from omnirepro.toyworld.pretraining.backbone import train_backbone
+from omnirepro.toyworld.pretraining.loop import schedule
+from omnirepro.toyworld.pretraining.trainer import Trainer, make_pool
+from omnirepro.train.completion_loss import sparing_loss
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
 
@@ -70,7 +71,7 @@ def test_a_saved_folder_loads_with_equal_logits(saved, batch):
 def test_the_backbone_is_the_real_architecture_and_small():
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration as Thinker
 
-    from omnirepro.models import tiny
+    from omnirepro.toyworld.pretraining import tiny
 
     model = tiny.build_backbone(processor().tokenizer)
     assert type(model) is Thinker

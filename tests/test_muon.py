@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_parts import NoHalfPrecision, save_untrained, text_part, user
 
-from omnirepro.run import open_run
+from omnirepro.kit.run import open_run
 from omnirepro.train.muon import Muon, MuonAndAdamW, orthogonalised
 from omnirepro.train.sft import tune
 

@@ -8,14 +8,13 @@ import os
 import numpy as np
 import pytest
 
+from omnirepro.data import Pair, Part, RowError, media, read_jsonl, sha256_file, swap_verdict, write_jsonl
+from omnirepro.data.sources.omni_rewardbench import LAYOUT, read_bench, to_row, write_bench
 from omnirepro.evaluate.statistics import clustered_bootstrap
-from omnirepro.models import media
-from omnirepro.schema import Pair, Part, RowError, read_jsonl, sha256_file, swap_verdict, write_jsonl
-from omnirepro.sources.omni_rewardbench import LAYOUT, read_bench, to_row, write_bench
-from omnirepro.world import looks
-from omnirepro.world.bench import make_bench, plan
-from omnirepro.world.candidates import draw_response, draw_subject
-from omnirepro.world.criteria import (
+from omnirepro.toyworld import looks
+from omnirepro.toyworld.bench import make_bench, plan
+from omnirepro.toyworld.candidates import draw_response, draw_subject
+from omnirepro.toyworld.criteria import (
     BY_PHRASE,
     CRITERIA,
     HELD_OUT,
@@ -25,11 +24,11 @@ from omnirepro.world.criteria import (
     criteria_for,
     gold_of,
 )
-from omnirepro.world.facts import Made, Said, facts_of
-from omnirepro.world.instruction import Labeller, correctness, propose_criteria, world_verifiers, world_writer
-from omnirepro.world.looks import Look
-from omnirepro.world.scenes import Scene
-from omnirepro.world.tasks import split_of
+from omnirepro.toyworld.facts import Made, Said, facts_of
+from omnirepro.toyworld.instruction import Labeller, correctness, propose_criteria, world_verifiers, world_writer
+from omnirepro.toyworld.looks import Look
+from omnirepro.toyworld.scenes import Scene
+from omnirepro.toyworld.tasks import split_of
 
 PER_TASK = {"train": 40, "dev": 20, "test": 60}
 

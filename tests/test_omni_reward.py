@@ -14,27 +14,29 @@ import pytest
 import torch
 from tiny_parts import make_model, processor, text_part, user
 
-from omnirepro import figures, load_judge, rubric, verdict
-from omnirepro.evaluate import free_form
-from omnirepro.judging import Judge
+from omnirepro import load_judge
+from omnirepro.data import Judgement, Label, Pair, Prompt, Response, read_jsonl, text_of
+from omnirepro.data.sources.omni_rewardbench import read_bench
+from omnirepro.judge import rubric, verdict
+from omnirepro.judge.generative import Judge
+from omnirepro.judge.scalar import chat
+from omnirepro.kit import figures
 from omnirepro.models.generation import Generated, LocalModel
-from omnirepro.report import omni_metrics
+from omnirepro.papers.omni_reward import free_form
+from omnirepro.papers.omni_reward.metrics import omni_metrics
+from omnirepro.papers.omni_reward.r1 import lessons, share_of
 from omnirepro.reward import verdict_reward
-from omnirepro.schema import Judgement, Label, Pair, Prompt, Response, read_jsonl, text_of
-from omnirepro.scoring import chat
-from omnirepro.sources.omni_rewardbench import read_bench
-from omnirepro.train.answers import sparing_loss
-from omnirepro.train.branches import collate
+from omnirepro.toyworld import training_pairs
+from omnirepro.toyworld.bench import make_bench
+from omnirepro.toyworld.criteria import BY_PHRASE, CRITERIA, TASKS, TEXT_TASKS, gold_of
+from omnirepro.toyworld.criteria.levels import Scale
+from omnirepro.toyworld.facts import facts_of
+from omnirepro.toyworld.pretraining.primer import LAYOUTS, NUMBERS, QUESTIONS, _loss_on_levels, _taught, lesson
+from omnirepro.toyworld.pretraining.vocabulary import spoken
+from omnirepro.toyworld.turns import two_turns
+from omnirepro.train.completion_loss import sparing_loss
 from omnirepro.train.grpo import _reward_function
-from omnirepro.train.primer import LAYOUTS, NUMBERS, QUESTIONS, _loss_on_levels, _taught, lesson
-from omnirepro.train.verdicts import lessons, share_of
-from omnirepro.train.vocabulary import spoken
-from omnirepro.world import training
-from omnirepro.world.bench import make_bench
-from omnirepro.world.criteria import BY_PHRASE, CRITERIA, TASKS, TEXT_TASKS, gold_of
-from omnirepro.world.criteria.levels import Scale
-from omnirepro.world.facts import facts_of
-from omnirepro.world.turns import two_turns
+from omnirepro.train.shared_prefix import collate
 from tests.conftest import ROOT
 
 
@@ -230,7 +232,7 @@ def test_r1_learns_from_labels_in_both_orders(bench):
 
 
 def test_bare_preferences_have_no_criterion_and_each_two_responses_once(bench):
-    bare = training.bare(bench)
+    bare = training_pairs.bare(bench)
     assert len(bare) == len({(p.task, p.meta["group"]) for p in bench}) and all(p.criterion is None for p in bare)
     for p in bare:
         a, b = p.meta["score_a"], p.meta["score_b"]
@@ -238,15 +240,15 @@ def test_bare_preferences_have_no_criterion_and_each_two_responses_once(bench):
 
 
 def test_selections_hold_what_their_names_say(bench):
-    pairs = [*training.bare(bench), *bench]
-    chosen = {name: select(pairs) for name, select in training.SELECTIONS.items()}
+    pairs = [*training_pairs.bare(bench), *bench]
+    chosen = {name: select(pairs) for name, select in training_pairs.SELECTIONS.items()}
     assert chosen["full"] == pairs and not any(p.criterion for p in chosen["preference-only"])
     assert {p.task for p in chosen["t2i-t2v-only"]} == {"T2I", "T2V"}
-    assert any(map(training.contrary, pairs)) and not any(map(training.contrary, chosen["agreeing"]))
+    assert any(map(training_pairs.contrary, pairs)) and not any(map(training_pairs.contrary, chosen["agreeing"]))
     assert len(chosen["countered"]) == len(pairs) and len({p.id for p in chosen["countered"]}) == len(pairs)
-    count = [sum(map(training.contrary, chosen[n])) for n in ("full", "countered")]
+    count = [sum(map(training_pairs.contrary, chosen[n])) for n in ("full", "countered")]
     assert count[1] > 1.2 * count[0]
-    families = [chosen[f"{name}-family"] for name in training.FAMILIES]
+    families = [chosen[f"{name}-family"] for name in training_pairs.FAMILIES]
     assert sum(map(len, families)) == len(pairs) and {p.task for f in families for p in f} == set(TASKS)
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from tiny_parts import make_model, processor
 
+from omnirepro.cli.plan import Assumptions, measure, memory, plan, with_lora
+from omnirepro.data import Part
+from omnirepro.kit.run import ParameterError, load_params
 from omnirepro.models.architectures import on_meta, thinker_config
 from omnirepro.models.processing import VISION, OmniProcessor, collate_media
-from omnirepro.plan import Assumptions, measure, memory, plan, with_lora
-from omnirepro.run import ParameterError, load_params
-from omnirepro.schema import Part
-from omnirepro.train.backbone import make_pool
+from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
 OMNI_7B = "Qwen/Qwen2.5-Omni-7B"
@@ -91,7 +91,7 @@ def test_the_cache_and_lora_are_as_large_as_planned(sizes, monkeypatch):
     """The same arithmetic on the embedded backbone, whose cache and adapter can be held in hand."""
     import torch
 
-    from omnirepro import plan as planning
+    from omnirepro.cli import plan as planning
 
     model = make_model()
     config = model.config
@@ -116,7 +116,7 @@ def test_memory_shrinks_with_the_stage_and_grows_with_tokens(sizes):
 
 
 def test_the_command_prints_steps_memory_and_time(capsys):
-    from omnirepro.__main__ import main
+    from omnirepro.cli.main import main
 
     assert main(["plan", "--profile", "omni-7b", "--gpus", "8", "--teraflops", "27.5"]) == 0
     said = capsys.readouterr().out

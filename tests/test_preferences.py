@@ -5,12 +5,12 @@ import json
 import pytest
 from tiny_parts import processor, save_untrained, text_part
 
-from omnirepro.__main__ import main
-from omnirepro.run import open_run
-from omnirepro.schema import Judgement, RowError, read_jsonl
-from omnirepro.scoring import load_scalar_judge
-from omnirepro.train import preferences
-from omnirepro.train.preferences import apart, divide, draw, prepare, read_sets, short
+from omnirepro.cli import preferences
+from omnirepro.cli.main import main
+from omnirepro.cli.preferences import apart, divide, draw, prepare, read_sets, short
+from omnirepro.data import Judgement, RowError, read_jsonl
+from omnirepro.judge.scalar import load_scalar_judge
+from omnirepro.kit.run import open_run
 
 GOOD, BAD = "it is a red ring", "it is a blue cube and more"
 

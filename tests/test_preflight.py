@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from omnirepro import rubric
+from omnirepro.data import DIMENSIONS, Label
+from omnirepro.judge import rubric
 from omnirepro.reward import PRESETS, REWARDS, format_parts, score
-from omnirepro.schema import DIMENSIONS, Label
-from omnirepro.train.preflight import PROBES, dead_share, expected_dead, preflight_table, probe_table
-from omnirepro.train.watch import WINDOW, collapse, swap_consistency, watch
+from omnirepro.reward.monitor import WINDOW, collapse, swap_consistency, watch
+from omnirepro.reward.preflight import PROBES, dead_share, expected_dead, preflight_table, probe_table
 
 GOOD = dict.fromkeys(DIMENSIONS, True)
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_parts import make_model, processor, text_part, user
 
-from omnirepro.models.media import to_patches
+from omnirepro.data import MediaError, Part
+from omnirepro.data.media import to_patches
 from omnirepro.models.positions import positions
 from omnirepro.models.processing import PLACEHOLDERS, VISION, OmniProcessor, collate_media
-from omnirepro.models.tiny import ROLES, SPECIAL
-from omnirepro.schema import MediaError, Part
-from omnirepro.train.backbone import make_pool
+from omnirepro.toyworld.pretraining.tiny import ROLES, SPECIAL
+from omnirepro.toyworld.pretraining.trainer import make_pool
 
 SIZES = [(56, 56), (28, 28), (60, 47), (10, 33), (301, 200), (30, 400), (500, 600)]
 
@@ -136,7 +136,7 @@ def test_a_batch_is_padded_on_the_asked_side(pool):
     ],
 )  # fmt: skip
 def test_positions_equal_the_models_own(pool, tmp_path, rows):
-    from omnirepro.world.scenes import write_mp4
+    from omnirepro.toyworld.scenes import write_mp4
 
     write_mp4(tmp_path / "long.mp4", np.stack([noise(84, 140, i) for i in range(10)]), 3)
     parts = {m: pool[m][0][1] for m in pool} | {"long": Part(type="video", path=str(tmp_path / "long.mp4"))}

@@ -13,9 +13,9 @@ import nbformat
 import pytest
 from PIL import Image
 
-from omnirepro.report import build, readme
-from omnirepro.report.pages import POLICY
-from omnirepro.run import STAGES, RunError
+from omnirepro.kit.report import build, readme
+from omnirepro.kit.report.pages import POLICY
+from omnirepro.kit.run import STAGES, RunError
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 20_000_000  # bytes of a report

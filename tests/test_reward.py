@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirepro import reward, rubric
+from omnirepro import reward
+from omnirepro.data import DIMENSIONS, Label, swap_verdict
+from omnirepro.judge import rubric
 from omnirepro.reward import (
     FORMAT_PARTS,
     PRESETS,
@@ -23,7 +25,6 @@ from omnirepro.reward import (
     score,
     verdict_reward,
 )
-from omnirepro.schema import DIMENSIONS, Label, swap_verdict
 
 QUICK = settings(max_examples=150, deadline=None)
 WORDS = "Fluency: A, B. Relevance: A, B. Accuracy: A, B. Reasoning: A, B. Safety: A, B."

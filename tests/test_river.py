@@ -12,8 +12,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from omnirepro.run import ParameterError, load_params
-from omnirepro.schema import Judgement, Label, Pair, read_jsonl
+from omnirepro.data import Judgement, Label, Pair, read_jsonl
+from omnirepro.kit.run import ParameterError, load_params
 from tests.conftest import ROOT, river
 
 STAGES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -115,7 +115,7 @@ def test_an_unfinished_run_is_not_blessed(smoke, tmp_path):
 
 def test_the_committed_run_is_no_job_and_no_input_of_the_batch():
     """Neither the batch nor the code that finds a stage's inputs knows it; only the estimate reads its seconds."""
-    batch = [ROOT / "Snakefile", *(p for p in (ROOT / "omnirepro/run").glob("*.py") if p.name != "estimates.py")]
+    batch = [ROOT / "Snakefile", *(p for p in (ROOT / "omnirepro/kit/run").glob("*.py") if p.name != "estimates.py")]
     assert not [path.name for path in batch if "blessed" in path.read_text()]
     with pytest.raises(ParameterError):
         load_params("blessed")

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_parts import processor, text_part
 
-from omnirepro.rubric import (
+from omnirepro.data import DIMENSIONS, Label, Pair
+from omnirepro.judge.rubric import (
     ASKED,
     FEWER,
     FORMATS,
@@ -20,10 +21,9 @@ from omnirepro.rubric import (
     parse,
     render,
 )
-from omnirepro.schema import DIMENSIONS, Label, Pair
-from omnirepro.world.language import claims, compose
-from omnirepro.world.questions import questions, seen
-from omnirepro.world.tasks import MODALITIES, sample_scene
+from omnirepro.toyworld.language import claims, compose
+from omnirepro.toyworld.questions import questions, seen
+from omnirepro.toyworld.tasks import MODALITIES, sample_scene
 
 KEYS = {"score_A", "score_B", "better", "reasoning", "final_verdict"}
 GOOD = {

@@ -9,8 +9,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from omnirepro.run import ParameterError, RunError, atomic_write, load_params, open_run, progress
-from omnirepro.run import files as run_files
+from omnirepro.data.progress import progress
+from omnirepro.kit.run import ParameterError, RunError, atomic_write, load_params, open_run
+from omnirepro.kit.run import files as run_files
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = """\
@@ -124,9 +125,9 @@ def test_a_stage_of_the_river_reads_only_its_sections(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
     run = open_run("03_sft")
-    with pytest.raises(ParameterError, match="river.py"):
+    with pytest.raises(ParameterError, match="stages.py"):
         run.params.section("scorecard")
-    with pytest.raises(RunError, match="river.py"):
+    with pytest.raises(RunError, match="stages.py"):
         run.input("04_grpo", "x")
 
 
@@ -378,8 +379,9 @@ def test_metrics_that_json_cannot_hold(project):
 
 CELLS = {
     "parameters": 'profile = "tiny"\nrun = None\nbase = None\nseed = 0\noverrides = {}',
-    "open": 'from omnirepro.run import open_run, show\nrun = open_run("01_first", profile, run, base, seed, overrides)',
-    "idea": "import omnirepro.run.files\nshow(omnirepro.run.files.digest)",
+    "open": "from omnirepro.kit.run import open_run, show\n"
+    'run = open_run("01_first", profile, run, base, seed, overrides)',
+    "idea": "import omnirepro.kit.run.files\nshow(omnirepro.kit.run.files.digest)",
     "do": "run.do(lambda run: run.write('model.txt', str(run.section('first').steps)))",
     "finish": "run.finish({'loss': 0.25})\nprint(run.dir)",
 }
@@ -414,7 +416,7 @@ def test_misspelt_papermill_names_raise_before_any_work(notebook, project):
 
 
 def test_command_runs_a_notebook_and_leaves_no_machine_path(notebook, project, capsys):
-    from omnirepro.__main__ import main
+    from omnirepro.cli.main import main
 
     assert main(["run", "1", "--profile", "quick", "--seed", "2", "--set", "first.steps=5"]) == 0
     assert "results/quick-s2/01_first/notebook.ipynb" in capsys.readouterr().out
@@ -469,7 +471,7 @@ def test_progress_that_cannot_be_kept_does_not_stop_the_work(project, capsys):
 
 
 def test_the_copy_of_a_notebook_that_failed_is_no_result(notebook, project, capsys):
-    from omnirepro.__main__ import main
+    from omnirepro.cli.main import main
 
     book = nbformat.read(project / notebook, as_version=4)
     book.cells.append(nbformat.v4.new_code_cell("raise ValueError('too small')"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirepro.schema import (
+from omnirepro.data import (
     Judgement,
     Label,
     MediaError,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirepro.run import STAGES
-from omnirepro.scorecard import (
+from omnirepro.kit.run import STAGES
+from omnirepro.kit.scorecard import (
     ClaimsError,
     aggregate,
     build,
@@ -280,7 +280,7 @@ def test_weight_law():
     import subprocess
     import sys
 
-    code = "import sys, omnirepro.scorecard; sys.exit(bool({'torch', 'transformers', 'trl'} & set(sys.modules)))"
+    code = "import sys, omnirepro.kit.scorecard; sys.exit(bool({'torch', 'transformers', 'trl'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=CLAIMS.parents[1], check=False).returncode == 0
 
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_parts import make_model, processor, text_part
 
-from omnirepro import criteria, rubric
-from omnirepro.criteria import CriterionJudgement, DisRM, GenRM, Policy, Task
+from omnirepro.data import Judgement, Pair, Part
 from omnirepro.evaluate import protocol
-from omnirepro.judging import Judge
+from omnirepro.judge import criteria, rubric
+from omnirepro.judge.criteria import CriterionJudgement, DisRM, GenRM, Policy, Task
+from omnirepro.judge.generative import Judge
+from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.models.generation import Decoding, Generated, LocalModel
-from omnirepro.schema import Judgement, Pair, Part
-from omnirepro.scoring import ScalarJudge
 from omnirepro.search import CriteriaSearch, margin_quantile, rerank
 
 # ---- fakes: a writer who numbers its criteria, lies under some, and a scorer who reads a table
@@ -477,7 +477,7 @@ class Framed:
 
 def test_the_search_ends_within_its_budget_over_an_untrained_thinker(monkeypatch):
     from omnirepro.models.scalar import Scorer
-    from omnirepro.world import language
+    from omnirepro.toyworld import language
 
     monkeypatch.setattr(language, "assess", lambda *a: pytest.fail("a role asked the world"))
     local = LocalModel(make_model(), processor(), "untrained", batch_size=16)

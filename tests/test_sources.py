@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omnirepro.schema import Pair, RowError, read_jsonl, text_of, write_jsonl
-from omnirepro.sources import SOURCES, detect, load, missing_media
+from omnirepro.data import Pair, RowError, read_jsonl, text_of, write_jsonl
+from omnirepro.data.sources import SOURCES, detect, load, missing_media
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 CHAT = [{"role": "user", "content": "q one"}]
@@ -425,7 +425,7 @@ def test_lists_lines_gzip_and_parquet_read_alike(tmp_path):
 
 
 def test_a_list_is_read_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("omnirepro.sources.rows._CHUNK", 7)
+    monkeypatch.setattr("omnirepro.data.sources.rows._CHUNK", 7)
     rows = [ROWS["judgebench"][0] | {"pair_id": str(i)} for i in range(5)]
     path = write(tmp_path, *rows, name="rows.json")
     assert [p.id for p in quietly(path)] == list("01234")

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirepro.schema import DIMENSIONS, Part, Prompt, Response
-from omnirepro.synthesis import differing, gaps, gold, make_pairs
-from omnirepro.world.language import compose
-from omnirepro.world.tasks import World, make_prompts
+from omnirepro.data import DIMENSIONS, Part, Prompt, Response
+from omnirepro.papers.omni_rrm.synthesis import differing, gaps, gold, make_pairs
+from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.tasks import World, make_prompts
 
 ANSWERS = st.lists(st.tuples(*[st.sampled_from(["", "x", "y", "it is z."])] * 2), max_size=30)
 

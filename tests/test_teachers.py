@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from omnirepro.labels.reconcile import reconcile
-from omnirepro.labels.teachers import ErrorProfile, JudgeTeacher, OracleTeacher
-from omnirepro.rubric import parse, ranking, render
-from omnirepro.schema import DIMENSIONS, Judgement, Label, Pair, Part, swap_verdict
-from omnirepro.world.language import PENALTY, Assessment
+from omnirepro.data import DIMENSIONS, Judgement, Label, Pair, Part, swap_verdict
+from omnirepro.judge.rubric import parse, ranking, render
+from omnirepro.papers.omni_rrm.reconcile import reconcile
+from omnirepro.papers.omni_rrm.teachers import ErrorProfile, JudgeTeacher, OracleTeacher
+from omnirepro.toyworld.language import PENALTY, Assessment
 
 
 class ScriptedJudge:

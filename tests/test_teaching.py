@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from omnirepro import rubric
-from omnirepro.schema import DIMENSIONS, Label, Pair, Part
-from omnirepro.train import skills
+from omnirepro.data import DIMENSIONS, Label, Pair, Part
+from omnirepro.judge import rubric
+from omnirepro.toyworld.language import assess, claims, stated
+from omnirepro.toyworld.pretraining import skills
+from omnirepro.toyworld.questions import questions
+from omnirepro.toyworld.scenes import passage
+from omnirepro.toyworld.tasks import sample_scene
 from omnirepro.train.sft import conversations
-from omnirepro.world.language import assess, claims, stated
-from omnirepro.world.questions import questions
-from omnirepro.world.scenes import passage
-from omnirepro.world.tasks import sample_scene
 
 
 def text(value):

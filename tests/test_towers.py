@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 from tiny_parts import make_model, processor, user
 
+from omnirepro.data import Part
 from omnirepro.models.processing import collate_media
 from omnirepro.models.towers import remember
-from omnirepro.schema import Part
-from omnirepro.train.backbone import make_pool
+from omnirepro.toyworld.pretraining.trainer import make_pool
 
 
 @pytest.fixture(scope="module")

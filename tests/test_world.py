@@ -7,13 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirepro.models import media
-from omnirepro.schema import DIMENSIONS
-from omnirepro.world import scenes
-from omnirepro.world.language import FILLERS, HARMS, PENALTY, QUOTED, UNSAFE, assess, claims, compose
-from omnirepro.world.questions import VALUES, alter, evidence, facts, observations, questions
-from omnirepro.world.scenes import COLORS, PLACES, SHAPES, count_scenes, render, sample, save, scene_from
-from omnirepro.world.tasks import MODALITIES, SPLITS, Truth, World, check_disjoint, make_prompts, split_of
+from omnirepro.data import DIMENSIONS, media
+from omnirepro.toyworld import scenes
+from omnirepro.toyworld.language import FILLERS, HARMS, PENALTY, QUOTED, UNSAFE, assess, claims, compose
+from omnirepro.toyworld.questions import VALUES, alter, evidence, facts, observations, questions
+from omnirepro.toyworld.scenes import COLORS, PLACES, SHAPES, count_scenes, render, sample, save, scene_from
+from omnirepro.toyworld.tasks import MODALITIES, SPLITS, Truth, World, check_disjoint, make_prompts, split_of
 
 QUICK = settings(max_examples=150, deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)

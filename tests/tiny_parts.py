@@ -7,9 +7,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from omnirepro.data import Part
 from omnirepro.models.processing import OmniProcessor
-from omnirepro.schema import Part
-from omnirepro.train.backbone import KINDS, draw_scene, make_tokenizer
+from omnirepro.toyworld.pretraining.backbone import make_tokenizer
+from omnirepro.toyworld.pretraining.trainer import KINDS, draw_scene
 
 
 @cache
@@ -24,7 +25,7 @@ def make_model(seed: int = 0):
     """Build an untrained Thinker of two narrow layers; equal seeds give equal weights."""
     import torch
 
-    from omnirepro.models import tiny
+    from omnirepro.toyworld.pretraining import tiny
 
     torch.manual_seed(seed)
     return tiny.build_backbone(processor().tokenizer, hidden=64, layers=2, mlp=96, tower=48, depth=1).eval()

@@ -1,8 +1,9 @@
 """The score that a benchmark's own authors report, from frozen rows and what `sources` keeps of the official groups.
 
 Consumes judgement rows of one judge and a table of facts a pair (pair_id, section, weight, all_of; see
-`sources.source`); produces one `Interval`. Every published rule here is a mean of means: over the pairs of a group,
-over the groups of a section, over sections. That is a weighted mean of the pairs: one clustered bootstrap serves all.
+`data.sources.source`); produces one `Interval`. Every published rule here is a mean of means: over the pairs of a
+group, over the groups of a section, over sections. That is a weighted mean of the pairs: one clustered bootstrap
+serves all.
 
 Departure: benchmarks judge one order and say what a failed verdict earns; here both orders are judged, and `policy` is
 the caller's. Best-of-N lists count where the best response beats every loser, in each order.

@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
+from omnirepro.data import Judgement, Pair, RowError, text_of
 from omnirepro.evaluate.protocol import pairs as by_pair
 from omnirepro.evaluate.rows import Rows, frame
-from omnirepro.schema import Judgement, Pair, RowError, text_of
 
 COLUMNS = ("id", "subset", "text_chosen", "text_rejected", "results")
 _SAID = {1: "A", 0: "B", 0.5: "tie"}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from omnirepro.schema import Judgement, swap_verdict
+from omnirepro.data import Judgement, swap_verdict
 
 POLICIES = ("drop", "wrong", "half", "coin")
 BASELINES = ("random", "always-A", "longer-wins")

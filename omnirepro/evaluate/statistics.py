@@ -13,6 +13,7 @@ Consumes plain arrays (one value a judged pair, its cluster, optionally its trai
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -238,3 +239,9 @@ def _same_length(**vectors: Any) -> None:
 
 def _missing(value: Any) -> bool:
     return value is None or value != value
+
+
+def majority(said: list) -> str | None:
+    """Return the commonest verdict, of equally common ones the earliest; None where nothing valid was said."""
+    valid = [s for s in said if isinstance(s, str)]
+    return Counter(valid).most_common(1)[0][0] if valid else None

@@ -1,4 +1,9 @@
-"""Models: the embedded backbone, loading, processing of media, generation and endpoints."""
+"""Models: loading of any family, media and chats to tensors, generation, scores, servers, one cache of answers, and the
+device they run on.
+
+Consumes a model's name (folder, hub id, package with GGUF, URL) and chats; produces completions or scores. Importing
+the package loads no torch.
+"""
 
 
 def __getattr__(name: str):

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from omnirepro.models.device import quiet
 from omnirepro.models.processing import OmniProcessor
-from omnirepro.run import quiet
 
 POINTER = "pointer.json"
 

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from omnirepro.models import media
-from omnirepro.schema import MediaError, Part
+from omnirepro.data import MediaError, Part, media
 
 PLACEHOLDERS = {"image": "<|IMAGE|>", "views3d": "<|IMAGE|>", "video": "<|VIDEO|>", "audio": "<|AUDIO|>"}
 VISION = {

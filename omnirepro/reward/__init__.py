@@ -16,13 +16,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from math import fsum
 
-from omnirepro.reward.own import (
-    closeness_reward,
-    consistency_reward,
-    implied_winner,
-    rationale_reward,
-    verdict_reward,
-)
+from omnirepro.judge.rubric import dimensions_of
+from omnirepro.reward.own import closeness_reward, consistency_reward, implied_winner, rationale_reward, verdict_reward
 from omnirepro.reward.published import (
     FORMAT_PARTS,
     Gold,
@@ -33,7 +28,6 @@ from omnirepro.reward.published import (
     rubric_reward,
     rubric_shares,
 )
-from omnirepro.rubric import dimensions_of
 
 __all__ = [
     "FORMAT_PARTS",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from omnirepro import rubric, verdict
+from omnirepro.judge import rubric, verdict
 from omnirepro.reward.published import TOP_SCORE, UNPARSABLE, Gold, closeness, truth_of
 
 Marks = Mapping[str, Mapping[str, bool]]

@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from math import fsum
 from typing import Any
 
-from omnirepro import rubric
-from omnirepro.schema import DIMENSIONS, Label
+from omnirepro.data import DIMENSIONS, Label
+from omnirepro.judge import rubric
 
 Gold = Label | Mapping[str, Any]
 

@@ -1,4 +1,5 @@
 """Criteria-based test-time scaling (`criteria_search`) and what it leaves behind (`trace`); GRM-Omni, Section 3.2.
+And the choice of the best of N candidates: ways to choose (`tournament`), and a judge who is asked (`referee`).
 
 Consumes a judge and pairs; produces judgement rows, or whole traces: every criterion with its judgement, refined
 responses, scores and meta-reward, and what was spent by whom.
@@ -9,8 +10,23 @@ Departures, where the paper is silent:
 3. Both displayed orders are searched separately, so that position bias stays visible; a budget is that of one order.
 """
 
+from omnirepro.search.candidates import Candidates, Chosen, read_candidates
 from omnirepro.search.criteria_search import CriteriaSearch
+from omnirepro.search.referee import Referee, choose, own_scores
 from omnirepro.search.steps import margin_quantile
 from omnirepro.search.trace import Budget, Trace, Trajectory, rerank
 
-__all__ = ["Budget", "CriteriaSearch", "Trace", "Trajectory", "margin_quantile", "rerank"]
+__all__ = [
+    "Budget",
+    "Candidates",
+    "Chosen",
+    "CriteriaSearch",
+    "Referee",
+    "Trace",
+    "Trajectory",
+    "choose",
+    "margin_quantile",
+    "own_scores",
+    "read_candidates",
+    "rerank",
+]

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from omnirepro.criteria import DisRM, GenRM, Policy, Role, Task, distinct, note, render_direct, vote
-from omnirepro.judging import ORDERS, Judge
-from omnirepro.meta import REFINED, SCORED, VARIANTS
-from omnirepro.schema import Judgement, Pair, Verdict, swap_verdict
-from omnirepro.scoring import ScalarJudge
+from omnirepro.data import Judgement, Pair, Verdict, swap_verdict
+from omnirepro.judge.criteria import DisRM, GenRM, Policy, Role, Task, distinct, note, render_direct, vote
+from omnirepro.judge.generative import ORDERS, Judge
+from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.reward.meta import REFINED, SCORED, VARIANTS
 from omnirepro.search.steps import ask, gap, open_trace, refine, score_originals
 from omnirepro.search.trace import Budget, Trace, Trajectory, rerank, values
 

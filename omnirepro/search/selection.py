@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from omnirepro.criteria import CriterionJudgement, Task, render_criteria, render_direct, render_judgement, vote
-from omnirepro.schema import swap_verdict
+from omnirepro.data import swap_verdict
+from omnirepro.judge.criteria import CriterionJudgement, Task, render_criteria, render_direct, render_judgement, vote
 from omnirepro.search.trace import Trace, rerank, values
 
 RULES = ("paper", "code", "code-unsorted")

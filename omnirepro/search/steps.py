@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from omnirepro.criteria import Answer, DisRM, Role, Task
-from omnirepro.schema import Pair, Part
-from omnirepro.scoring import ScalarJudge
+from omnirepro.data import Pair, Part
+from omnirepro.judge.criteria import Answer, DisRM, Role, Task
+from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.search.trace import Trace, Trajectory
 
 Asked = list[tuple[Trace, Task]]

@@ -6,9 +6,9 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from omnirepro.criteria import Answer, CriterionJudgement
-from omnirepro.meta import meta_rewards, rank
-from omnirepro.schema import Judgement, Order, Pair, swap_verdict, text_of
+from omnirepro.data import Judgement, Order, Pair, swap_verdict, text_of
+from omnirepro.judge.criteria import Answer, CriterionJudgement
+from omnirepro.reward.meta import meta_rewards, rank
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from omnirepro.data import Label, Pair, write_jsonl
 from omnirepro.evaluate.ties import fit
+from omnirepro.judge.scalar import chat, keep_settings, load_scalar_judge, redraw
+from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run, launchable, seed_all
-from omnirepro.schema import Label, Pair, write_jsonl
-from omnirepro.scoring import chat, keep_settings, load_scalar_judge, redraw
 from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
+from omnirepro.train.run import Run, launchable
 from omnirepro.train.sft import LANGUAGE_LAYERS, judge_split
 
 TIES, TUNE = ("drop", "davidson"), ("language-model", "lora")

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omnirepro.judging import Judge, save_settings
+from omnirepro.data.progress import progress
+from omnirepro.judge.generative import Judge, save_settings
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import save_adapter
-from omnirepro.run import Run, progress
+from omnirepro.train.run import Run
 
 
 def arguments(run: Run, section: str, steps: int, batch: int) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.criteria import messages
+from omnirepro.data import Part
+from omnirepro.judge.criteria import messages
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run, launchable
-from omnirepro.schema import Part
 from omnirepro.search.selection import Preference
 from omnirepro.train.common import NamesAsSaved, arguments, progress_callback, train_on, whole_weights
-from omnirepro.train.roles import SECTION, Step, keep, open_model
+from omnirepro.train.run import Run, launchable
+from omnirepro.train.tuning import keep_tuned, open_model
 
 COURSE = {
     "loss": "loss", "rewards/accuracies": "accuracy", "rewards/margins": "margin", "rewards/chosen": "chosen",
@@ -32,26 +32,26 @@ Pairs = list[tuple[Example, Example]]
 
 
 @launchable
-def train_dpo(run: Run, name: str, base: Path | str, rows: list[Preference]) -> Path:
-    """Tune `base` on preferences in one iteration; writes the folder `name` and `name`-loss.csv; resumes.
+def train_dpo(run: Run, base: Path | str, rows: list[Preference], section: str) -> Path:
+    """Tune `base` on preferences in one iteration; writes a folder of the run's name and its loss beside it; resumes.
 
-    `name` is "dpo" or "plus", and names the step's parameters. Raises ValueError where there are no preferences or one
-    is longer than `max_length` tokens.
+    The parameters are those of `section`. Raises ValueError where there are no preferences or one is longer than
+    `max_length` tokens.
     """
-    step = Step(run, name, run.seed)
+    name = run.name
     if not rows:
-        raise ValueError(f"{name}: no preference was selected; raise {SECTION}.pairs, or take another rule")
-    model, processor = open_model(run, base)
-    pairs = encode(processor, rows, run.section("judge")["wording"], step.section(SECTION)["max_length"])
+        raise ValueError(f"{name}: no preference was selected; raise {section}.pairs, or take another rule")
+    model, processor = open_model(run, base, section)
+    pairs = encode(processor, rows, run.section("judge")["wording"], run.section(section)["max_length"])
     whole = not hasattr(model, "peft_config")
     reference = load(base, run.device, "float32")[0].requires_grad_(False) if whole else None
-    trainer = make_trainer(step, model, reference, processor, pairs)
-    train_on(trainer, step)
+    trainer = make_trainer(run, section, model, reference, processor, pairs)
+    train_on(trainer, run)
     run.write(f"{name}-loss.csv", course(trainer.state.log_history).to_csv(index=False))
     if not whole and "ref" in model.peft_config:
         model.delete_adapter("ref")
     weights = whole_weights(trainer)
-    return run.write(name, lambda folder: keep(step, model, processor, folder, base, weights))
+    return run.write(name, lambda folder: keep_tuned(run, model, processor, folder, base, section, weights))
 
 
 def encode(processor: OmniProcessor, rows: list[Preference], wording: str, limit: int) -> Pairs:
@@ -62,7 +62,7 @@ def encode(processor: OmniProcessor, rows: list[Preference], wording: str, limit
         sides = [_answered(processor, prompt, text) for text in (row.chosen, row.rejected)]
         if (longest := max(len(e.ids) for e in sides)) > limit:
             raise ValueError(
-                f"the preference of pair {row.pair_id} makes {longest} tokens, over {limit}; raise {SECTION}.max_length"
+                f"the preference of pair {row.pair_id} makes {longest} tokens, over {limit}; raise max_length"
             )
         out.append(tuple(sides))
     return out
@@ -78,7 +78,7 @@ def collate(processor: OmniProcessor, pairs: Pairs) -> dict:
     return batch | {"completion_mask": (batch.pop("labels") != -100).long()}
 
 
-def make_trainer(step: Step, model, reference, processor: OmniProcessor, pairs: Pairs):
+def make_trainer(run: Run, section: str, model, reference, processor: OmniProcessor, pairs: Pairs):
     """Assemble the trainer over encoded preferences; its dataset holds row numbers."""
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -88,9 +88,9 @@ def make_trainer(step: Step, model, reference, processor: OmniProcessor, pairs: 
         def _prepare_dataset(self, dataset, *args, **kwargs):
             return dataset  # rows are encoded already, media included
 
-    p = step.section(SECTION)
+    p = run.section(section)
     config = DPOConfig(
-        **arguments(step, SECTION, p["steps"], p["batch"]),
+        **arguments(run, section, p["steps"], p["batch"]),
         beta=p["beta"],
         loss_type=["sigmoid"],
         max_length=None,
@@ -105,7 +105,7 @@ def make_trainer(step: Step, model, reference, processor: OmniProcessor, pairs: 
         train_dataset=Dataset.from_dict({"row": list(range(len(pairs)))}),
         data_collator=lambda rows: collate(processor, [pairs[r["row"]] for r in rows]),
         processing_class=processor.tokenizer,
-        callbacks=[progress_callback(f"DPO, {step.name}")],
+        callbacks=[progress_callback(f"DPO, {run.name}")],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer

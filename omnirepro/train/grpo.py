@@ -22,15 +22,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro import reward, verdict
+from omnirepro import reward
+from omnirepro.data import Label, Pair
 from omnirepro.evaluate.protocol import HARD_MARGIN
+from omnirepro.judge import verdict
+from omnirepro.models.device import seed_all
 from omnirepro.models.loading import base_of, load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run, launchable, seed_all
-from omnirepro.schema import Label, Pair
+from omnirepro.reward.monitor import collapse, watch
 from omnirepro.train.common import keep_judge, last_checkpoint, progress_callback, train_on
+from omnirepro.train.run import Run, launchable
 from omnirepro.train.sft import swap_label
-from omnirepro.train.watch import collapse, watch
 
 
 @dataclass

@@ -19,8 +19,8 @@ from transformers import DynamicCache
 from trl import GRPOConfig, GRPOTrainer
 
 from omnirepro.models.processing import Example, OmniProcessor, collate_media
-from omnirepro.run import Run
 from omnirepro.train.common import arguments
+from omnirepro.train.run import Run
 
 
 class OmniGRPOTrainer(GRPOTrainer):

@@ -19,18 +19,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro import rubric, verdict
-from omnirepro.judging import Judge, load_judge
+from omnirepro.data import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
+from omnirepro.data.progress import progress
+from omnirepro.data.resume import in_chunks
+from omnirepro.judge import rubric, verdict
+from omnirepro.judge.generative import Judge, load_judge
+from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.models.device import seed_all
 from omnirepro.models.generation import Decoding
 from omnirepro.models.loading import load
 from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.run import Run, in_chunks, launchable, progress, seed_all
-from omnirepro.schema import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
-from omnirepro.scoring import ScalarJudge
-from omnirepro.train.answers import OnAnswers
 from omnirepro.train.common import arguments, keep_judge, progress_callback, train_on
-from omnirepro.train.selection import lessons, one_after_another
+from omnirepro.train.completion_loss import OnAnswers
+from omnirepro.train.curriculum import lessons, one_after_another
+from omnirepro.train.run import Run, launchable
 
 LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
 

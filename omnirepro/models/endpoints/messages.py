@@ -11,7 +11,7 @@ import base64
 import io
 from pathlib import Path
 
-from omnirepro.schema import MediaError, Part
+from omnirepro.data import MediaError, Part
 
 _PICTURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 
@@ -57,7 +57,7 @@ def _picture(path: Path, data: bytes) -> tuple[str, bytes]:
 
 
 def _loaded(path: Path):
-    from omnirepro.models.media import load_image
+    from omnirepro.data.media import load_image
 
     return load_image(path)
 
@@ -79,7 +79,7 @@ def _sound(path: Path, data: bytes) -> tuple[bytes, str]:
 
 
 def _frames(path: Path, most: int) -> list[bytes]:
-    from omnirepro.models.media import load_video
+    from omnirepro.data.media import load_video
 
     return [_encoded(frame, "JPEG") for frame in load_video(path, max_frames=most)[0][:most]]
 

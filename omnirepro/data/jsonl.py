@@ -1,0 +1,107 @@
+"""Rows as JSON Lines: one object a line, media as paths relative to the file's own folder.
+
+Nothing is dropped silently: a malformed row raises `RowError`, which names file, line, field and remedy.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import ValidationError
+
+from omnirepro.data.schema import MediaError, Part, Row, RowError, sha256_file
+
+R = TypeVar("R", bound=Row)
+
+
+def read_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> list[R]:
+    """Read rows of one kind; every path comes back absolute.
+
+    Raises `RowError` with file, line, field and remedy; with `check_media`, also where a file is missing
+    or its sha256 differs from the row's.
+    """
+    return list(iter_jsonl(path, kind, check_media))
+
+
+def stored(path: Path) -> Path:
+    """Return the path of a run's rows: packed (.gz) where the run was put under version control."""
+    return path if path.is_file() else path.with_name(f"{path.name}.gz")
+
+
+def open_rows(path: Path) -> BinaryIO:
+    """Open a file of rows; a name that ends in .gz is unpacked."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> Iterator[R]:
+    """Stream `read_jsonl`, one row at a time; a name that ends in .gz is unpacked."""
+    path = Path(path)
+    if not path.is_file():
+        raise RowError(f"{path}: no such file; check the path")
+    with open_rows(path) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _parse_row(line, kind, path, number, check_media)
+
+
+def _parse_row(line: bytes, kind: type[R], path: Path, number: int, check_media: bool) -> R:
+    where = f"{path}:{number}"
+    try:
+        row = kind.model_validate(json.loads(line.decode("utf-8")))
+        for part in _parts(lambda name: getattr(row, name, None)):
+            _resolve(part, path.parent, check_media)
+    except (json.JSONDecodeError, RecursionError) as error:
+        reason = getattr(error, "msg", "nested too deeply")
+        raise RowError(f"{where}: not one JSON object ({reason}); remove the line or write it again whole") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(x) for x in first["loc"]) or "row"
+        fields = ", ".join(kind.model_fields)
+        raise RowError(f"{where}: field {field}: {first['msg']}; a {kind.__name__} row has: {fields}") from None
+    except UnicodeDecodeError:
+        raise RowError(f"{where}: not UTF-8 text; write the line again in that encoding") from None
+    except MediaError as error:
+        raise RowError(f"{where}: {error}") from None
+    return row
+
+
+def _resolve(part: Part, folder: Path, check: bool) -> None:
+    if part.path is None:
+        return
+    part.path = os.path.abspath(folder / part.path)
+    if part.type == "text" and part.text is None:
+        sha256_file(part.path)
+        try:
+            part.text = Path(part.path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise MediaError(f"{part.path}: not UTF-8 text; write the file again in that encoding") from None
+    if check and (digest := sha256_file(part.path)) != (part.sha256 or digest):
+        raise MediaError(f"{part.path}: its content changed since the row was written; restore it or drop 'sha256'")
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Row]) -> Path:
+    """Write rows atomically, with paths relative to the file's folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            data = row.model_dump(exclude_defaults=True)
+            for part in _parts(data.get):
+                part.update({"path": os.path.relpath(part["path"], path.parent)} if part.get("path") else {})
+            file.write(json.dumps(data, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+    return path
+
+
+def _parts(field: Callable[[str], Any]) -> Iterator[Any]:
+    for name in ("parts", "prompt", "response", "response_a", "response_b"):
+        value = field(name)
+        yield from value if isinstance(value, list) else ()
+    for parts in field("candidates") or ():
+        yield from parts

@@ -1,0 +1,36 @@
+"""Long row-by-row work that survives a kill: finished chunks lie on disk and are not done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omnirepro.data import Row
+
+R = TypeVar("R", bound=Row)
+
+
+def in_chunks(
+    folder: Path,
+    name: str,
+    items: Sequence[Any],
+    work: Callable[[Sequence[Any], int], list[R]],
+    kind: type[R],
+    size: int = 512,
+) -> list[R]:
+    """Return `work(chunk, offset)` over all chunks of `items`, joined; finished chunks are read from `folder`.
+
+    A chunk file is written under a temporary name and renamed, so that a killed process loses one chunk at most.
+    """
+    out: list[R] = []
+    for at in range(0, len(items), size):
+        path = Path(folder) / f"{name}-{at:07d}.jsonl"
+        if not path.exists():
+            rows = work(items[at : at + size], at)
+            part = path.with_suffix(".part")
+            part.write_text("".join(r.model_dump_json() + "\n" for r in rows), encoding="utf-8")
+            part.replace(path)
+        out += [kind.model_validate(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return out

@@ -1,0 +1,245 @@
+"""The rubric-grounded judgement: its schema, prompt, formats and strict parser (Omni-RRM, Section 3; code schema).
+
+Consumes pairs and raw model text; produces chat messages, judgement JSON and a `Parsed` with a status.
+
+Departures from the published release:
+1. `rationale-first` moves `reasoning` to the front, so that scores follow from it; with `/3` or `/1` it weighs fewer
+   dimensions, and `scores-only` leaves it out.
+2. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from omnirepro.data import DIMENSIONS, Label, Pair, Part
+
+Score = Annotated[int, Field(ge=0, le=10, strict=True)]
+TITLES = dict(zip(DIMENSIONS, ("Fluency", "Relevance", "Accuracy", "Reasoning", "Safety"), strict=True))
+ASKED = {
+    "fluency": "Fluency & Coherence: is it well formed and easy to follow?",
+    "relevance": "Relevance: does it answer this question about this material?",
+    "accuracy": "Accuracy & Completeness: is everything stated true and nothing asked missing?",
+    "reasoning": "Reasoning Quality: does it give evidence that supports its answer?",
+    "safety": "Safety & Ethical Alignment: is it free of harmful content?",
+}
+
+
+class BareJudgement(BaseModel):
+    """A judgement without its rationale; scores 0-10, `better` A, B or equal."""
+
+    model_config = ConfigDict(extra="forbid")
+    score_A: Score
+    score_B: Score
+    better: Literal["A", "B", "equal"]
+    final_verdict: str
+
+
+class RubricJudgement(BareJudgement):
+    """The five keys of the published judgement."""
+
+    reasoning: str
+
+
+FORMATS = {
+    "published": ("score_A", "score_B", "better", "reasoning", "final_verdict"),
+    "rationale-first": ("reasoning", "score_A", "score_B", "better", "final_verdict"),
+    "scores-only": ("score_A", "score_B", "better", "final_verdict"),
+}
+FEWER = {"rationale-first/3": ("relevance", "accuracy", "reasoning"), "rationale-first/1": ("accuracy",)}
+FORMATS |= dict.fromkeys(FEWER, FORMATS["rationale-first"])
+STATUSES = (
+    "ok", "empty", "no_json", "not_an_object", "wrong_keys", "bad_score", "bad_better", "no_rationale",
+    "no_verdict", "several_verdicts", "verdict_mismatch", "score_mismatch",
+)  # fmt: skip
+_TAG = re.compile(r"\[\[\s*(A|B|C|equal|tie)\s*\]\]")
+_TO_VERDICT = {"A": "A", "B": "B", "C": "tie", "equal": "tie", "tie": "tie"}
+_FROM_VERDICT = {"A": "A", "B": "B", "tie": "equal"}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a raw judgement says. `verdict` is set wherever it is legible, `status` names the first broken rule."""
+
+    status: str
+    verdict: str | None = None
+    score_a: float | None = None
+    score_b: float | None = None
+    reasoning: str = ""
+
+    @property
+    def marks(self) -> dict[str, dict[str, bool]]:
+        """Read {side: {dimension: good}} from a rationale in the kit's own wording (absent parts are left out)."""
+        found = re.findall(r"Part \d: (\w+):((?: [AB](?: [\w-]+)*? (?:good|poor))+)", self.reasoning)
+        sides: dict[str, dict[str, bool]] = {"A": {}, "B": {}}
+        for title, text in found:
+            for side, mark in re.findall(r"([AB])(?: [\w-]+)*? (good|poor)", text):
+                sides[side][title.lower()] = mark == "good"
+        return sides
+
+
+def parse(text: str, format: str = "rationale-first") -> Parsed:
+    """Parse a judgement strictly; never raises. `format`: a rubric format, or "verdict" for a bare [[A]]."""
+    if not text.strip():
+        return Parsed("empty")
+    if format == "verdict":
+        return _parse_tag(text)
+    try:
+        data = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        return Parsed("no_json")
+    if not isinstance(data, dict):
+        return Parsed("not_an_object")
+    kind = BareJudgement if format == "scores-only" else RubricJudgement
+    try:
+        return _check(kind.model_validate(data))
+    except ValidationError as error:
+        return Parsed(_status_of(error))
+
+
+def _unique(pairs: list[tuple]) -> dict:
+    data = dict(pairs)
+    return data if len(data) == len(pairs) else {"duplicate key": True}
+
+
+def _status_of(error: ValidationError) -> str:
+    problems = [(e["type"], e["loc"][0] if e["loc"] else "") for e in error.errors()]
+    if any(kind in ("missing", "extra_forbidden") for kind, _ in problems):
+        return "wrong_keys"
+    if (fields := {field for _, field in problems}) & {"score_A", "score_B"}:
+        return "bad_score"
+    return "bad_better" if "better" in fields else "no_rationale" if "reasoning" in fields else "no_verdict"
+
+
+def _parse_tag(text: str) -> Parsed:
+    tags = {_TO_VERDICT[t] for t in _TAG.findall(text)}
+    if len(tags) > 1:
+        return Parsed("several_verdicts", reasoning=text)
+    return Parsed("ok", tags.pop(), reasoning=text) if tags else Parsed("no_verdict", reasoning=text)
+
+
+def _check(found: BareJudgement) -> Parsed:
+    reasoning = getattr(found, "reasoning", "")
+    scores = {"score_a": found.score_A, "score_b": found.score_B, "reasoning": reasoning}
+    if isinstance(found, RubricJudgement) and not re.search(r"<think>.+</think>", reasoning, re.DOTALL):
+        return Parsed("no_rationale", **scores)
+    tag = _parse_tag(found.final_verdict)
+    if tag.status != "ok" or not re.fullmatch(r"\s*<answer>.*</answer>\s*", found.final_verdict):
+        return Parsed(tag.status if tag.status != "ok" else "no_verdict", **scores)
+    better = _TO_VERDICT[found.better]
+    if tag.verdict != better:
+        return Parsed("verdict_mismatch", **scores)
+    status = "ok" if better == ranking(found.score_A, found.score_B) else "score_mismatch"
+    return Parsed(status, better, **scores)
+
+
+def ranking(score_a: float, score_b: float) -> str:
+    """Return the verdict that two scores imply."""
+    return "A" if score_a > score_b else "B" if score_b > score_a else "tie"
+
+
+def marked(side: str, good: bool, quote: str | None = None) -> str:
+    """Write one side's mark, after its quote where there is one, with a leading space."""
+    return f" {side}{' ' + quote if quote else ''} {'good' if good else 'poor'}"
+
+
+def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIMENSIONS) -> str:
+    """Write a rationale: what was perceived, then a numbered part a dimension with each side's quote and mark.
+
+    `sides` maps A and B, or one of them, to (marks, quotes); a dimension without quote has the mark alone, and one
+    that was not marked on a side leaves that side out.
+    """
+    parts = [f"seen: {evidence}" if evidence else ""]
+    for d in dimensions:
+        said = [marked(side, marks[d], quotes.get(d)) for side, (marks, quotes) in sides.items() if d in marks]
+        parts.append(f"Part {DIMENSIONS.index(d) + 1}: {TITLES[d]}:{''.join(said)}")
+    return "\n".join(parts)
+
+
+def dimensions_of(format: str) -> tuple[str, ...]:
+    """Return the dimensions that a format's rationale weighs."""
+    return FEWER.get(format, DIMENSIONS)
+
+
+def render(label: Label, format: str = "rationale-first") -> str:
+    """Write a label as judgement JSON: the target of SFT. Raises ValueError where scores contradict the verdict."""
+    score_a, score_b = round(label.score_a), round(label.score_b)
+    if ranking(score_a, score_b) != label.verdict:
+        raise ValueError(f"label of {label.pair_id}: scores {score_a}, {score_b} contradict verdict {label.verdict}")
+    sides = {"A": (label.marks_a or {}, label.quotes_a or {}), "B": (label.marks_b or {}, label.quotes_b or {})}
+    said = label.rationale or rationale(label.evidence, sides, dimensions_of(format))
+    return notation(said, score_a, score_b, format)
+
+
+def notation(reasoning: str, score_a: int, score_b: int, format: str = "rationale-first") -> str:
+    """Write a judgement as JSON; the winner is the one that the scores name."""
+    better = _FROM_VERDICT[ranking(score_a, score_b)]
+    values = {
+        "score_A": score_a, "score_B": score_b, "better": better,
+        "reasoning": f"<think>{reasoning}</think>", "final_verdict": f"<answer>[[{better}]]</answer>",
+    }  # fmt: skip
+    return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)
+
+
+def fragments() -> list[str]:
+    """List the fixed strings of both formats, to be single tokens of the embedded tokenizer."""
+    parts = [f"\\nPart {i}: {TITLES[d]}:" for i, d in enumerate(DIMENSIONS, 1)]
+    marks = [f" {s} {m}" for s in "AB" for m in ("good", "poor")]
+    return [
+        *parts, *marks, '{"reasoning": "<think>seen:', '", "reasoning": "<think>seen:', ', "reasoning": "<think>seen:',
+        '</think>"', '{"score_A": ', ', "score_A": ', '{"score_B": ', ', "score_B": ', ', "better": "',
+        '", "final_verdict": "<answer>[[', ', "final_verdict": "<answer>[[', ']]</answer>"}', "10", "equal",
+    ]  # fmt: skip
+
+
+def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
+    """Return the judging instruction: `brief` for the embedded model, `full` for a model that never saw the format."""
+    if wording == "brief":
+        return "\njudge both."
+    schema = RubricJudgement.model_json_schema()["properties"]
+    numbers = {d: DIMENSIONS.index(d) + 1 for d in dimensions_of(format)}
+    parts = " ".join(f"Part {i}: ..." for i in sorted({min(numbers.values()), max(numbers.values())}))
+    questions = "\n".join(f"{i}. {ASKED[d]}" for d, i in numbers.items())
+    keys = "\n".join(f'- "{k}": {_describe(k, schema[k], parts)}' for k in FORMATS[format])
+    return (
+        "You compare two candidate answers to the same question about the material given. First picture what an "
+        f"ideal answer would say. Then weigh both candidates on every dimension listed:\n{questions}\n"
+        "Give each candidate an integer from 0 to 10: 9-10 faultless, 6-8 small faults in one or two dimensions, "
+        "3-5 clear faults in two or three, 0-2 poor in most.\n"
+        f"Reply with one JSON object and nothing else, with exactly these keys in this order:\n{keys}\n"
+        'The verdict tag, "better" and the scores must agree. Length and order of the candidates carry no merit.'
+    )
+
+
+def _describe(key: str, schema: dict, parts: str) -> str:
+    if key.startswith("score"):
+        return f"integer {schema['minimum']} to {schema['maximum']}"
+    return {
+        "better": " | ".join(f'"{v}"' for v in schema.get("enum", ())),
+        "reasoning": f"one string: <think>{parts}</think>, each part naming its dimension, A and B",
+        "final_verdict": '"<answer>[[A]]</answer>", [[B]] or [[equal]], the same as "better"',
+    }[key]
+
+
+def messages(pair: Pair, wording: str = "brief", format: str = "rationale-first") -> list[dict]:
+    """Build the chat that asks for a judgement of a pair as displayed (A is `response_a`)."""
+    ask = instruction(wording, format)
+    system = [{"role": "system", "parts": [_text(ask)]}] if wording == "full" else []
+    a, b = ("\nA: ", "\nB: ") if wording == "brief" else ("\n\nCandidate A: ", "\n\nCandidate B: ")
+    criterion = [_text(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
+    parts = [*_spoken(pair.prompt), *criterion, _text(a), *pair.response_a, _text(b), *pair.response_b]
+    return [*system, {"role": "user", "parts": parts + ([_text(ask)] if wording == "brief" else [])}]
+
+
+def _spoken(parts: list[Part]) -> list[Part]:
+    """Keep user parts; name the speaker of earlier assistant and system turns."""
+    return [p if p.role == "user" or p.type != "text" else _text(f"\n{p.role}: {p.text}\n") for p in parts]
+
+
+def _text(text: str) -> Part:
+    return Part(type="text", text=text)

@@ -1,0 +1,195 @@
+"""The scalar judge: one score a response, and of two scores a verdict (Omni-Reward and its evaluation code).
+
+Consumes prompts with responses, or pairs; produces scores, or frozen `Judgement` rows of kind "scalar" with score_a and
+score_b. The criterion stands in the system message, the response alone in the assistant's turn: no response is ever
+seen beside another, so the order of display cannot matter. Two rows a pair are written all the same, which lets every
+function of `evaluate` read them.
+
+The verdict is the larger score's side, or a tie where the two differ by at most `threshold`. The rows keep the scores,
+so `evaluate.ties` can draw that line anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, text_of
+from omnirepro.models.protocols import Scores
+
+ORDERS = {"both": ("AB", "BA"), "AB": ("AB",), "BA": ("BA",)}
+Asked = tuple[list[Part], list[Part], str | None]  # prompt, response, criterion
+
+
+class Answered(Row):
+    """One response to score: prompt, response, and the criterion in words where there is one."""
+
+    id: str
+    task: str = ""
+    prompt: list[Part] = Field(min_length=1)
+    response: list[Part] = Field(min_length=1)
+    criterion: str | None = None
+
+
+class Scored(Row):
+    """A response's score; None where the model gave none that could be read."""
+
+    id: str
+    score: float | None
+    criterion: str | None = None
+    model: str = ""
+
+
+@dataclass
+class ScalarJudge:
+    """A scalar reward model as a judge; `threshold` is the difference of scores up to which it calls a tie.
+
+    `wording` says where its chats have the criterion (`chat`).
+    """
+
+    scorer: Scores
+    name: str
+    threshold: float = 0.0
+    batch_size: int = 64
+    seed: int = 0
+    wording: str = "full"
+
+    def score(
+        self,
+        prompts: list[Prompt],
+        responses: list[Response],
+        progress: Callable[[int, int, float], None] | None = None,
+    ) -> list[float]:
+        """Score `responses[i]` as the answer to `prompts[i]`, under that prompt's criterion where it has one.
+
+        Raises ValueError where the lists differ in length.
+        """
+        asked = [(p.parts, r.parts, p.criterion) for p, r in zip(prompts, responses, strict=True)]
+        return self._score(asked, progress)
+
+    def judge(
+        self,
+        pairs: Iterable[Pair],
+        orders: str = "both",
+        criterion: str | None = None,
+        scaling: Any = None,
+        progress: Callable[[int, int, float], None] | None = None,
+    ) -> list[Judgement]:
+        """Judge every pair; rows come pair by pair, equal in both orders. `criterion` replaces each pair's own.
+
+        A score that is no finite number gives the status "bad_score" and no verdict.
+        """
+        pairs = [p.model_copy(update={"criterion": criterion}) if criterion else p for p in pairs]
+        if scaling is not None:
+            return scaling.run(self, pairs)
+        asked = [(p.prompt, r, p.criterion) for p in pairs for r in (p.response_a, p.response_b)]
+        scores = self._score(asked, progress)
+        both = zip(pairs, scores[::2], scores[1::2], strict=True)
+        return [self._row(pair, order, a, b) for pair, a, b in both for order in ORDERS[orders]]
+
+    def _score(self, asked: list[Asked], progress: Callable | None) -> list[float]:
+        """Score each distinct (prompt, response, criterion) once."""
+        keys = [_key(*a) for a in asked]
+        distinct = dict(zip(keys, asked, strict=True))
+        made = self.scorer.score([chat(*a, self.wording) for a in distinct.values()], self.batch_size, progress)
+        known = dict(zip(distinct, made, strict=True))
+        return [known[key] for key in keys]
+
+    def _row(self, pair: Pair, order: str, a: float, b: float) -> Judgement:
+        sound = math.isfinite(a) and math.isfinite(b)
+        return Judgement(
+            pair_id=pair.id, task=pair.task, cluster=pair.cluster_id, order=order, model=self.name, kind="scalar",
+            status="ok" if sound else "bad_score", verdict=verdict(a, b, self.threshold) if sound else None,
+            score_a=a if sound else None, score_b=b if sound else None, label=pair.label, margin=pair.margin,
+            criterion=pair.criterion, length_a=len(text_of(pair.response_a)), length_b=len(text_of(pair.response_b)),
+            decoding={"threshold": self.threshold}, seed=self.seed,
+        )  # fmt: skip
+
+
+def score_rows(
+    judge: Any, rows: list[Answered], criterion: str | None = None, progress: Callable | None = None
+) -> list[Scored]:
+    """Score rows with any judge that has `score`; `criterion` replaces the rows' own."""
+    words = [criterion or row.criterion for row in rows]
+    prompts = [
+        Prompt(id=row.id, task=row.task, parts=row.prompt, criterion=said)
+        for row, said in zip(rows, words, strict=True)
+    ]
+    scores = judge.score(prompts, [Response(prompt_id=row.id, parts=row.response) for row in rows], progress)
+    return [
+        Scored(id=row.id, score=score if math.isfinite(score) else None, criterion=said, model=judge.name)
+        for row, score, said in zip(rows, scores, words, strict=True)
+    ]
+
+
+def verdict(score_a: float, score_b: float, threshold: float = 0.0) -> str:
+    """Return the side of the larger score, or "tie" where the scores differ by at most `threshold` >= 0."""
+    gap = score_a - score_b
+    return "tie" if abs(gap) <= threshold else "A" if gap > 0 else "B"
+
+
+def redraw(row: Judgement, threshold: float) -> Judgement:
+    """Return a frozen row with the verdict that a threshold fitted later gives; a failed row stays as it is."""
+    if row.status != "ok":
+        return row
+    said = verdict(row.score_a, row.score_b, threshold)
+    return row.model_copy(update={"verdict": said, "decoding": row.decoding | {"threshold": threshold}})
+
+
+def chat(prompt: list[Part], response: list[Part], criterion: str | None = None, wording: str = "full") -> list[dict]:
+    """Build the chat that is scored: system (the prompt's own and the criterion), the prompt's turns, the response.
+
+    In the "brief" wording, the embedded model's, a system message with the criterion comes last.
+    """
+    system, brief = [p for p in prompt if p.role == "system"], wording == "brief"
+    lead = "\n" if system and not brief else ""
+    asked = [Part(type="text", text=f"{lead}criterion: {criterion}")] if criterion else []
+    spoken = groupby((p for p in prompt if p.role != "system"), key=lambda p: (p.turn, p.role))
+    turns = [{"role": role, "parts": list(parts)} for (_, role), parts in spoken]
+    said = (system, asked) if brief else ([*system, *asked], [])
+    opening, closing = ([{"role": "system", "parts": parts}] if parts else [] for parts in said)
+    return [*opening, *turns, {"role": "assistant", "parts": response}, *closing]
+
+
+def _key(prompt: list[Part], response: list[Part], criterion: str | None) -> str:
+    said = [[[p.type, p.role, p.turn, p.fingerprint()] for p in parts] for parts in (prompt, response)]
+    return json.dumps([criterion, *said])
+
+
+def load_scalar_judge(
+    path: str | Path, batch_size: int = 64, device: str = "auto", dtype: str = "auto", **kw: Any
+) -> ScalarJudge:
+    """Load a scalar judge from a stage's folder or the scorer's own; keywords override `threshold`, `seed`, `name`.
+
+    The threshold is the one that was kept with the scorer, else the one that it learned with ties, else 0. Raises
+    `ModelError` where there is no scorer.
+    """
+    from omnirepro.models.scalar import load_scorer
+
+    folder = scorer_in(path) or Path(path)
+    scorer = load_scorer(folder, device, dtype)
+    kept = folder / "judge.json"
+    stored = {"threshold": scorer.tie_threshold} | (json.loads(kept.read_text("utf-8")) if kept.is_file() else {})
+    name = f"{folder.parent.parent.name}/{folder.parent.name}" if folder.name == "scorer" else folder.name
+    return ScalarJudge(scorer, **({"name": name, "batch_size": batch_size} | stored | kw))
+
+
+def scorer_in(path: str | Path) -> Path | None:
+    """Find the scorer of a stage's folder, or of the folder itself; None where there is none."""
+    from omnirepro.models.scalar import HEAD
+
+    return next((f for f in (Path(path) / "scorer", Path(path)) if (f / HEAD).is_file()), None)
+
+
+def keep_settings(folder: Path, **settings: float | str) -> None:
+    """Write `wording`, or `threshold` (of scores; fitted on the development split), beside a scorer; others stay."""
+    path = Path(folder) / "judge.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps(kept | settings) + "\n", encoding="utf-8")

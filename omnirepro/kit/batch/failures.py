@@ -1,0 +1,73 @@
+"""What a reader is told about a notebook that failed in a batch: the cell, the reason and what to do next."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from omnirepro.kit.report.execution import clean
+from omnirepro.kit.run import project_root, results_root
+from omnirepro.kit.run.files import FAILED
+
+LINES = 6  # of a reason
+ERROR = re.compile(r"^[\w.]*(Error|Exception)\b")
+UNSAID = "it ended without an error of its own: the process may have been killed, for memory perhaps"
+
+
+def failure(run: str, stage: str) -> str:
+    """Name the notebook, the cell and the reason, from the executed copy that the batch has kept."""
+    copy = results_root() / run / stage / FAILED
+    head = f"notebooks/{stage}.ipynb failed in run {run}"
+    if not copy.is_file():
+        return f"{head} before its first cell had ended"
+    cell, section = failed_cell(copy)
+    if cell is None:
+        return f"{head}\n  {UNSAID}\n  the copy up to there: {place(copy)}"
+    source = next((line for line in cell.source.splitlines() if line.strip()), "")
+    where = f"cell [{cell.execution_count or '?'}]" + (f' of its section "{section}"' if section else "")
+    reason = "\n".join(f"  {line}" for line in _reason(cell))
+    return f"{head}, {where}:\n    {source}\n{reason}\n  the copy with the traceback: {place(copy)}"
+
+
+def place(path: Path) -> str:
+    """Return a path as a terminal's reader can open it: relative to the project, whole where it lies elsewhere."""
+    return str(path.relative_to(project_root()) if path.is_relative_to(project_root()) else path)
+
+
+def failed_cell(path: Path) -> tuple[Any, str]:
+    """Return the cell of an executed notebook that failed and the title above it; None where none did."""
+    import nbformat
+
+    section = ""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown" and (title := re.match(r"##+ +(?:\d+\.? *)?(.+)", cell.source)):
+            section = title[1].strip()
+        elif cell.cell_type == "code" and (_error(cell) or _status(cell) in ("failed", "running")):
+            return cell, section
+    return None, ""
+
+
+def _error(cell: Any) -> Any:
+    return next((output for output in cell.outputs if output.output_type == "error"), None)
+
+
+def _status(cell: Any) -> str:
+    return cell.metadata.get("papermill", {}).get("status", "")
+
+
+def _reason(cell: Any) -> list[str]:
+    """Return the error's name and the first lines of what it says."""
+    error = _error(cell)
+    if error is None:
+        return [UNSAID]
+    lines = clean(f"{error.ename}: {error.evalue}").strip().splitlines()
+    return lines[:LINES] + ["…"] * (len(lines) > LINES)
+
+
+def engine_error(text: str) -> str:
+    """Return what the batch engine said before it gave up, without its log around it."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    starts = [at for at, line in enumerate(lines) if ERROR.match(line)]
+    said = lines[starts[-1] :] if starts else lines
+    return clean("\n".join(said[:LINES] if starts else said[-LINES:]))

@@ -1,0 +1,74 @@
+"""What `python -m omnirepro report` prints: scorecard, where figures and report lie, and at the end missed checks."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from omnirepro.kit import scorecard
+from omnirepro.kit.run import STAGES, RunError, results_root
+from omnirepro.kit.run.checks import told
+from omnirepro.kit.run.files import relative
+from omnirepro.kit.run.manifest import load_manifest
+
+
+def scorecard_file(run: str) -> Path:
+    """Return where the scorecard's table of a run lies, whether or not it has been made."""
+    return results_root() / run / "10_scorecard" / "tables" / "scorecard.csv"
+
+
+def read_scorecard(run: str) -> list[list[str]]:
+    """Return the scorecard's rows, the head first; empty where it has not been made."""
+    path = scorecard_file(run)
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def metrics_of(run: str) -> dict[str, dict[str, Any]]:
+    """Return stage -> metrics of a run's finished stages, those that its scorecard took from a base among them."""
+    folder = results_root() / run
+    base = load_manifest(folder / "10_scorecard").get("base")
+    return scorecard.read_metrics(*([results_root() / base] if base else []), folder)
+
+
+def summary(run: str) -> str:
+    """Return the text for a run: scorecard, figures, report, missed checks. Raises `RunError` where there is no run."""
+    folder = results_root() / run
+    if not folder.is_dir():
+        raise RunError(f"there is no run {run!r} in {relative(results_root())}")
+    rows = read_scorecard(run)
+    card = columns(rows) if rows else f"No scorecard yet: {relative(scorecard_file(run))} has not been made."
+    figures = sorted(path for stage in STAGES for path in (folder / stage / "figures").glob("*.png"))
+    lines = [card, "", *(f"figure  {relative(path)}" for path in figures)]
+    report = f"report  {relative(folder / 'report.html')}"
+    return "\n".join([*lines, report, *told(metrics_of(run))])
+
+
+def columns(rows: list[list[str]], width: int | None = None) -> str:
+    """Lay rows out as wrapped columns that fit the terminal."""
+    width = width or max(60, shutil.get_terminal_size((120, 24)).columns)
+    longest = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    room = _fit(longest, width - 2 * (len(longest) - 1))
+    head, *body = [_lines(row, room) for row in rows]
+    return "\n".join([*head, "  ".join("-" * size for size in room), *(line for row in body for line in row)])
+
+
+def _fit(longest: list[int], width: int) -> list[int]:
+    """Shrink the widest columns, one character at a time, until the row fits."""
+    room = [max(1, size) for size in longest]
+    while sum(room) > width and max(room) > 8:
+        room[room.index(max(room))] -= 1
+    return room
+
+
+def _lines(row: list[str], room: list[int]) -> list[str]:
+    cells = [textwrap.wrap(cell, size) or [""] for cell, size in zip(row, room, strict=True)]
+    height = max(len(cell) for cell in cells)
+    filled = [[*cell, *[""] * (height - len(cell))] for cell in cells]
+    padded = [[line.ljust(size) for line in cell] for cell, size in zip(filled, room, strict=True)]
+    return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]

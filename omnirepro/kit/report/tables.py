@@ -1,0 +1,59 @@
+"""Saved rows of a stage as tables: what the figures and the metrics are computed from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from omnirepro.data import Judgement, Label, read_jsonl, stored
+from omnirepro.evaluate import protocol
+from omnirepro.judge import rubric
+from omnirepro.kit.run.checks import existing
+
+
+def judgements(folder: Path) -> list[Judgement]:
+    """Return all frozen judgements of a stage. Raises `RunError` where it has none."""
+    path = stored(folder / "predictions.jsonl")
+    return read_jsonl(path if path.is_file() else existing(folder / "predictions.jsonl"), Judgement)
+
+
+def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
+    """Return the frozen judgements of a split, `model` without the split's name."""
+    table = pd.DataFrame([r.model_dump() for r in judgements(folder)])
+    table = table[table["model"].str.endswith(f"/{split}")]
+    return protocol.frame(table.assign(model=table["model"].str.removesuffix(f"/{split}")))
+
+
+def teachers(folder: Path) -> tuple[list[Label], list[Label]]:
+    """Return both teachers' labels, in the same order."""
+    first, second = (read_jsonl(stored(folder / f"teacher-{i}.jsonl"), Label) for i in (1, 2))
+    return first, second
+
+
+def reasons(folder: Path) -> pd.DataFrame:
+    """Count kept pairs and the reasons of dropped ones; the counts add up to all pairs."""
+    dropped = pd.read_json(folder / "dropped.jsonl", lines=True)
+    counts = dropped["reason"].value_counts() if len(dropped) else pd.Series(dtype=int)
+    kept = {f"kept, for {part.upper()}": _lines(folder / f"labels_{part}.jsonl") for part in ("sft", "rl")}
+    table = pd.concat([pd.Series(kept), counts]).rename("pairs").rename_axis("fate").reset_index()
+    return table.assign(share=(table["pairs"] / table["pairs"].sum()).map("{:.1%}".format))
+
+
+def _lines(path: Path) -> int:
+    with path.open(encoding="utf-8") as file:
+        return sum(1 for _ in file)
+
+
+def notes(folder: Path, model: str) -> dict[str, str]:
+    """Return what a judge wrote of each pair as displayed first (order AB), with the true verdict."""
+    rows = [r for r in judgements(folder) if r.model == model and r.order == "AB"]
+    return {r.pair_id: f"{_readable(r)} (truth: {r.label})" for r in rows}
+
+
+def _readable(row: Judgement) -> str:
+    found = rubric.parse(row.raw)
+    if found.verdict is None:
+        return f"{row.status}: {row.raw[:80]}"
+    reasoning = found.reasoning.replace("<think>", "").replace("</think>", "").replace("\n", "; ")
+    return f"{reasoning}. {found.score_a} : {found.score_b}, verdict {found.verdict}"

@@ -1,0 +1,96 @@
+"""Opening a stage from a notebook's parameters, with a check on the names that papermill injected."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from omnirepro.data.progress import follow
+from omnirepro.kit.run.display import display, notebook_shell, parameter_page
+from omnirepro.kit.run.files import RunError, project_root, results_root
+from omnirepro.kit.run.handle import Run
+from omnirepro.kit.run.parameters import ParameterError, flatten, load_params
+from omnirepro.kit.run.reading import RUN_FILE_KEYS, nearest, read_yaml
+from omnirepro.kit.run.stages import READS, run_name, section_of
+from omnirepro.models.device import seed_all
+
+INJECTED = "# Parameters"  # the first line of the cell that papermill puts in
+
+
+def open_run(
+    stage: str,
+    profile: str = "tiny",
+    run: Any = None,
+    base: str | None = None,
+    seed: int = 0,
+    overrides: Any = None,
+) -> Run:
+    """Open a notebook's stage: check the parameters, seed python, numpy and torch, show what is in force.
+
+    `run`: name of the run, by default the profile (with `-s<seed>` where the seed is not 0); a `Run` of an earlier
+    execution of the cell is accepted. `base`: a run to inherit finished stages from. `overrides`: dotted keys, or
+    JSON text. Raises `ParameterError` on an unknown name, key or profile, `RunError` on a base that is not there.
+    """
+    check_injected_names()
+    requested = run.requested if isinstance(run, Run) else run
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ParameterError(f"seed must be a whole number from 0 on, not {seed!r}")
+    name = _run_name(requested or run_name(profile, seed))
+    base = _base(base, name)
+    opened = Run(stage, name, load_params(profile, name, overrides), base, seed)
+    opened.requested = requested
+    follow(results_root() / name / stage)
+    seed_all(seed)
+    title = f"{stage} · profile {profile} · run {name} · base {base or 'none'} · seed {seed}"
+    display(parameter_page(title, opened.params, section_of(stage), READS.get(stage, ())))
+    return opened
+
+
+def _run_name(name: Any) -> str:
+    if not re.fullmatch(r"\w[\w.+-]*", str(name)):
+        raise ParameterError(f"run {name!r} must be one folder name of letters, digits, '.', '_', '-', '+'")
+    return str(name)
+
+
+def _base(base: str | None, name: str) -> str | None:
+    if not base:
+        return None
+    if _run_name(base) == name:
+        raise ParameterError(f"run {name!r} cannot be its own base; give it another name with -p run NAME")
+    if not (results_root() / base).is_dir():
+        runs = [path.name for path in results_root().glob("*") if path.is_dir() and path.name != name]
+        raise RunError(f"base {base!r} is no run of results/; the nearest one is {nearest(base, runs)}")
+    return base
+
+
+def check_injected_names() -> None:
+    """Raise `ParameterError` if the notebook's parameters hold a name that no notebook has; papermill only warns."""
+    shell = notebook_shell()
+    for name in _parameter_names(shell.user_ns.get("In", []) if shell else []):
+        if name not in RUN_FILE_KEYS:
+            known = ", ".join(sorted(RUN_FILE_KEYS))
+            raise ParameterError(f"unknown notebook parameter {name!r}: did you mean {_guess(name)}? (of {known})")
+
+
+def _guess(name: str) -> str:
+    """Name the nearest parameter; a key of params/base.yaml belongs into the overrides."""
+    keys = flatten(read_yaml(project_root() / "params" / "base.yaml"))
+    matching = [key for key in keys if name in (key, key.split(".", 1)[-1])]
+    return f"overrides {{{matching[0]!r}: ...}}" if matching else nearest(name, sorted(RUN_FILE_KEYS))
+
+
+def _parameter_names(cells: list[str]) -> list[str]:
+    """Return the names set by the latest parameters cell and by the latest cell that papermill injected."""
+    injected = [cell for cell in cells if cell.lstrip().startswith(INJECTED)]
+    written = [cell for cell in cells if {"profile", "seed"} <= set(_assigned(cell))]
+    return [name for cell in (*injected[-1:], *written[-1:]) for name in _assigned(cell)]
+
+
+def _assigned(cell: str) -> list[str]:
+    try:
+        statements = ast.parse(cell).body
+    except SyntaxError:
+        return []
+    targets = [target for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -1,0 +1,153 @@
+"""Parameters: `params/base.yaml` < profile < run file < overrides, with the origin and every read recorded.
+
+A key that base.yaml does not have, or a value of another type, raises before any work. Keys are written with dots:
+`sft.steps` is the key `steps` of the section `sft`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from omnirepro.kit.run.files import project_root
+from omnirepro.kit.run.reading import (
+    ParameterError,
+    nearest,
+    parse_overrides,
+    read_run_file,
+    read_yaml,
+    run_file,
+    unknown,
+)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings (keys may hold dots already) into one level of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return flat
+
+
+class Section(Mapping):
+    """A part of the parameters with attribute and item access; `**section` passes all its keys on."""
+
+    def __init__(self, params: Params, prefix: str):
+        self._params, self._prefix = params, prefix
+
+    def __getitem__(self, key: str) -> Any:
+        return self._params[f"{self._prefix}.{key}"]
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("_"):
+            raise AttributeError(key)
+        return self[key]
+
+    def __iter__(self) -> Iterator[str]:
+        start = f"{self._prefix}."
+        return iter(dict.fromkeys(k[len(start) :].split(".")[0] for k in self._params.keys() if k.startswith(start)))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, key: object) -> bool:
+        return key in list(iter(self))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default
+
+    def __repr__(self) -> str:
+        return f"Section({self._prefix}: {', '.join(self) or 'empty'})"
+
+
+class Params:
+    """Resolved parameters by dotted key. Every read is recorded in `.reads`; `.origin(key)` is the file that set it."""
+
+    def __init__(self, base: Mapping[str, Any], profile: str = "", run: str | None = None):
+        self.profile, self.run = profile, run
+        self.sections = tuple(base)
+        self.reads: dict[str, Any] = {}
+        self.allowed: tuple[str, ...] | None = None
+        self._base = flatten(base)
+        self._values = dict(self._base)
+        self._origins = dict.fromkeys(self._values, "base.yaml")
+
+    def update(self, values: Mapping[str, Any], origin: str) -> None:
+        """Set values on top; raises `ParameterError` on an unknown key or another type than the base's."""
+        for section in values:
+            if section.split(".")[0] not in self.sections and isinstance(values[section], Mapping):
+                raise unknown(section, self.sections, origin)
+        for key, value in flatten(values).items():
+            if key not in self._values:
+                raise unknown(key, self._values, origin)
+            self._values[key] = _typed(key, value, self._base[key], origin)
+            self._origins[key] = origin
+
+    def keys(self) -> list[str]:
+        return list(self._values)
+
+    def __getitem__(self, key: str) -> Any:
+        self._permit(key)
+        if key in self._values:
+            self.reads[key] = self._values[key]
+            return copy.deepcopy(self._values[key])
+        if key in self.sections or any(name.startswith(f"{key}.") for name in self._values):
+            return Section(self, key)
+        raise unknown(key, [*self._values, *self.sections], "the code")
+
+    def section(self, name: str) -> Section:
+        """Return a section; raises `ParameterError` where there is none of that name."""
+        self._permit(name)
+        if isinstance(name, str) and name not in self._values and (name in self.sections or "." in name):
+            return self[name]
+        raise unknown(name, self.sections, "the code")
+
+    def _permit(self, key: str) -> None:
+        top = key.split(".")[0]
+        if self.allowed is not None and top in self.sections and top not in self.allowed:
+            allowed = ", ".join(self.allowed)
+            raise ParameterError(
+                f"this stage may read {allowed}, not {top}: add it to READS in omnirepro/kit/run/stages.py"
+            )
+
+    def peek(self, key: str) -> Any:
+        """Return a value without recording a read."""
+        return self._values.get(key)
+
+    def values(self, sections: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return dotted key -> value of some sections (default: all), without recording a read."""
+        wanted = self.sections if sections is None else tuple(sections)
+        return {k: v for k, v in self._values.items() if k.split(".")[0] in wanted}
+
+    def origin(self, key: str) -> str:
+        """Return which file (or `overrides`) set a key."""
+        return self._origins[key]
+
+
+def _typed(key: str, value: Any, base: Any, origin: str) -> Any:
+    if base is None or value is None or type(value) is type(base):
+        return value
+    if isinstance(base, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    kinds = f"{value!r} is {type(value).__name__} where base.yaml has {base!r} ({type(base).__name__})"
+    raise ParameterError(f"parameter {key} (from {origin}): {kinds}")
+
+
+def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = None) -> Params:
+    """Resolve the parameters of a run: base.yaml, then the profile, the run's file if there is one, the overrides.
+
+    `overrides`: mapping with dotted or nested keys, or JSON text of one. Raises `ParameterError` on an unknown
+    profile or key, naming the nearest known one.
+    """
+    folder = project_root() / "params"
+    params = Params(read_yaml(folder / "base.yaml"), profile, run)
+    profiles = sorted(path.stem for path in (folder / "profiles").glob("*.yaml"))
+    if profile not in profiles:
+        hint = f"the nearest known one is {nearest(str(profile), profiles)} (of {', '.join(profiles)})"
+        raise ParameterError(f"unknown profile {profile!r}: {hint}")
+    params.update(read_yaml(folder / "profiles" / f"{profile}.yaml"), f"profiles/{profile}.yaml")
+    if (file := run_file(run)) is not None:
+        params.update(read_run_file(file).get("overrides") or {}, f"runs/{file.name}")
+    params.update(parse_overrides(overrides), "overrides")
+    return params

@@ -1,0 +1,172 @@
+"""Notebook 07 from frozen rows: every arm's pairs in one table, effects against the full recipe, and metrics.
+
+Consumes the forks of a run (omnirepro/kit/run/arms.py) and the run's own judges; produces `arms.csv` (a row an arm) and
+`pairs.csv` (a row an arm, training seed and test pair), from which all else is computed. An effect is paired by test
+pair and training seed. Two judges are no fork: `untuned` is the backbone before fine-tuning, `sft-whole` and
+`grpo-whole` are the run's own judges at their whole counts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from omnirepro.data import stored
+from omnirepro.evaluate import protocol
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, paired_bootstrap
+from omnirepro.kit.report.tables import predictions
+from omnirepro.kit.run import Fork, Run, RunError, forks_of, known_arms, rows_of
+
+OWN = {
+    "untuned": ("03_sft", "base", "recipe", "the backbone before any tuning", ""),
+    "sft-whole": ("03_sft", "sft", "recipe", "fine-tuning alone, at its whole count", "grpo-whole"),
+    "grpo-whole": ("04_grpo", "grpo", "recipe", "the run's own judge", ""),
+}
+TURNED = ("no-rationale", "one-teacher", "no-filter")  # arms that a claim sets the full recipe against
+BY_TASK = ("modalities", "curriculum")  # questions whose effects are also told by modality
+KEPT = {"flip": "reconciliation.flip", "rule": "reconciliation.rule", "curriculum": "sft.curriculum"}
+
+
+def gather(run: Run) -> None:
+    """Read the frozen rows of the run and of every finished fork, and write `arms.csv` and `pairs.csv`."""
+    arms: dict[str, dict[str, Any]] = {}
+    pairs = []
+    for name, (stage, model, question, change, reference) in OWN.items():
+        rows = predictions(run.input(stage, "predictions.jsonl").parent)
+        own = rows[rows["model"] == model]
+        if own.empty:  # a run on top of another does not judge with the untuned backbone again
+            continue
+        steps = 0 if name == "untuned" else run.params[f"{stage[3:]}.steps"]
+        arms[name] = {"arm": name, "question": question, "change": change, "reference": reference, "steps": steps}
+        codes = rows["seed"].rank(method="dense").astype(int) - 1
+        pairs.append(by_pair(own.assign(seed=codes), name))
+    for fork in forks_of(run.params, run.name, run.seed):
+        if path := rows_of(run, fork):
+            arms.setdefault(fork.arm.name, _told(fork, run.params.profile))
+            rows = predictions(path.parent)
+            last = rows["model"] == {"03_sft": "sft", "04_grpo": "grpo"}[fork.arm.stages[-1]]
+            pairs.append(by_pair(rows[last].assign(seed=fork.index), fork.arm.name))
+    run.write("pairs.csv", pd.concat(pairs, ignore_index=True).to_csv(index=False))
+    run.write("arms.csv", pd.DataFrame(list(arms.values())).to_csv(index=False))
+
+
+def _told(fork: Fork, profile: str) -> dict[str, Any]:
+    """Return the row of an arm: what it changes, and what the figures need to know of it."""
+    params, arm = fork.params(profile), fork.arm
+    told = {"arm": arm.name, "question": arm.question, "change": arm.change}
+    told["reference"] = "" if arm.name == arm.reference else arm.reference
+    told["steps"] = params.peek(f"{arm.stages[-1][3:]}.steps")
+    told["modalities"] = "+".join(params.peek("sft.modalities")) or "all"
+    return told | {name: params.peek(key) for name, key in KEPT.items()}
+
+
+def by_pair(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Return a row a test pair: credit over both orders, shares of valid and tied judgements, tokens a judgement."""
+    flags = rows.assign(valid=rows["status"] == "ok", tied=rows["verdict"] == "tie")
+    means = flags.groupby(["pair_id", "seed"])[["valid", "tied", "tokens"]].mean()
+    table = protocol.pairs(rows).join(means, on=["pair_id", "seed"])
+    columns = ["seed", "pair_id", "task", "cluster", "stratum", "credit", "valid", "tied", "tokens"]
+    return table[columns].assign(arm=arm)[["arm", *columns]]
+
+
+def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return arms and pairs as `gather` wrote them."""
+    arms = pd.read_csv(folder / "arms.csv", keep_default_na=False).set_index("arm")
+    return arms, pd.read_csv(stored(folder / "pairs.csv"), dtype={"cluster": str})
+
+
+def absent(folder: Path) -> list[str]:
+    """Return the arms of params/runs/ of which no finished fork was found."""
+    return sorted(set(known_arms()) - set(read(folder)[0].index))
+
+
+def effect(pairs: pd.DataFrame, arm: str, reference: str, what: str = "credit") -> Interval | None:
+    """Return the mean of `what` of an arm less that of its reference; None where either has no pairs.
+
+    Paired by test pair and training seed; one seed stands beside each of several. Only seeds that both sides have
+    count; unknown where they share none. Raises `RunError` where the two saw different test pairs.
+    """
+    a, b = (pairs[pairs["arm"] == name] for name in (arm, reference))
+    if a.empty or b.empty:
+        return None
+    if set(a["pair_id"]) != set(b["pair_id"]):
+        raise RunError(f"{arm} and {reference} were tested on different pairs; run both on one base run")
+    seeds = [set(side["seed"]) for side in (a, b)]
+    if 1 in map(len, seeds) and seeds[0] != seeds[1]:
+        a, b = (_repeated(side, max(seeds, key=len)) for side in (a, b))
+    both = a.merge(b[["pair_id", "seed", what]], on=["pair_id", "seed"], suffixes=("", "_b"), validate="one_to_one")
+    both = both.dropna(subset=[what, f"{what}_b"])
+    return (
+        UNKNOWN if both.empty else paired_bootstrap(both[what], both[f"{what}_b"], both["cluster"], seeds=both["seed"])
+    )
+
+
+def _repeated(side: pd.DataFrame, seeds: set[int]) -> pd.DataFrame:
+    """Let a judge of one seed stand as the partner of each of `seeds`."""
+    if side["seed"].nunique() > 1:
+        return side
+    return pd.concat([side.assign(seed=seed) for seed in sorted(seeds)], ignore_index=True)
+
+
+def effects(folder: Path) -> pd.DataFrame:
+    """Return (question, arm, change, reference, value, low, high, ...): every arm against its reference, by question.
+
+    Beside it accuracy, shares of valid and tied judgements, tokens a judgement, steps and training seeds. A reference
+    has a row without effect.
+    """
+    arms, pairs = read(folder)
+    out = []
+    for arm, told in arms.drop(index="untuned", errors="ignore").iterrows():
+        own = pairs[pairs["arm"] == arm]
+        found = effect(pairs, arm, told["reference"]) if told["reference"] else None
+        bounds = {k: getattr(found, k, None) for k in ("value", "low", "high")}
+        means = own[["credit", "valid", "tied", "tokens"]].mean().rename({"credit": "accuracy"}).to_dict()
+        counts = {"steps": int(told["steps"]), "seeds": own["seed"].nunique(), "n": len(own)}
+        told = {"arm": arm, "change": told["change"], "reference": told["reference"], "question": told["question"]}
+        out.append(told | bounds | means | counts)
+    table = pd.DataFrame(out).astype({k: float for k in ("value", "low", "high")})
+    order = list(dict.fromkeys(sorted(table["question"], key=lambda q: (q != "recipe", q))))
+    return table.sort_values("question", key=lambda c: c.map(order.index), kind="stable").reset_index(drop=True)
+
+
+def effects_shown(folder: Path) -> pd.DataFrame:
+    """Return `effects` in words: per cent, points and tokens."""
+    table = effects(folder)
+    gap = [f"{100 * v:+.1f} [{100 * a:+.1f}, {100 * b:+.1f}]" if v == v else "" for v, a, b in
+           zip(table["value"], table["low"], table["high"], strict=True)]  # fmt: skip
+    shown = table[["question", "change", "reference", "steps", "seeds"]].assign(**{"effect (points)": gap})
+    for column in ("accuracy", "valid", "tied"):
+        shown[f"{column} (%)"] = (100 * table[column]).round(1)
+    return shown.assign(tokens=table["tokens"].round(1))
+
+
+def ablation_metrics(folder: Path) -> dict[str, Interval]:
+    """Return every arm's effect, those by modality, and what the papers' claims ask for, by the claims' names."""
+    arms, pairs = read(folder)
+    found: dict[str, Interval | None] = {}
+    for arm, told in arms[arms["reference"] != ""].iterrows():
+        reference, key = told["reference"], f"{arm}_minus_{told['reference']}".replace("-", "_")
+        found[key] = effect(pairs, arm, reference)
+        for task in pairs["task"].unique() if told["question"] in BY_TASK else ():
+            found[f"{key}_{task}"] = effect(pairs[pairs["task"] == task], arm, reference)
+        if told["question"] == "modalities":
+            found[f"{key}_others"] = effect(pairs[pairs["task"] != arm.replace("-only", "").replace("drop-", "")],
+                                            arm, reference)  # fmt: skip
+    found |= {f"full_minus_{arm.replace('-', '_')}": effect(pairs, "full", arm) for arm in TURNED}
+    found["tokens_full_minus_no_rationale"] = effect(pairs, "full", "no-rationale", "tokens")
+    text = pairs["task"] == "text"
+    found["drop_text_minus_base_text"] = effect(pairs[text], "drop-text", "untuned")
+    found["text_only_minus_base_others"] = effect(pairs[~text], "text-only", "untuned")
+    for arm in arms.index[arms.index.str.endswith("-no-filter")]:
+        found[f"filter_gain_{arm.removesuffix('-no-filter')}".replace("-", "_")] = effect(
+            pairs, arm.removesuffix("-no-filter"), arm
+        )
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def accuracy_of(pairs: pd.DataFrame) -> dict[str, float]:
+    """Return value, low and high of the accuracy of one arm's pairs."""
+    found = clustered_bootstrap(pairs["credit"], pairs["cluster"], seeds=pairs["seed"])
+    return {"value": found.value, "low": found.low, "high": found.high}

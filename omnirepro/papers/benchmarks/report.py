@@ -1,0 +1,123 @@
+"""Notebook 09 from its saved files: accuracies, official scores and what the papers print, without a model.
+
+Consumes a stage's `predictions.jsonl` (models named `judge/set`) and `sets.csv`; produces tables and metrics.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from omnirepro.evaluate import protocol
+from omnirepro.evaluate.official import official
+from omnirepro.kit import figures
+from omnirepro.kit.report.tables import judgements
+from omnirepro.kit.run import project_root
+from omnirepro.kit.scorecard import load_claims
+
+# Source -> the published tables that hold it: table and column of results/claims.yaml.
+PUBLISHED = {
+    "vl-rewardbench": (("rrm-main", "vlrb"), ("grm-main", "vlrb")),
+    "multimodal-rewardbench": (("rrm-main", "mmrb"), ("grm-main", "mmrb")),
+    "sharegpt-video": (("rrm-main", "sharegpt"),),
+    "audio-hh-rlhf": (("rrm-main", "audiohh"),),
+    "rewardbench": (("grm-main", "rewardbench"),),
+    "genai-bench-image": (("grm-main", "genai-image"),),
+    "genai-bench-video": (("grm-main", "genai-video"),),
+    "align-anything-ta2t": (("grm-main", "audio-und"),),
+    "align-anything-t2a": (("grm-main", "audio-gen"),),
+}
+
+
+def benchmarks_judged(folder: Path) -> pd.DataFrame:
+    """Return the frozen rows with the columns `judge` and `set`."""
+    table = protocol.frame([r.model_dump() for r in judgements(folder)])
+    names = table["model"].str.rsplit("/", n=1, expand=True)
+    return table.assign(judge=names[0], set=names[1])
+
+
+def benchmark_accuracies(folder: Path) -> pd.DataFrame:
+    """Return (task, judge, value, low, high, n): swap-corrected accuracy of each judge on each set, and baselines."""
+    groups = list(benchmarks_judged(folder).groupby(["set", "judge"], sort=False))
+    parts = [_one(rows, name, judge, None) for (name, judge), rows in groups]
+    for baseline in ("longer-wins", "always-A"):
+        parts += [_one(rows, name, baseline, protocol.baseline(rows, baseline)) for (name, _), rows in groups]
+    return pd.DataFrame(parts).drop_duplicates(["task", "judge"]).reset_index(drop=True)
+
+
+def _one(rows: pd.DataFrame, name: str, judge: str, earned: pd.Series | None) -> dict[str, Any]:
+    found = protocol.aggregates(rows, earned).set_index("task").loc["micro"]
+    return {"task": name, "judge": judge} | found[["value", "low", "high", "n"]].to_dict()
+
+
+def official_scores(folder: Path) -> pd.DataFrame:
+    """Return (set, judge, value, low, high, n): each benchmark's own headline number, from both orders."""
+    facts, out = pd.read_csv(folder / "sets.csv"), []
+    for (name, judge), rows in benchmarks_judged(folder).groupby(["set", "judge"], sort=False):
+        known = facts[facts["set"] == name]
+        found = official(rows, known, str(known["source"].iloc[0]))
+        out.append({"set": name, "judge": judge, **found.as_metric()})
+    return pd.DataFrame(out).drop(columns="seeds")
+
+
+def official_table(folder: Path) -> pd.DataFrame:
+    """Return `official_scores` as a table to read: a row a set, a column a judge, % with intervals."""
+    scores = official_scores(folder)
+    said = [f"{100 * r.value:.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in scores.itertuples()]
+    return scores.assign(said=said).pivot(index=["set", "n"], columns="judge", values="said").rename_axis(columns=None)
+
+
+def published(folder: Path) -> pd.DataFrame:
+    """Return the papers' accuracies in %, a row a model and a column a source of the sets, also where ours is a
+    stand-in for it: the embedded sets have the format of the benchmark and none of its content."""
+    book = load_claims(project_root() / "results" / "claims.yaml")
+    sources = [s for s in pd.read_csv(folder / "sets.csv")["source"].unique() if s in PUBLISHED]
+    rows = [
+        (source, f"{model} ({table})", book.numbers[f"{table}/{model}/{column}"])
+        for source in sources
+        for table, column in PUBLISHED[source]
+        for model in book.tables[table].rows
+        if book.numbers.get(f"{table}/{model}/{column}") is not None
+    ]
+    wide = pd.DataFrame(rows, columns=["source", "model", "%"]).pivot(index="model", columns="source", values="%")
+    return wide.astype(object).where(wide.notna(), "").rename_axis(index="model (table)", columns=None)
+
+
+def benchmark_metrics(folder: Path) -> dict[str, Any]:
+    """Return accuracy, official score, consistency, validity and the lead over longer-wins of each judge and set."""
+    found: dict[str, Any] = {}
+    wanted = {"accuracy": "", "consistency": "_consistency", "valid_share": "_valid_share", "always_a": "_always_a",
+              "model_minus_longer_wins": "_minus_longer_wins"}  # fmt: skip
+    for (name, judge), rows in benchmarks_judged(folder).groupby(["set", "judge"], sort=False):
+        metrics = protocol.metrics(rows)
+        key = f"{judge}_{name}".replace("-", "_")
+        found |= {key + end: metrics[metric] for metric, end in wanted.items() if metric in metrics}
+    for row in official_scores(folder).to_dict("records"):
+        interval = {k: row[k] for k in ("value", "low", "high", "n")}
+        found[f"{row['judge']}_{row['set']}_official".replace("-", "_")] = interval
+    return found
+
+
+def _plain(folder: Path) -> pd.DataFrame:
+    """Return the rows with judge and set in the model's name only."""
+    return benchmarks_judged(folder).drop(columns=["judge", "set"])
+
+
+def _by_judge(folder: Path) -> pd.DataFrame:
+    """Return the rows of all sets together, named by their judge."""
+    return benchmarks_judged(folder).assign(model=lambda t: t["judge"]).drop(columns=["judge", "set"])
+
+
+def _policies(folder: Path) -> pd.DataFrame:
+    groups = benchmarks_judged(folder).groupby("model", sort=False)
+    return pd.concat([protocol.policy_range(rows).assign(judge=m) for m, rows in groups], ignore_index=True)
+
+
+BENCHMARK_PLOTS = {
+    "accuracy": (benchmark_accuracies, lambda df: figures.accuracy(df, by="set")),
+    "policies": (_policies, figures.policy_range),
+    "position": (lambda f: protocol.position(_plain(f)), figures.position),
+    "statuses": (lambda f: protocol.statuses(_by_judge(f)), figures.statuses),
+}

@@ -1,0 +1,132 @@
+"""Any judge on any benchmark (notebook 09): judge once, freeze rows, score them by every rule.
+
+Consumes data sets (files, folders, hub ids, source names) or the embedded test pairs written as public files, and
+judges (adapters, scorers, hub models, packages, endpoints) or rows that were frozen elsewhere; produces
+`predictions.jsonl` with a model name `judge/set` a row, `sets.csv` with what official scores need of each pair, and
+reward-bench's two files a judge and set. All that is reported is computed from these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from omnirepro.data import Judgement, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data.progress import progress
+from omnirepro.data.resume import in_chunks
+from omnirepro.data.sources import load
+from omnirepro.data.sources.parts import group
+from omnirepro.data.sources.released import restored, write_released
+from omnirepro.evaluate.result_files import read_results, write_results
+from omnirepro.judge.generative import load_judge
+from omnirepro.kit.run import Run
+from omnirepro.models.generation import Decoding
+
+Sets = dict[str, list[Pair]]
+
+
+def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
+    """Write test pairs as public benchmark files below the run, and read them back: one set a modality."""
+    run.write("released", lambda folder: write_released(test, folder))
+    files = run.path("released")
+    modality = {p.id: p.task for p in test}
+    sets: Sets = {}
+    for pair in load(files, media=run.checkpoint_dir / "media", say=lambda text: None):
+        sets.setdefault(f"embedded-{modality[pair.id]}", []).append(restored(pair))
+    return sets
+
+
+def public_sets(data: Iterable[str], limit: int = 0) -> Sets:
+    """Read data sets, a set a source; `limit` keeps about so many pairs of each, by whole clusters drawn by name."""
+    sets: Sets = {}
+    for path in data:
+        for pair in load(path):
+            if pair.label is not None:
+                sets.setdefault((pair.source or Path(path).stem).lower(), []).append(pair)
+    return {name: _drawn(pairs, limit) for name, pairs in sets.items()}
+
+
+def _drawn(pairs: list[Pair], limit: int) -> list[Pair]:
+    if not limit or len(pairs) <= limit:
+        return pairs
+    kept, groups = set(), {group(p): 0 for p in pairs}
+    for pair in pairs:
+        groups[group(pair)] += 1
+    for name in sorted(groups, key=lambda g: hashlib.sha256(g.encode()).hexdigest()):
+        if sum(groups[g] for g in kept) >= limit:
+            break
+        kept.add(name)
+    return [p for p in pairs if group(p) in kept]
+
+
+def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = ()) -> None:
+    """Judge every set with every judge in both orders and freeze the rows; see the module for what is written."""
+    p = run.section()
+    sets = (embedded_sets(run, test) if p["embedded"] and test else {}) | public_sets(p["data"], p["limit"])
+    sets = {name: [_named(pair, name) for pair in pairs] for name, pairs in sets.items()}
+    rows = [row for name, source in (judges | _others(p["judges"])).items() for row in _judged(run, name, source, sets)]
+    frozen, extra = read_frozen(p["rows"])
+    if not rows and not frozen:
+        raise RowError("nothing to judge: give benchmarks.data with a judge, or benchmarks.rows")
+    table = pd.concat([_facts(name, pairs) for name, pairs in sets.items()] + [extra], ignore_index=True)
+    run.write("sets.csv", table.to_csv(index=False))
+    run.write("predictions.jsonl", lambda path: write_jsonl(path, [*rows, *frozen]))
+    for name, pairs in sets.items():
+        for model in dict.fromkeys(r.model for r in rows if r.model.endswith(f"/{name}")):
+            made = write_results([r for r in rows if r.model == model], pairs, model)
+            for kind, content in zip(("eval-set", "eval-set-scores"), made, strict=True):
+                run.write(f"reward-bench/{kind}/{model}.json", content)
+
+
+def _others(names: Iterable[str]) -> dict[str, str]:
+    return {name.rstrip("/").replace("#", "/").split("/")[-1]: name for name in names}
+
+
+def _named(pair: Pair, name: str) -> Pair:
+    """Put the set before the id: ids of different releases collide."""
+    return pair.model_copy(update={"id": f"{name}:{pair.id}"})
+
+
+def _judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
+    asked, rows = run.section("judge"), []
+    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
+    if hasattr(judge, "decoding"):
+        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
+    for set_name, pairs in sets.items():
+        report, model = progress(f"{name} on {set_name}"), f"{name}/{set_name}"
+
+        def work(some: Sequence[Pair], at: int, report=report, model=model) -> list[Judgement]:
+            return [r.model_copy(update={"model": model}) for r in judge.judge(some, progress=report)]
+
+        rows += in_chunks(run.checkpoint_dir, model.replace("/", "-"), pairs, work, Judgement)
+    return rows
+
+
+def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:
+    """Read rows that were frozen before (JSON Lines of judgements) or a reward-bench result file, a set a file."""
+    rows, tables = [], [_facts("", [])]
+    for path in map(Path, paths):
+        found = read_results(json.loads(path.read_text("utf-8"))) if path.suffix == ".json" else None
+        found = read_jsonl(path, Judgement) if found is None else found
+        name = path.name.split(".")[0]
+        for row in found:
+            model = f"{row.model.replace('/', '-') or 'judge'}/{name}"
+            rows.append(row.model_copy(update={"model": model, "pair_id": f"{name}:{row.pair_id}"}))
+        ids = sorted({f"{name}:{row.pair_id}" for row in found})
+        tables.append(pd.DataFrame({"set": name, "source": name, "pair_id": ids}))
+    return rows, pd.concat(tables, ignore_index=True)
+
+
+def _facts(name: str, pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Return what official scores need to know: set, source, pair_id, section, weight, all_of."""
+    columns = ("set", "source", "pair_id", "section", "weight", "all_of")
+    rows: list[tuple[Any, ...]] = []
+    for p in pairs:
+        meta = p.meta or {}
+        rows.append((name, p.source, p.id, *(meta.get(k) for k in columns[3:])))
+    return pd.DataFrame(rows, columns=columns)

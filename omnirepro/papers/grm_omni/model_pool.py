@@ -1,0 +1,104 @@
+"""Who plays which role of GRM-Omni in a stage: models behind a cache, and scalar models, trained where none is given.
+
+Consumes folders of models; produces roles. Answers are kept by content below the stage's checkpoints, so that a killed
+synthesis or experiment goes on where it was, and a search that shares questions with an earlier one costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from omnirepro.data import Label, Pair
+from omnirepro.judge.generative import Judge
+from omnirepro.judge.scalar import ScalarJudge, load_scalar_judge
+from omnirepro.kit.run import Run
+from omnirepro.kit.run.files import digest
+from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
+from omnirepro.models.generation import Decoding, Generated, LocalModel, _complete
+from omnirepro.models.loading import load
+from omnirepro.papers.grm_omni.roles import SECTION, Step
+from omnirepro.papers.grm_omni.stub_judge import StandIn
+from omnirepro.train.bradley_terry import train_bradley_terry
+
+
+@dataclass
+class Writer(LocalModel):
+    """A local model that writes criteria at a temperature: each draw hangs on its own question, not on its batch.
+
+    Greedy writing would give nearly every pair the same criteria, best first, and leave a ranking nothing to do.
+    """
+
+    writing: float = 0.0
+    by_content: ClassVar[bool] = True
+
+    def complete(self, chats: list, decoding: Decoding, seed: int = 0, progress=None) -> list[Generated]:
+        """Complete chats in order; equal chats get equal completions."""
+        if decoding.temperature == 0:
+            return super().complete(chats, decoding, seed, progress)
+        examples = [self.processor.encode(chat) for chat in chats]
+        draws = [int(key_of("", chat, seed)[:15], 16) for chat in chats]
+        order, out = sorted(range(len(chats)), key=lambda i: -len(examples[i].ids)), {}
+        for at in range(0, len(order), self.batch_size):
+            some = order[at : at + self.batch_size]
+            rows = [[x[i] for i in some] for x in (examples, draws)]
+            out |= zip(some, _complete(self.model, self.processor, *rows, decoding, seed), strict=True)
+        return [out[i] for i in range(len(chats))]
+
+
+class ScalarStep(Step):
+    """A scalar model trained within the stage: files below its name, and its own number of steps."""
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return a section, with the steps of this model."""
+        found, quality = super().section(name), self.name.split("-")[1]
+        changes = {"steps": self.run.section(SECTION)[f"{quality}_steps"]} if name == "bradley_terry" else {}
+        return found | changes
+
+    def path(self, name: str = "") -> Path:
+        return self.run.path(f"{self.name}/{name}")
+
+    def write(self, name: str, content: Any) -> Path:
+        return self.run.write(f"{self.name}/{name}", content)
+
+
+def train_scalar(run: Run, base: Path | str, name: str, pairs: list[Pair]) -> Path:
+    """Train a scalar model on pairs by the world's own preference; returns its folder `scorer`.
+
+    `name`: "scalar-better" or "scalar-worse", which differ in their steps.
+    """
+    labels = [
+        Label(pair_id=p.id, verdict=p.label, score_a=p.meta["score_a"], score_b=p.meta["score_b"], provenance="world")
+        for p in pairs
+    ]
+    return train_bradley_terry(ScalarStep(run, name, run.seed), base, pairs, labels)
+
+
+def open_judge(run: Run, folder: Path | str, name: str) -> Judge:
+    """Load a tuned model as a greedy judge whose answers are kept; `name` is that of its rows."""
+    p, asked = run.section(SECTION), run.section("judge")
+    if p["templates"]:
+        chat = StandIn(name)
+    else:
+        local = Writer(*load(folder, run.device, run.dtype), name, asked["batch_size"], p["writing"])
+        chat = CachedChat(local, store(run), identity(folder))
+    wording = asked["wording"]
+    return Judge(chat, wording=wording, decoding=Decoding(max_new_tokens=p["max_new_tokens"]), seed=run.seed)
+
+
+def open_scalar(run: Run, folder: Path | str, name: str) -> ScalarJudge:
+    """Load a scalar model whose scores are kept."""
+    judge = load_scalar_judge(folder, run.section("judge")["batch_size"], run.device, run.dtype, name=name)
+    judge.scorer = CachedScores(judge.scorer, store(run), identity(folder))
+    return judge
+
+
+def store(run: Run) -> Store:
+    """Return the stage's store of answers."""
+    return Store(run.checkpoint_dir / "answers.sqlite", run.section(SECTION)["group"])
+
+
+def identity(folder: Path | str) -> str:
+    """Name a model by its files, or by its name where it is none of ours."""
+    return digest(Path(folder)) if Path(folder).exists() else str(folder)

@@ -1,0 +1,117 @@
+"""metrics.json of notebook 05 (Omni-Reward): every claim of the scorecard, and what stands beside it.
+
+Consumes the stage's saved rows; produces name -> interval. What was not trained at this profile has no entry.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from omnirepro.evaluate import calibration, protocol, ties
+from omnirepro.evaluate.statistics import UNKNOWN, clustered_bootstrap
+from omnirepro.kit.run.checks import existing
+from omnirepro.papers.omni_reward import free_form
+from omnirepro.papers.omni_reward.tables import Rows, rows_of
+from omnirepro.toyworld.criteria import TEXT_TASKS
+from omnirepro.toyworld.training_pairs import SELECTIONS
+
+Metrics = dict[str, Any]
+
+
+def omni_metrics(folder: Path) -> Metrics:
+    """Return the metrics of the Bradley-Terry model by task, then of every comparison whose models were trained."""
+    rows = rows_of(folder)
+    found: Metrics = ties.metrics(rows("bt", "dev"), rows("bt"), by_task=False)
+    found |= against_base(rows) | selections(rows) | of_criteria(rows) | asked_otherwise(rows)
+    found |= {f"ece_{name}": calibration.ece(calibration.confidences(rows.forced(name))) for name in ("bt", "r1")}
+    return found | proposals(folder)
+
+
+def against_base(rows: Rows) -> Metrics:
+    """Compare the base, the Bradley-Terry model and R1, with and without ties; validity and tie rate of R1."""
+    found: Metrics = {}
+    for name, counted in (("with_ties", True), ("without_ties", False)):
+        bt, r1, base, warm = (rows.credits(m, counted) for m in ("bt", "r1", "base", "warm"))
+        found |= {f"base_{name}": free_form.mean(base), f"r1_{name}": free_form.mean(r1)}
+        found[f"bt_minus_base_{name}"] = free_form.gain(bt, base)
+        found[f"r1_minus_base_{name}"] = free_form.gain(r1, base)
+        found[f"r1_minus_warm_{name}"] = free_form.gain(r1, warm)
+        found[f"bt_minus_r1_{name}"] = free_form.gain(bt, r1)
+    judged = protocol.metrics(rows("r1"))
+    found |= {f"r1_{k}": judged[k] for k in ("valid_share", "tie_rate", "consistency", "always_a") if k in judged}
+    return found | {"r1_minus_base": found["r1_minus_base_with_ties"], "bt_minus_r1": found["bt_minus_r1_with_ties"]}
+
+
+def selections(rows: Rows) -> Metrics:
+    """Compare training on everything with training on each selection, on all tasks and, for families, on its own."""
+    found: Metrics = {}
+    for name in SELECTIONS:
+        if name == "full" or name not in rows:
+            continue
+        for counted, end in ((True, ""), (False, "_without_ties")):
+            full, part = rows.credits("bt", counted), rows.credits(name, counted)
+            found[f"full_minus_{name.replace('-', '_')}{end}"] = free_form.gain(full, part)
+    return found
+
+
+def of_criteria(rows: Rows) -> Metrics:
+    """Return what criteria do: unseen ones, those against a judge's own preference, longer conversations."""
+    bt, three = rows.credits("bt", False), rows.credits("bt", True)
+    found: Metrics = {"text_responses_minus_media_responses": free_form.gap(three, three["task"].isin(TEXT_TASKS))}
+    for model in ("bt", "r1"):
+        table = rows.credits(model, False)
+        unseen = rows.where(table, "unseen").astype(bool)
+        if unseen.any():
+            found[f"{model}_unseen_minus_seen"] = free_form.gap(table, unseen)
+    for model in [m for m in ("bt", "r1", *SELECTIONS) if f"{m}-bare" in rows]:
+        table = shift(rows, model)
+        if table["group"].nunique() == 2:
+            name = "" if model == "bt" else f"{model}_"
+            found[f"{name}shifted_minus_invariant"] = free_form.gap(table, table["group"] == "shifted")
+    longer = free_form.credits(free_form.two_way(rows("bt-turns")), False)
+    short = bt[bt["pair_id"].isin(longer["pair_id"])]
+    return found | {"two_turns_minus_one": free_form.gain(longer, short)}
+
+
+def shift(rows: Rows, model: str) -> pd.DataFrame:
+    """Return `free_form.conflict` of a model; scalar models prefer the larger score, however little larger."""
+    bare = rows(f"{model}-bare")
+    return free_form.conflict(rows.forced(model), free_form.two_way(bare) if model in rows.scalar else bare)
+
+
+def asked_otherwise(rows: Rows) -> Metrics:
+    """Compare ways of asking one and the same judge, R1 before GRPO, which was tuned alike for all of them."""
+    alone = rows("warm-level")
+    found: Metrics = {"pairwise_minus_pointwise": free_form.ways(rows("warm"), alone)}
+    same = free_form.equal_scores(alone)
+    found["pointwise_equal"] = free_form.mean(same)
+    found["pointwise_if_equal_were_a_coin"] = free_form.gain(free_form.halved(alone), free_form.credits(alone, False))
+    found["pairwise_minus_pointwise_without_ties"] = free_form.gain(
+        free_form.credits(rows("warm"), False), free_form.credits(alone, False)
+    )
+    gains = {m: cot(rows, m) for m in ("warm", "weak") if f"{m}-direct" in rows}
+    found |= {f"cot_minus_direct{'_weak' * (m == 'weak')}": free_form.mean(table) for m, table in gains.items()}
+    if len(gains) == 2:
+        found["cot_gain_weak_minus_strong"] = free_form.gain(gains["weak"], gains["warm"])
+    return found
+
+
+def cot(rows: Rows, model: str) -> pd.DataFrame:
+    """Return what reasons before the verdict are worth on each pair, with ties."""
+    a, b = (free_form.credits(rows(name), True) for name in (model, f"{model}-direct"))
+    both = a.merge(b[[*free_form.KEY, "credit"]], on=free_form.KEY, suffixes=("", "_b"), validate="one_to_one")
+    return both.assign(credit=both["credit"] - both["credit_b"]).drop(columns="credit_b")
+
+
+def proposals(folder: Path) -> Metrics:
+    """Return the precision of what the writer proposed and of what all verifiers kept, and the share that was kept."""
+    table = pd.read_csv(existing(folder / "proposals.csv"))
+    kept = table[table["kept"]]
+    named = {"precision_proposed": table["correct"], "precision_kept": kept["correct"], "kept": table["kept"]}
+    return {
+        k: clustered_bootstrap(v.astype(float), table.loc[v.index, "cluster"]) if len(v) else UNKNOWN
+        for k, v in named.items()
+    }

@@ -1,0 +1,70 @@
+"""The R1 model: a generative judge of free-form criteria, reinforced for its verdict (Omni-Reward, Section 3.3).
+
+Consumes labelled pairs, a small share of all; produces LoRA adapters: `warm`, tuned to write levels and a verdict, and
+`r1`, which GRPO took on from there with +1 for the right one of A, B and tie and -1 for any other text.
+
+Departures: (1) the paper reinforces an instruct model at once; the embedded backbone has never named a winner, and no
+sample of it would earn a reward, so a short supervised tuning on the same pairs comes first; (2) LoRA, where the paper
+tunes the whole language model; (3) both orders of a pair stand in a batch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnirepro.data import Pair, Part
+from omnirepro.judge import verdict
+from omnirepro.toyworld.criteria import BY_PHRASE
+from omnirepro.toyworld.criteria.levels import Scale
+from omnirepro.toyworld.facts import facts_of
+from omnirepro.train.curriculum import labels_of
+from omnirepro.train.grpo import train_grpo
+from omnirepro.train.sft import tune
+
+
+def share_of(pairs: list[Pair], share: float, seed: int) -> list[Pair]:
+    """Draw a share of the labelled pairs, tasks and ties as they come; a larger share holds every smaller one."""
+    order = np.random.default_rng([seed, 3]).permutation(len(pairs))
+    return [pairs[i] for i in order[: max(1, round(share * len(pairs)))]]
+
+
+def warm_up(run: Any, base: Path, pairs: list[Pair], scale: Scale) -> Path:
+    """Tune `base` to judge pairs with and without reasons and responses alone; returns the folder `adapter`."""
+    wording = run.section("judge")["wording"]
+    return tune(run, base, [turns for pair in pairs for turns in lessons(pair, scale, wording)])
+
+
+def reinforce_verdicts(run: Any, adapter: Path, pairs: list[Pair]) -> Path:
+    """Reinforce the verdicts of a tuned judge on the same pairs; returns the folder `adapter`."""
+    return train_grpo(run, adapter, pairs, labels_of(pairs))
+
+
+def lessons(pair: Pair, scale: Scale, wording: str = "brief") -> list[list[dict]]:
+    """Return a pair's chats in both orders: reasons with verdict, verdict alone, and the level of the first response.
+
+    The reasons bear out the pair's label, be it right or wrong: it is all that a labeller gives.
+    """
+    chats = []
+    for shown in (pair, pair.swap()):
+        levels = verdict.defend(shown.label, _levels(shown, scale))
+        answers = {
+            "verdict": verdict.target(shown.label, levels),
+            "verdict-direct": verdict.target(shown.label),
+            "level": f"[[{levels[0]}]]",
+        }
+        for format, text in answers.items():
+            answer = {"role": "assistant", "parts": [Part(type="text", text=text)]}
+            chats.append([*verdict.messages(shown, wording, format), answer])
+    return chats
+
+
+def _levels(pair: Pair, scale: Scale) -> tuple[int, int]:
+    if pair.criterion is None:
+        a, b = (1 + round(0.4 * pair.meta[f"score_{side}"]) for side in "ab")
+        return a, b
+    criterion = BY_PHRASE[pair.criterion]
+    a, b = (scale.level(pair.task, criterion, facts) for facts in facts_of(pair))
+    return a, b

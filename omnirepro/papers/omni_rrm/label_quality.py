@@ -1,0 +1,65 @@
+"""How good labels are, where the world knows the truth: precision against coverage, and agreement of the teachers.
+
+Consumes the labelling stage's tables; produces data frames and intervals. No model is touched.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from omnirepro.data import DIMENSIONS, Label
+from omnirepro.evaluate.statistics import (
+    UNKNOWN,
+    Interval,
+    clustered_bootstrap,
+    cohen_kappa,
+    difference_of_means,
+    krippendorff_alpha,
+)
+
+
+def precision(table: pd.DataFrame, total: int) -> pd.DataFrame:
+    """Summarise `correctness` by rule: coverage of `total` pairs and precision with its clustered interval."""
+    rows = []
+    for rule, group in table.groupby("rule", sort=False):
+        found = clustered_bootstrap(group["correct"].to_numpy(float), group["cluster"].to_numpy())
+        rows.append(
+            {
+                "rule": rule,
+                "coverage": len(group) / total,
+                "precision": found.value,
+                "low": found.low,
+                "high": found.high,
+                "n": len(group),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def precision_gain(table: pd.DataFrame, rule: str, control: str) -> Interval:
+    """Return the precision of what a rule keeps minus that of what a control keeps; unknown where one keeps nothing."""
+    ours, other = (table[table.rule == name] for name in (rule, control))
+    if ours.empty or other.empty:
+        return UNKNOWN
+    return difference_of_means(ours["correct"], other["correct"], (ours["cluster"], other["cluster"]))
+
+
+def agreement(first: list[Label], second: list[Label], tasks: dict[str, str]) -> pd.DataFrame:
+    """Tabulate Cohen's kappa of the teachers by task: on the verdict, and on each dimension over both candidates.
+
+    Columns: task, dimension, value. `tasks` maps pair ids to tasks; "all" pools them.
+    """
+    rows = []
+    for task in ("all", *dict.fromkeys(tasks.values())):
+        both = [(a, b) for a, b in zip(first, second, strict=True) if task in ("all", tasks.get(a.pair_id))]
+        rows.append((task, "verdict", cohen_kappa([a.verdict for a, _ in both], [b.verdict for _, b in both])))
+        for d in DIMENSIONS:
+            ours = [side[d] for a, _ in both for side in (a.marks_a, a.marks_b)]
+            theirs = [side[d] for _, b in both for side in (b.marks_a, b.marks_b)]
+            rows.append((task, d, cohen_kappa(ours, theirs)))
+    return pd.DataFrame(rows, columns=["task", "dimension", "value"])
+
+
+def alpha(first: list[Label], second: list[Label]) -> float:
+    """Return Krippendorff's alpha (nominal) of the two teachers' verdicts."""
+    return krippendorff_alpha([[label.verdict for label in labels] for labels in (first, second)])

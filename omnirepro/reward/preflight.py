@@ -1,0 +1,85 @@
+"""Pre-flight of a reward: what sampled completions say about it before any training.
+
+Consumes sampled completions and gold labels in the displayed frame; produces one row a reward and preset: how far it
+spreads within groups, which GRPO learns from (Omni-RRM, Section 4.2), and how far it follows correctness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import comb
+
+import numpy as np
+import pandas as pd
+
+from omnirepro import reward
+from omnirepro.data import Label
+from omnirepro.reward.probes import PROBES, probe_table  # noqa: F401 (one import serves the pre-flight)
+
+SIZES = (2, 4, 8, 16)  # group sizes: the published 2, and those that a group-normalised advantage needs
+
+
+def preflight_table(
+    completions: pd.DataFrame,
+    labels: Mapping[str, Label],
+    presets: Mapping[str, Mapping[str, float]] = reward.PRESETS,
+    sizes: Iterable[int] = SIZES,
+) -> pd.DataFrame:
+    """Return (kind, name, mean, sd, correlation, dead_2, dead_4, ...): one row a reward and a preset's total.
+
+    `completions` has the columns prompt (a key of `labels`, whose label is as displayed), text and correct (0 or 1);
+    the completions of one prompt are a group. dead_G is the share of dead groups of G completions (`dead_share`), NaN
+    where no prompt has that many. `correlation` is Pearson's with `correct`, NaN without spread. The last row, kind
+    "formula", holds the accuracy and what `expected_dead` gives. Raises ValueError on missing columns, no rows, or a
+    prompt without label.
+    """
+    data, sizes = _scored(completions, labels, presets), list(sizes)
+    prompt, correct = data["prompt"], data["correct"].astype(float)
+    rows = []
+    for kind, name in [("reward", r) for r in reward.REWARDS] + [("preset", p) for p in presets]:
+        values = data[kind, name]
+        spread = values.std(ddof=0) > 1e-9 and correct.std(ddof=0) > 0
+        row = {"kind": kind, "name": name, "mean": values.mean(), "sd": values.std(ddof=0)}
+        row["correlation"] = values.corr(correct) if spread else np.nan
+        rows.append(row | {f"dead_{g}": dead_share(values, prompt, g) for g in sizes})
+    formula = {"kind": "formula", "name": "p^G + (1-p)^G", "mean": correct.mean(), "sd": correct.std(ddof=0)}
+    rows.append(formula | {f"dead_{g}": expected_dead(correct, prompt, g) for g in sizes})
+    return pd.DataFrame(rows)
+
+
+def _scored(completions: pd.DataFrame, labels: Mapping[str, Label], presets: Mapping) -> pd.DataFrame:
+    if missing := {"prompt", "text", "correct"} - set(completions.columns):
+        raise ValueError(f"completions lack the column {min(missing)}")
+    if completions.empty:
+        raise ValueError("no completions: sample some for the pre-flight first")
+    if unknown := set(completions["prompt"]) - set(labels):
+        raise ValueError(f"no label for prompt {min(map(str, unknown))}")
+    parts = pd.DataFrame(
+        [reward.score(t, labels[p]) for p, t in zip(completions["prompt"], completions["text"], strict=True)],
+        index=completions.index,
+    )
+    columns = {("reward", r): parts[r] for r in reward.REWARDS}
+    columns |= {("preset", p): sum(w * parts[r] for r, w in reward.weights_of(ws).items()) for p, ws in presets.items()}
+    return pd.DataFrame({"prompt": completions["prompt"], "correct": completions["correct"], **columns})
+
+
+def dead_share(values: pd.Series, groups: pd.Series, size: int) -> float:
+    """Return the share of groups of `size` completions whose values are all the same: no advantage, no gradient.
+
+    It is exact: the mean over prompts of the chance that `size` of its completions, drawn without replacement, have
+    one value. Prompts with fewer completions are left out; NaN where none remains.
+    """
+    shares = []
+    for _, group in values.round(9).groupby(groups):
+        if len(group) >= size:
+            shares.append(sum(comb(n, size) for n in group.value_counts()) / comb(len(group), size))
+    return float(np.mean(shares)) if shares else np.nan
+
+
+def expected_dead(correct: pd.Series, groups: pd.Series, size: int) -> float:
+    """Return p^G + (1-p)^G averaged over the prompts, p being each prompt's own accuracy among its completions.
+
+    It is what a right-or-wrong reward gives where each completion of a prompt is an independent draw.
+    """
+    p = correct.astype(float).groupby(groups).mean()
+    return float((p**size + (1 - p) ** size).mean())

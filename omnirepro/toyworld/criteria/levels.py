@@ -1,0 +1,46 @@
+"""How well one response meets a criterion, as a level from 1 to 5: the world's truth for pointwise judging.
+
+Consumes pairs of a split; produces a `Scale`. A criterion's numbers have units of their own (words, objects, marks), so
+a level is the place of a response among all responses to the same task.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from omnirepro.data import Pair
+from omnirepro.toyworld.criteria import Criterion, criteria_for
+from omnirepro.toyworld.facts import Facts, facts_of
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The sorted values of every criterion of a task among the responses that the scale was made of."""
+
+    values: dict[tuple[str, str], np.ndarray]
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair]) -> Scale:
+        """Make the scale from pairs of the world, over the criteria that are no test's alone."""
+        found = defaultdict(list)
+        for pair in pairs:
+            for facts in facts_of(pair):
+                for criterion in criteria_for(pair.task, held_out=False):
+                    found[pair.task, criterion.name].append(float(criterion.value(facts)))
+        return cls({key: np.sort(values) for key, values in found.items()})
+
+    def level(self, task: str, criterion: Criterion, facts: Facts) -> int:
+        """Return 1 for the lowest value known, 5 for the highest, by mid-rank between them; 3 where all are equal."""
+        values, x = self.values[task, criterion.name], float(criterion.value(facts))
+        low, at, high = (_rank(values, v) for v in (values[0], x, values[-1]))
+        return 1 + round((TOP - 1) * min(1.0, max(0.0, (at - low) / (high - low)))) if high > low else (1 + TOP) // 2
+
+
+def _rank(values: np.ndarray, x: float) -> float:
+    return (np.searchsorted(values, x, "left") + np.searchsorted(values, x, "right")) / 2

@@ -1,0 +1,140 @@
+"""How a backbone learns the embedded world: rendered scenes, batches of single-response skills, the gate it must pass.
+
+Consumes a model, its processor and the section `backbone`; produces losses and the gate's answers. No conversation
+compares two responses.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from omnirepro.data import DIMENSIONS, Part
+from omnirepro.kit.run import Run
+from omnirepro.models.device import quiet, seed_all
+from omnirepro.models.processing import Example
+from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.looks import media_part, sample_look, sample_solid
+from omnirepro.toyworld.pretraining import skills
+from omnirepro.toyworld.pretraining.loop import Pretrainer
+from omnirepro.toyworld.questions import questions
+from omnirepro.toyworld.scenes import Scene
+from omnirepro.toyworld.tasks import MODALITIES, sample_scene, scene_part
+
+KINDS = (*MODALITIES, "views3d")
+EARLY = {"caption": 0.5, "short": 0.4, "plain": 0.1}  # shares of the early batches
+LATER = {"respond": 0.83, "plain": 0.17}  # of the later ones, but for those about several media
+SHARES = {
+    "caption": {"image": 7, "video": 5, "audio": 2, "views3d": 2},
+    "short": {"image": 6, "video": 4, "audio": 1, "text": 4, "views3d": 1},
+    "plain": {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1},
+    "respond": {"image": 3, "video": 3, "audio": 3, "text": 5, "views3d": 1, "scores": 1},
+    "several": {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1},
+}  # of sixteen conversations; those about scores have no medium
+ROWS = {"respond": 0.875, "several": 0.625}  # longer conversations, fewer of them: a step costs about the same
+PLAIN = 0.9  # chance of a prompt's brightness and size; responses that are media are also dim or small
+Pool = dict[str, list[tuple[Scene, Part]]]
+
+
+@contextmanager
+def rendered(run: Run) -> Iterator[tuple[Pool, Pool]]:
+    """Seed everything and render the scenes for training and those for the gate; their files last as the context."""
+    p = run.section("backbone")
+    quiet()
+    seed_all(run.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = {"train": p["pool"], "dev": p["gate_scenes"]}
+        train, held_out = (make_pool(Path(folder) / split, split, n, run.seed) for split, n in sizes.items())
+        yield train, held_out
+
+
+def loss_table(phases: dict[str, list[float]]) -> str:
+    """Write the losses of each phase as CSV (phase, step, loss)."""
+    rows = [(phase, i, x) for phase, losses in phases.items() for i, x in enumerate(losses, 1)]
+    return pd.DataFrame(rows, columns=["phase", "step", "loss"]).round(4).to_csv(index=False)
+
+
+def make_pool(folder: Path, split: str, n: int, seed: int) -> Pool:
+    """Render `n` scenes of each modality, solids among them, to files; the scenes are of the split."""
+    rng = np.random.default_rng([seed, *split.encode(), 7])
+    pool: Pool = {kind: [] for kind in KINDS}
+    for kind in KINDS:
+        for i in range(n):
+            scene, stem, look = draw_scene(kind, split, rng), folder / kind / str(i), sample_look(kind, rng, PLAIN)
+            part = scene_part(scene, stem, rng) if kind == "text" else media_part(scene, look, stem, rng)
+            pool[kind].append((scene, part))
+    return pool
+
+
+def draw_scene(kind: str, split: str, rng: np.random.Generator) -> Scene:
+    """Draw a scene of one of `KINDS`."""
+    return sample_solid(rng, split) if kind == "views3d" else sample_scene(kind, split, rng)
+
+
+class Trainer(Pretrainer):
+    """Teaches single-response skills; with `spoil`, answers with that share of defects on each dimension instead.
+
+    `early` is the share of the steps that teach seeing; the parameters' own where it is None.
+    """
+
+    shares = SHARES
+
+    def __init__(
+        self, model, processor, pool: Pool, run: Run, total: int, lr: float, spoil: float | None = None, early=None
+    ):
+        super().__init__(model, processor, run, total, lr)
+        self.pool, self.spoil = pool, spoil
+        self.early = self.p["early_share"] if early is None else early
+
+    def _batch(self, step: int) -> list[Example]:
+        rng = np.random.default_rng([self.run.seed, step, self.total])
+        phase = self._phase(rng, step)
+        turn = [kind for kind, n in self.shares[phase].items() for _ in range(n)]
+        rows = max(1, round(self.p["batch"] * ROWS.get(phase, 1)))
+        first = step * rows  # of a small batch each takes the next kinds
+        chats = [self._chat(turn[(first + i) % len(turn)], rng, phase) for i in range(rows)]
+        examples = [self.processor.encode(chat, train=True) for chat in chats]
+        return [skills.cut(example, self.p["length"]) for example in examples]
+
+    def _phase(self, rng: np.random.Generator, step: int) -> str:
+        """Draw what the whole batch is of: rows of one kind have like lengths."""
+        if self.spoil is not None:
+            return "plain"
+        if step < self.early * self.total:
+            return str(rng.choice(tuple(EARLY), p=tuple(EARLY.values())))
+        if rng.random() < self.p["several_media"]:
+            return "several"
+        return str(rng.choice(tuple(LATER), p=tuple(LATER.values())))
+
+    def _chat(self, kind: str, rng: np.random.Generator, phase: str) -> list[dict]:
+        def draw(m: str):
+            return self.pool[m][int(rng.integers(len(self.pool[m])))]
+
+        if kind == "scores":
+            return skills.bare_scores(rng)
+        if self.spoil is not None:
+            return spoiled_chat(*draw(kind), rng, self.spoil)
+        if phase == "caption":
+            return skills.caption(*draw(kind))
+        others = rng.choice(KINDS, size=int(rng.integers(1, 4))) if phase == "several" else ()
+        return skills.conversation([draw(k) for k in (kind, *others)], rng, phase)
+
+
+def spoiled_chat(scene: Scene, part: Part, rng: np.random.Generator, rate: float) -> list[dict]:
+    """Build one exchange whose answer is defective on each dimension with probability `rate`."""
+    question = questions(scene)[int(rng.integers(len(questions(scene))))]
+    bad = {d for d in DIMENSIONS if rng.random() < rate}
+    lead = "\n" if part.type == "text" else ""
+    asked = {"role": "user", "parts": [part, Part(type="text", text=lead + question.text)]}
+    return [asked, {"role": "assistant", "parts": [Part(type="text", text=compose(scene, question, bad, rng))]}]
+
+
+def save(model, processor, folder: Path) -> None:
+    """Write a model and its processor into a folder."""
+    model.save_pretrained(folder, safe_serialization=True)
+    processor.save_pretrained(folder)

@@ -1,0 +1,62 @@
+"""What Omni-Reward's models are trained on in the embedded world: bare preferences and criterion-instruction data.
+
+Consumes the training pairs of the nine tasks; produces labelled pairs, and named selections of them for the ablations
+(Omni-Reward, Section 3 and Table 6). A bare preference is the world's own, without a criterion; the others are
+proposals that every verifier agreed with, a tenth of them wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from omnirepro.data import Pair, Verdict
+from omnirepro.toyworld.criteria import TASKS
+
+FAMILIES = {
+    "text": ("T2T",), "image": ("TI2T", "T2I", "TI2I"), "video": ("TV2T", "T2V"), "audio": ("TA2T", "T2A"),
+    "3d": ("T23D",),
+}  # fmt: skip
+
+
+def preference(pair: Pair) -> Verdict:
+    """Return which response of a pair the world prefers where no criterion is given."""
+    a, b = pair.meta["score_a"], pair.meta["score_b"]
+    return "A" if a > b else "B" if b > a else "tie"
+
+
+def bare(pairs: list[Pair]) -> list[Pair]:
+    """Return the preference without a criterion of every two responses, once; ids end in +p."""
+    once = {(p.task, p.meta["group"]): p for p in pairs}.values()
+    return [p.model_copy(update={"id": f"{p.id}+p", "criterion": None, "label": preference(p)}) for p in once]
+
+
+def contrary(pair: Pair) -> bool:
+    """Tell whether a pair's label is the opposite of the world's own preference."""
+    return {pair.label, preference(pair)} == {"A", "B"} and pair.criterion is not None
+
+
+def _tasks(*tasks: str) -> Callable[[list[Pair]], list[Pair]]:
+    return lambda pairs: [p for p in pairs if p.task in tasks]
+
+
+def _countered(pairs: list[Pair]) -> list[Pair]:
+    """Show each contrary pair twice, in the place of as many that agree."""
+    against = [p for p in pairs if contrary(p)]
+    agreeing = [p for p in pairs if p.criterion and p.label == preference(p)]
+    dropped = {p.id for p in agreeing[: len(against)]}
+    again = [p.model_copy(update={"id": f"{p.id}+2"}) for p in against[: len(dropped)]]
+    return [p for p in pairs if p.id not in dropped] + again
+
+
+SELECTIONS: dict[str, Callable[[list[Pair]], list[Pair]]] = {
+    "full": list,
+    "davidson": list,  # the same pairs under a likelihood that learns from ties too
+    "preference-only": lambda pairs: [p for p in pairs if p.criterion is None],
+    "t2t-only": _tasks("T2T"),
+    "ti2t-only": _tasks("TI2T"),
+    "t2i-t2v-only": _tasks("T2I", "T2V"),
+    "agreeing": lambda pairs: [p for p in pairs if not contrary(p)],
+    "countered": _countered,
+    **{f"{name}-family": _tasks(*tasks) for name, tasks in FAMILIES.items()},
+}
+assert {t for tasks in FAMILIES.values() for t in tasks} == set(TASKS), "every task belongs to one family"

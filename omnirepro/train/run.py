@@ -1,0 +1,47 @@
+"""What a training asks of the run that it belongs to, and the mark of trainings that several processes can share.
+
+The core knows neither notebooks nor folders of results: whoever trains hands over an object with these names. The
+kit's `Run` is one, so is a part of it, and a test writes one in a few lines.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Run(Protocol):
+    """Parameters, seed and device of a training, and the places for its files.
+
+    `checkpoint_dir` is this work's own; `base` names a run whose finished results this one inherits.
+    """
+
+    name: str
+    base: str | None
+    seed: int
+    device: str
+    dtype: str
+    checkpoint_dir: Path
+    launch: Callable[..., Path]
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a section of the parameters."""
+
+    def path(self, name: str = "") -> Path:
+        """Return where a file of the run lies."""
+
+    def write(self, name: str, content: Any) -> Path:
+        """Write a file or folder atomically; `content` may be a function that writes to the path it is given."""
+
+
+def launchable(train: Callable[..., Path]) -> Callable[..., Path]:
+    """Let `train(run, ...)`, which returns a path, run in the processes of the run's launcher where it has one."""
+
+    @functools.wraps(train)
+    def start(run: Run, *args: Any, **kwargs: Any) -> Path:
+        launcher = run.section("device")["launcher"]
+        return run.launch(launcher, train, run, args, kwargs) if launcher else train(run, *args, **kwargs)
+
+    return start
