@@ -12,7 +12,6 @@ import pytest
 from omnirepro.cli.export.hub import _limits, _metrics
 from omnirepro.data import Judgement, Label, Pair, Part, write_jsonl
 from omnirepro.evaluate.statistics import UNKNOWN, Interval
-from omnirepro.kit import report
 from omnirepro.kit.report import pages
 from omnirepro.kit.report.seeds import combine_seeds, combined_summary
 from omnirepro.kit.report.summary import summary
@@ -22,6 +21,7 @@ from omnirepro.kit.run.parameters import Params
 from omnirepro.kit.scorecard import aggregate, load_claims
 from omnirepro.kit.scorecard.stage import missed_checks, write_scorecard
 from omnirepro.papers import checks as asked
+from omnirepro.papers import reports as report
 from omnirepro.papers.best_of_n import chosen
 from omnirepro.papers.grm_omni import experiments as tables
 from omnirepro.papers.grm_omni import ranking
