@@ -40,13 +40,19 @@ def gate(model, processor, pool: dict[str, list[tuple[Scene, Part]]], seed: int)
         chats += [_ask(part, question.text + skills.SHORT), _ask(part, check)]
     said = [made.text.strip() for made in chat.complete(chats, Decoding(max_new_tokens=48))]
     said = [text.split()[-1] if row[0] == "check" and text else text for row, text in zip(rows, said, strict=True)]
-    scores = [(a, b) for a in range(11) for b in range(11)]
+    scores = [(a, b) for a in range(11) for b in range(11)] if _one_token_each(processor) else []
     begun = [rubric.notation("seen: ", a, b).partition(WINNER)[0] + WINNER for a, b in scores]
-    chances = chat.choose([_ask(None, skills.SCORES + ".")] * len(scores), begun, list(WINNERS))
+    asks = [_ask(None, skills.SCORES + ".")] * len(scores)
+    chances = chat.choose(asks, begun, list(WINNERS)) if scores else []
     rows += [("winner", "scores", f"{a} and {b}", WINNERS[(a <= b) + (a == b)]) for a, b in scores]
     said += [WINNERS[int(np.argmax(row))] for row in chances]
     table = pd.DataFrame(rows, columns=["asked", "modality", "attribute", "expected"]).assign(said=said)
     return table.assign(correct=(table["said"] == table["expected"]).astype(int))
+
+
+def _one_token_each(processor) -> bool:
+    """Whether every winner is one token, so that its probability can be read off one step; released models differ."""
+    return all(len(processor.tokenizer(word, add_special_tokens=False)["input_ids"]) == 1 for word in WINNERS)
 
 
 def _ask(part: Part | None, text: str) -> list[dict]:

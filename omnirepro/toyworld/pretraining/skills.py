@@ -28,6 +28,7 @@ FAULTY = dict.fromkeys(DIMENSIONS, 0.3) | {"accuracy": 0.5}  # chances that a re
 GARBLED = 0.2  # chance that a response shown is garbled, as many of a weak generator are
 WORDS = sorted({"the", "is", "because", "i", "see", "go", "and", *VALUES}.union(*VALUES.values()))
 EVIDENCE = 0.5  # chance that what is false in an inaccurate response is its evidence alone
+ASKED_EVIDENCE = 0.2  # the same at the gate: about the share among the generators' inaccurate answers
 SHORT, DESCRIBE, SCORES = "\none word.", "describe.", "write scores"
 NUMBERS = tuple(str(n) for n in range(11))
 SCORES_TURNS = 5  # exchanges of a conversation about bare scores
@@ -127,7 +128,7 @@ def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.
 def ask_check(scene: Scene, question: Question, accurate: bool, rng: np.random.Generator) -> tuple[str, bool]:
     """Ask whether a response that is accurate, or is not, is accurate; returns the question and the truth."""
     faults = draw_faults(rng) - {"accuracy", "evidence", "relevance", "garbled"}
-    wrong = "evidence" if rng.random() < EVIDENCE and "reasoning" not in faults else "accuracy"
+    wrong = "evidence" if rng.random() < ASKED_EVIDENCE and "reasoning" not in faults else "accuracy"
     text = compose(scene, question, faults if accurate else faults | {wrong}, rng)
     return f"{question.text}\nA: {text}\ncheck accuracy.", assess(scene, question, text).marks["accuracy"]
 

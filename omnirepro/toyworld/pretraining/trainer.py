@@ -28,12 +28,12 @@ from omnirepro.toyworld.tasks import MODALITIES, sample_scene, scene_part
 
 KINDS = (*MODALITIES, "views3d")
 EARLY = {"caption": 0.5, "short": 0.4, "plain": 0.1}  # shares of the early batches
-LATER = {"respond": 0.83, "plain": 0.17}  # of the later ones, but for those about several media
+LATER = {"respond": 0.8, "plain": 0.2}  # of the later ones, but for those about several media
 SHARES = {
     "caption": {"image": 7, "video": 5, "audio": 2, "views3d": 2},
     "short": {"image": 6, "video": 4, "audio": 1, "text": 4, "views3d": 1},
     "plain": {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1},
-    "respond": {"image": 3, "video": 3, "audio": 3, "text": 5, "views3d": 1, "scores": 1},
+    "respond": {"image": 4, "video": 3, "audio": 3, "text": 4, "views3d": 1, "scores": 1},
     "several": {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1},
 }  # of sixteen conversations; those about scores have no medium
 ROWS = {"respond": 0.875, "several": 0.625}  # longer conversations, fewer of them: a step costs about the same
