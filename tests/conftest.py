@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("omnirepro", deadline=None)  # a busy machine is slow, and no fault of the code
+settings.load_profile("omnirepro")
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = "notebooks=" + " ".join(sorted(path.stem[:2] for path in (ROOT / "notebooks").glob("*.ipynb")))
