@@ -292,7 +292,7 @@ def test_the_estimate_counts_what_is_left(project):
     for stage, seconds in (("02_reconciliation", 50), ("03_sft", 110), ("04_grpo", 170)):
         path = Path("results/tiny", stage, "manifest.json")
         manifest = json.loads(path.read_text()) | {"seconds": seconds}
-        manifest["params"] |= {"sft.steps": 300, "grpo.steps": 60, "grpo.seeds": [11], "grpo.contrast_steps": 25}
+        manifest["params"] |= {"sft.steps": 600, "grpo.steps": 60, "grpo.seeds": [11], "grpo.contrast_steps": 25}
         path.write_text(json.dumps(manifest))
     count = {s: sum(s in f.arm.stages for f in forks) for s in ("02_reconciliation", "03_sft", "04_grpo")}
     # By hand: 10 + 50 = 60 s a labelling, 10 + 110 = 120 s a tuning, 10 + 170 * 20 / 85 = 50 s a reinforcement.
