@@ -53,7 +53,7 @@ def row_of(run: Path) -> dict:
     sft = metrics["03_sft"]
     found = {name: metrics["00_backbone"][name]["value"] for name in GATE} | {"steps": int(steps)}
     found |= {"sft_accuracy": sft["accuracy"]["value"], "low": sft["accuracy"]["low"], "high": sft["accuracy"]["high"]}
-    found |= {"valid": sft["valid_share"]["value"], "judgements": sft["accuracy"]["n"]}
+    found |= {"valid": sft["valid_share"]["value"], "pairs": sft["accuracy"]["n"]}
     found |= {"ties": sft.get("tie_rate", {}).get("value")}  # of the valid ones, where there are any
     missed = [name for m in metrics.values() for name, entry in checks_of(m).items() if not entry["passed"]]
     times = {f"minutes_{s[:2]}": manifests[s]["seconds"] / 60 for s in ("00_backbone", "03_sft")}
