@@ -24,7 +24,7 @@ from omnirepro.papers.best_of_n import stage
 from omnirepro.papers.best_of_n.report import choices
 from omnirepro.papers.omni_rrm.metrics import gate_table
 from omnirepro.papers.omni_rrm.synthesis import differing
-from omnirepro.toyworld.pretraining.gate import gate_shares
+from omnirepro.toyworld.pretraining.gate import bounds_of, gate_shares
 
 VALID_SFT, VALID, FEWEST_VALID = 0.95, 0.9, 0.5
 POSITION = (0.45, 0.55)  # share of A among the decided verdicts as displayed, both orders judged
@@ -38,7 +38,7 @@ Metrics = Mapping[str, Any]
 
 def backbone_checks(folder: Path, section: Mapping[str, Any]) -> list[Check]:
     """Return a check a figure of the gate, those of solids apart: only responses show them, no prompt does."""
-    bounds = {"fact": section["gate"], "check": section["gate_check"], "winner": section["gate"]}
+    bounds = bounds_of(section)
     asks = {
         "fact": "A judge needs to perceive what it judges: held-out questions, one word.",
         "check": "A judge needs to tell an accurate response from another: balanced accuracy.",

@@ -37,12 +37,12 @@ def gate(model, processor, pool: dict[str, list[tuple[Scene, Part]]], seed: int)
         fact = ("fact", modality, question.attribute, facts(scene, question.target)[question.attribute])
         check, accurate = skills.ask_check(scene, question, number % 2 == 0, rng)
         rows += [fact, ("check", modality, question.attribute, "good" if accurate else "poor")]
-        chats += [_ask(part, question.text + skills.SHORT), _ask(part, check)]
+        chats += [skills.ask(part, question.text + skills.SHORT), skills.ask(part, check)]
     said = [made.text.strip() for made in chat.complete(chats, Decoding(max_new_tokens=48))]
     said = [text.split()[-1] if row[0] == "check" and text else text for row, text in zip(rows, said, strict=True)]
     scores = [(a, b) for a in range(11) for b in range(11)] if _one_token_each(processor) else []
     begun = [rubric.notation("seen: ", a, b).partition(WINNER)[0] + WINNER for a, b in scores]
-    asks = [_ask(None, skills.SCORES + ".")] * len(scores)
+    asks = [skills.ask(None, skills.SCORES + ".")] * len(scores)
     chances = chat.choose(asks, begun, list(WINNERS)) if scores else []
     rows += [("winner", "scores", f"{a} and {b}", WINNERS[(a <= b) + (a == b)]) for a, b in scores]
     said += [WINNERS[int(np.argmax(row))] for row in chances]
@@ -55,12 +55,6 @@ def _one_token_each(processor) -> bool:
     return all(len(processor.tokenizer(word, add_special_tokens=False)["input_ids"]) == 1 for word in WINNERS)
 
 
-def _ask(part: Part | None, text: str) -> list[dict]:
-    """Build the question about a medium; behind a passage it begins a line."""
-    lead = "\n" if part and part.type == "text" else ""
-    return [{"role": "user", "parts": [*([part] if part else []), Part(type="text", text=lead + text)]}]
-
-
 def gate_shares(asked: pd.DataFrame) -> pd.Series:
     """Return the gate's figures by name: facts, balanced accuracy of checks, winners of equal scores and of others."""
     facts_, checks, winners = (asked[asked["asked"] == name] for name in ("fact", "check", "winner"))
@@ -71,8 +65,13 @@ def gate_shares(asked: pd.DataFrame) -> pd.Series:
     return shares.set_axis([f"{name} {of}" for name, of in shares.index])
 
 
+def bounds_of(p) -> dict[str, float]:
+    """Return the least share of each kind of question, from the section `backbone`."""
+    return {"fact": p["gate"], "check": p["gate_check"], "winner": p["gate"]}
+
+
 def below(asked: pd.DataFrame, p) -> list[str]:
     """Return which of the gate's figures, those of solids apart, lie below its bounds, with figure and bound."""
-    bounds = {"fact": p["gate"], "check": p["gate_check"], "winner": p["gate"]}
+    bounds = bounds_of(p)
     shares = {k: v for k, v in gate_shares(asked).items() if "views3d" not in k}
     return [f"{k} {v:.1%} (bound {bounds[k.split()[0]]:.0%})" for k, v in shares.items() if v < bounds[k.split()[0]]]

@@ -44,6 +44,12 @@ def _say(role: str, text: str) -> dict:
     return {"role": role, "parts": [Part(type="text", text=text)]}
 
 
+def ask(part: Part | None, text: str) -> list[dict]:
+    """Build the question about a medium; behind a passage it begins a line."""
+    lead = "\n" if part and part.type == "text" else ""
+    return [{"role": "user", "parts": [*([part] if part else []), Part(type="text", text=lead + text)]}]
+
+
 def caption(scene: Scene, part: Part) -> list[dict]:
     """Build the chat that names all that is in a medium."""
     asked = {"role": "user", "parts": [part, Part(type="text", text=DESCRIBE)]}

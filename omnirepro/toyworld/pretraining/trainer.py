@@ -129,9 +129,10 @@ def spoiled_chat(scene: Scene, part: Part, rng: np.random.Generator, rate: float
     """Build one exchange whose answer is defective on each dimension with probability `rate`."""
     question = questions(scene)[int(rng.integers(len(questions(scene))))]
     bad = {d for d in DIMENSIONS if rng.random() < rate}
-    lead = "\n" if part.type == "text" else ""
-    asked = {"role": "user", "parts": [part, Part(type="text", text=lead + question.text)]}
-    return [asked, {"role": "assistant", "parts": [Part(type="text", text=compose(scene, question, bad, rng))]}]
+    return [
+        *skills.ask(part, question.text),
+        {"role": "assistant", "parts": [Part(type="text", text=compose(scene, question, bad, rng))]},
+    ]
 
 
 def save(model, processor, folder: Path) -> None:
