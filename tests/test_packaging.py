@@ -93,5 +93,7 @@ def test_no_index_is_named():
 
 def test_make_alone_lists_every_public_target():
     text = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in "setup reproduce study ablations bless run test smoke figures lab bench lint clean report".split():
+    for (
+        target
+    ) in "setup reproduce study ablations bless run test smoke figures lab bench size lint clean report".split():
         assert f"make {target} " in text
