@@ -36,7 +36,7 @@ PROFILE = arg("--profile", default="tiny", help="parameter profile (default: tin
 RUN = arg("--run", help="name of the run (default: the profile, with -s<seed> where the seed is not 0)")
 SEED = arg("--seed", type=int, default=0, help="random seed (default: 0)")
 SEEDS = arg("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="seeds, one run each (default: 0)")
-CORES = arg("--cores", type=int, default=2, help="CPU cores, one an ablation (default: 2)")
+CORES = arg("--cores", type=int, default=2, help="CPU cores; each ablation takes one (default: 2)")
 SET = arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as sft.steps=10 (repeatable)")
 
 
