@@ -43,7 +43,7 @@ study: $(STAMP) ## make the evidence: profile study, three seeds (many hours; sa
 	@$(BATCH) --keep-going; status=$$?; $(REPORT); exit $$status
 
 ablations: N = 07 10
-ablations: $(STAMP) ## run every arm of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
+ablations: $(STAMP) ## run every ablation of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
 	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro arms --profile $(PROFILE) --seed $$seed --cores $(CORES) || exit 1; done
 	@$(BATCH) --arms all --keep-going; status=$$?; $(REPORT); exit $$status
 
