@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "omnirepro"
 GUIDE = ROOT / "CONTRIBUTING.md"
-MARKED = re.compile(r"(<!-- size: .*? -->\n).*?(<!-- end of size -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- size: begin -->\n).*?(<!-- size: end -->)", re.DOTALL)
 CORE = ("data", "models", "judge", "reward", "evaluate", "search", "train")
 OTHERS = ("kit", "toyworld", "papers", "cli")
 SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
