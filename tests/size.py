@@ -14,6 +14,7 @@ import statistics
 import sys
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +37,7 @@ def modules_of(package: Path = PACKAGE) -> list[Path]:
 # ---- size
 
 
+@cache
 def code_lines(text: str) -> set[int]:
     """Return the numbers of a module's lines that hold code: no blank, no comment, no docstring."""
     found = set()
