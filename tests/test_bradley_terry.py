@@ -10,16 +10,15 @@ import torch
 from tiny_parts import make_model, processor, save_untrained, text_part, user
 from torch.nn.functional import softmax
 
-from omnirepro.data import Label, Pair, Part, Prompt, Response
+from omnirepro.data import Judgement, Label, Pair, Part, Prompt, Response, read_jsonl
 from omnirepro.evaluate import protocol
-from omnirepro.evaluate.ties import fit
 from omnirepro.judge.scalar import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
 from omnirepro.kit.run import open_run
 from omnirepro.models.loading import ModelError, load
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
 from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train import bradley_terry
-from omnirepro.train.bradley_terry import encode_pairs, make_trainer, train_bradley_terry
+from omnirepro.train.bradley_terry import encode_pairs, make_trainer, train_and_score, train_bradley_terry
 from omnirepro.train.pair_trainer import PairTrainer, preference_loss
 
 MODALITIES = ("image", "video", "audio", "text")
@@ -369,21 +368,18 @@ def test_what_cannot_be_trained_is_refused_by_name(base, parts, tmp_path, monkey
         train_bradley_terry(open_stage(monkeypatch, tmp_path, "b"), tmp_path / "adapter", pairs, labels)
 
 
-def test_a_trained_scorer_keeps_the_threshold_of_dev(base, parts, tmp_path, monkeypatch):
+def test_a_stage_trains_scores_and_keeps_the_threshold_of_dev(base, parts, tmp_path, monkeypatch):
     pairs, labels = polite(parts)
     dev = [p.model_copy(update={"label": x.verdict}) for p, x in zip(pairs, labels, strict=True)]
     same = [p.model_copy(update={"id": f"{p.id}t", "response_a": p.response_b, "label": "tie"}) for p in pairs]
     run = open_stage(monkeypatch, tmp_path)
-    folder = train_bradley_terry(run, base, pairs, labels)
-    found = load_scalar_judge(folder, device="cpu").judge([*dev, *same])
-    threshold = float(fit(found, by_task=False).iloc[0])
-    keep_settings(folder, threshold=threshold)
-    rows = [redraw(row, threshold) for row in found]
-    assert len(rows) == 24
+    train_and_score(run, base, {"train": pairs, "dev": [*dev, *same], "test": dev}, labels)
+    rows = read_jsonl(run.path("predictions.jsonl"), Judgement)
+    assert [r.model for r in rows] == ["bt/dev"] * 24 + ["bt/test"] * 12
     assert all(r.verdict == r.label for r in rows), "the training pairs are easily told apart, and equal ones tie"
     judge = load_scalar_judge(run.dir, device="cpu")
     assert judge.name == "smoke/05_bradley_terry" and 0 <= judge.threshold == rows[0].decoding["threshold"]
-    assert [r.verdict for r in judge.judge([*dev, *same])] == [r.verdict for r in rows]
+    assert [r.verdict for r in judge.judge(dev)] == [r.verdict for r in rows[24:]]
     assert load_scalar_judge(run.dir, device="cpu", threshold=1e3).judge(dev)[0].verdict == "tie"
 
 

@@ -23,14 +23,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.data import Label, Pair
-from omnirepro.judge.scalar import chat, keep_settings
+from omnirepro.data import Label, Pair, write_jsonl
+from omnirepro.evaluate.ties import fit
+from omnirepro.judge.scalar import chat, keep_settings, load_scalar_judge, redraw
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
 from omnirepro.train.run import Run, launchable
-from omnirepro.train.sft import LANGUAGE_LAYERS
+from omnirepro.train.sft import LANGUAGE_LAYERS, judge_split
 
 TIES, TUNE = ("drop", "davidson"), ("language-model", "lora")
 Encoded = tuple[Example, Example, bool]  # preferred, other (as they stand where tied), whether the label is a tie
@@ -57,6 +58,27 @@ def train_bradley_terry(run: Run, base: Path | str, pairs: list[Pair], labels: l
     )
     weights = whole_weights(trainer)
     return run.write("scorer", lambda f: (save_scorer(scorer, f, base, weights), keep_settings(f, wording=wording)))
+
+
+def train_and_score(
+    run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label], name: str = "bt"
+) -> None:
+    """Train on the split `train`, fit the tie threshold on `dev`, score every other split; writes `predictions.jsonl`.
+
+    Rows are named model and split. The threshold (one for all tasks) is kept with the scorer and decides the verdicts
+    of every split; the rows' scores allow any other reading.
+    """
+    folder = train_bradley_terry(run, base, splits["train"], labels)
+    judge = load_scalar_judge(folder, run.section("judge")["batch_size"], run.device, run.dtype, seed=run.seed)
+    rows = {}
+    for split, some in splits.items():
+        if split != "train":
+            judge.name = f"{name}/{split}"
+            rows[split] = judge_split(run, judge, some)
+    threshold = float(fit(rows["dev"], by_task=False).iloc[0])
+    keep_settings(folder, threshold=threshold)
+    decided = [redraw(row, threshold) for some in rows.values() for row in some]
+    run.write("predictions.jsonl", lambda path: write_jsonl(path, decided))
 
 
 def make_scorer(run: Run, base: Path | str):

@@ -69,10 +69,10 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
     run.write("counts.csv", pd.DataFrame(counts).T.fillna(0).astype(int).rename_axis("split").to_csv())
 
 
-def write_sample(folder: Path, pairs: list[Pair]) -> Path:
-    """Write four pairs of every task with copies of their media: a small set that can be given away."""
+def write_sample(folder: Path, pairs: list[Pair], each: int = 4) -> Path:
+    """Write `each` pairs of every task with copies of their media: a small set that can be given away."""
     tasks, chosen = {p.task for p in pairs}, []
-    for pair in [p for task in sorted(tasks) for p in [q for q in pairs if q.task == task][:4]]:
+    for pair in [p for task in sorted(tasks) for p in [q for q in pairs if q.task == task][:each]]:
         pair = pair.model_copy(deep=True)
         for part in (p for p in pair.prompt if p.path):
             copy = folder / "media" / Path(part.path).name
