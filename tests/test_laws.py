@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import nbformat
 import pytest
@@ -318,6 +319,18 @@ def test_the_guide_holds_the_size():
     for name, numbers in now.items():
         for there, here in zip(written[name], numbers, strict=True):
             assert abs(there - here) <= max(2, 0.02 * here), f"{name} has grown or shrunk: make size"
+
+
+def test_the_guide_names_what_there_is():
+    """Paths lie in the repository, the package or the committed run; dotted names can be imported."""
+    known = (ROOT, PACKAGE, ROOT / "results/blessed")
+    named = set(re.findall(r"`([\w./-]+)(?:\([\w=]*\))?`", GUIDE))
+    paths = {name for name in named if "/" in name}
+    names = {name for name in named if name.split(".")[0] in ORDER and "/" not in name}
+    assert len(paths) > 15 and len(names) > 10
+    assert not [path for path in paths if not any((folder / path).exists() for folder in known)]
+    for name in names:
+        resolve_name(f"omnirepro.{name}")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -16,12 +16,9 @@ from omnirepro.data import MediaError, Pair, RowError, read_jsonl, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, results_root, run_name
 
-MODEL = arg(
-    "--model",
-    required=True,
-    help="stage folder, scorer, adapter, model folder, hub id, package, or http://host/v1#model",
-)
+MODEL = arg("--model", required=True, help="stage folder, scorer, adapter, model, hub id, package, or URL#model")
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
+FORMS = ("hub", "ms-swift", "llama-factory")
 ASSUMED = [
     arg(f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, **f.metadata)
     for f in fields(Assumptions)
@@ -141,12 +138,7 @@ def plan_run(args: argparse.Namespace) -> None:
 @command(
     "export",
     arg("--to", required=True, help="new folder"),
-    arg(
-        "--form",
-        default="hub",
-        choices=("hub", "ms-swift", "llama-factory"),
-        help="hub: the judge, to be uploaded; else data and recipes for another trainer (default: hub)",
-    ),
+    arg("--form", default="hub", choices=FORMS, help="hub: the judge; else data and recipes for that trainer"),
     arg("--stage", default="04_grpo", help="stage whose judge is exported (default: 04_grpo)"),
     *(PROFILE, RUN, SEED),
 )
