@@ -1,4 +1,4 @@
-"""The scorecard as text: aligned lines for a terminal, Markdown for results/README.md. Pure: frames in, text out."""
+"""The scorecard as text: aligned lines for a terminal, Markdown for docs/scorecard.md. Pure: frames in, text out."""
 
 from __future__ import annotations
 
