@@ -122,7 +122,7 @@ def bless_run(args: argparse.Namespace) -> None:
 
 @command("readme")
 def write_readme(args: argparse.Namespace) -> None:
-    """Write the results table of README.md and the claims' table of results/README.md from results/blessed."""
+    """Write the tables of docs/results.md and docs/scorecard.md from results/blessed."""
     from omnirepro.kit.report import write_tables
 
     print(*(f"written: {path}" for path in write_tables()), sep="\n")

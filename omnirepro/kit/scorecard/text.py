@@ -1,4 +1,4 @@
-"""The scorecard as Markdown for results/README.md. Pure: frames in, text out."""
+"""The scorecard as Markdown for docs/scorecard.md. Pure: frames in, text out."""
 
 from __future__ import annotations
 
