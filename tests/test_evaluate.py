@@ -139,8 +139,7 @@ def test_metrics_by_hand():
 
 def test_tables_by_hand():
     assert protocol.aggregates(worked())["task"].tolist() == ["image", "text", "micro", "macro"]
-    orders = protocol.position(worked()).set_index("measure")["value"]
-    assert orders[["accuracy AB", "accuracy BA"]].tolist() == pytest.approx([4 / 6, 3 / 6])
+    assert protocol.by_order(worked())["value"].tolist() == pytest.approx([4 / 6, 3 / 6])
     ends = protocol.statuses(worked()).set_index("status")
     assert ends["n"].to_dict() == {"no_json": 1, "ok": 11} and ends["share"].sum() == pytest.approx(1)
     reach = protocol.policy_range(worked()).set_index(["policy", "aggregation"])["value"]

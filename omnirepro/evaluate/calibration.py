@@ -41,7 +41,7 @@ def reliability(data: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def ece(data: pd.DataFrame, bins: int = 10) -> Interval:
+def ece(data: pd.DataFrame, bins: int = 10, seed: int = 0) -> Interval:
     """Return the expected calibration error, sum over bins of n_b / n * |accuracy_b - confidence_b|, of `data`.
 
     Its interval leans upwards, since noise in small bins counts as error; compare models at equal n. Columns as in
@@ -49,7 +49,7 @@ def ece(data: pd.DataFrame, bins: int = 10) -> Interval:
     """
     bins_of = pd.get_dummies(_bin(data["confidence"], bins)).to_numpy(float)
     off = bins_of * (data["right"] - data["confidence"]).to_numpy()[:, None]
-    times = resamples(data)
+    times = resamples(data, seed)
     found = cells(ratio(np.abs(times @ off).sum(1), times.sum(1)), len(data))
     return Interval(**found, seeds=data["seed"].nunique())
 

@@ -44,7 +44,7 @@ def pairs(rows: Rows, earned: pd.Series | None = None, **policy: Any) -> pd.Data
     single = data.groupby(CASE)["order"].transform("size") != 2
     if single.any():
         names = ", ".join(data.loc[single, "pair_id"].astype(str).unique()[:3])
-        raise ValueError(f"pairs judged in one order only (such as {names}); judge both")
+        raise ValueError(f"pairs judged in one order only (such as {names}); judge both, or read `by_order`")
     data["said"], data["right"] = data["verdict"].where(data["valid"]), (data["credit"] == 1).astype(float)
     groups = data.groupby(CASE)
     out = groups[["task", "cluster", "label", "margin"]].first()
@@ -69,6 +69,14 @@ def position(rows: Rows) -> pd.DataFrame:
         if (agree := pairs(part).dropna(subset="agree")).size:
             out.append((model, "consistency", _interval(agree, "agree")))
     return pd.DataFrame([{"judge": m, "measure": what} | _cells(i) for m, what, i in out])
+
+
+def by_order(rows: Rows, policy: str = "wrong") -> pd.DataFrame:
+    """Return (order, value, low, high, n): accuracy in each displayed order, without any correction."""
+    data = frame(rows)
+    data["credit"] = credit(data, policy)
+    scored = data.dropna(subset="credit").groupby("order")
+    return pd.DataFrame([{"order": order} | _cells(_interval(part, "credit")) for order, part in scored])
 
 
 def statuses(rows: Rows) -> pd.DataFrame:

@@ -73,14 +73,14 @@ def metrics(dev: Rows, test: Rows, by_task: bool = True) -> dict[str, dict[str, 
     return {name: cell | {"seeds": seeds} for name, cell in zip(names, cells, strict=True)}
 
 
-def optimism(dev: Rows, test: Rows, by_task: bool = True) -> pd.DataFrame:
+def optimism(dev: Rows, test: Rows, by_task: bool = True, seed: int = 0) -> pd.DataFrame:
     """Return (task, value, low, high, n): how far the in-sample oracle overstates accuracy with ties, never below 0.
 
     In each resample of the test prompts the oracle is fitted again, as it would have been on those prompts, while the
     threshold from `dev` stays: with both held fixed the interval misses the expected optimism too often.
     """
     data = gaps(test)
-    limits, times = _limits(data, fit(dev, by_task)), resamples(data)
+    limits, times = _limits(data, fit(dev, by_task)), resamples(data, seed)
     gains, mass = {}, {}
     for (_, task), at in data.groupby(["seed", "task"]).indices.items():
         part, w = data.iloc[at], times[:, at]
@@ -157,11 +157,11 @@ def _limits(data: pd.DataFrame, thresholds: pd.Series) -> np.ndarray:
     return known.to_numpy()
 
 
-def resamples(data: pd.DataFrame) -> np.ndarray:
+def resamples(data: pd.DataFrame, seed: int) -> np.ndarray:
     """Return how often each row occurs: first once each, then in DRAWS resamples of seeds and clusters (crossed)."""
-    rng = np.random.default_rng(0)
+    rng, (seeds, clusters) = np.random.default_rng(seed), (pd.factorize(data[c])[0] for c in ("seed", "cluster"))
     times = np.ones((DRAWS + 1, len(data)))
-    for codes in (pd.factorize(data[c])[0] for c in ("seed", "cluster")):
+    for codes in (seeds, clusters):
         size = codes.max() + 1
         times[1:] *= rng.multinomial(size, np.full(size, 1 / size), DRAWS)[:, codes]
     return times

@@ -92,19 +92,19 @@ def _majority(verdicts: pd.Series) -> str | None:
     return modes[0] if len(modes) == 1 else None
 
 
-def collapse(history: Sequence[Mapping[str, float]]) -> str | None:
-    """Return a loud sentence that names every sign of collapse in the last `WINDOW` steps, or None.
+def collapse(history: Sequence[Mapping[str, float]], window: int = WINDOW) -> str | None:
+    """Return a loud sentence that names every sign of collapse in the last `window` steps, or None.
 
-    `history` holds what `watch` returned, one mapping a step, oldest first. Nothing is said before `WINDOW` steps;
-    validity, accuracy, reward and entropy are compared with the first `WINDOW` steps.
+    `history` holds what `watch` returned, one mapping a step, oldest first. Nothing is said before `window` steps;
+    validity, accuracy, reward and entropy are compared with the first `window` steps.
     """
-    if len(history) < WINDOW:
+    if len(history) < window:
         return None
-    first, last = history[:WINDOW], history[-WINDOW:]
-    signs = [*_levels(first, last), *(_trends(first, last) if len(history) >= 2 * WINDOW else [])]
+    first, last = history[:window], history[-window:]
+    signs = [*_levels(first, last), *(_trends(first, last) if len(history) >= 2 * window else [])]
     if not signs:
         return None
-    return f"COLLAPSE at step {len(history)}, over the last {WINDOW} steps: {'; '.join(signs)}."
+    return f"COLLAPSE at step {len(history)}, over the last {window} steps: {'; '.join(signs)}."
 
 
 def _levels(first: Sequence[Mapping[str, float]], last: Sequence[Mapping[str, float]]) -> list[str]:

@@ -43,13 +43,13 @@ _SIDED = {
 _PLAIN = {name: key for key, name in _SIDED.items()}
 
 
-def read_bench(folder: str | Path) -> list[Pair]:
+def read_bench(folder: str | Path, tasks: Iterable[str] = tuple(LAYOUT)) -> list[Pair]:
     """Read every task's file that the folder holds; media paths come back absolute.
 
     Raises `RowError` where there is no file at all, or with file, row, field and remedy where a row cannot be used.
     """
     folder = Path(folder)
-    found = {t: p for t in LAYOUT if (p := folder / f"{LAYOUT[t][0]}_preferences.json").is_file()}
+    found = {t: p for t in tasks if (p := folder / f"{LAYOUT[t][0]}_preferences.json").is_file()}
     if not found:
         raise RowError(f"{folder}: no <task>_preferences.json; give the folder that holds the task files")
     return [pair for task, path in found.items() for pair in _read_task(path, task, folder / MEDIA)]

@@ -150,15 +150,15 @@ def _refine(task: Task) -> list[dict]:
     return [{"role": "system", "parts": [_text(FULL["refine"])]}, user]
 
 
-def fragments() -> list[str]:
-    """List the fixed strings of these forms, with up to ten criteria a reply, for the embedded tokenizer.
+def fragments(most: int = 10) -> list[str]:
+    """List the fixed strings of these forms, with up to `most` criteria a reply, for the embedded tokenizer.
 
     A tag that closes a field is one token with the one that opens the next.
     """
     between = [f"</{one}>\n<{then}>" for one, then in itertools.pairwise(FIELDS[:-1])]
     ends = [f"<{FIELDS[0]}>", *between, f"</{FIELDS[-2]}>\n<verdict>[[", "]]</verdict>"]
-    numbered = [f"</criterion {i}>\n<criterion {i + 1}>" for i in range(1, 10)]
-    closing = [f"</criterion {i}>{then}" for i in range(1, 11) for then in ("", f"\n<{FIELDS[0]}>")]
+    numbered = [f"</criterion {i}>\n<criterion {i + 1}>" for i in range(1, most)]
+    closing = [f"</criterion {i}>{then}" for i in range(1, most + 1) for then in ("", f"\n<{FIELDS[0]}>")]
     asked = ("write ", " criteria.", " criteria, judge.", "merge ", "known: ", "fix ", "criterion: ")
     asked = [text if text.startswith(" ") else f"\n{text}" for text in asked]
     return [*ends, "<criterion 1>", *numbered, *closing, *asked, BRIEF["judge"], BRIEF["verdict"], "[[", "]]"]

@@ -29,6 +29,8 @@ from omnirepro.search.trace import values
 from omnirepro.toyworld.criteria.composed import POOL_BY_PHRASE, bearing, truth_under
 from omnirepro.toyworld.facts import facts_of
 
+FAULTS = ("biased criterion", "perception error", "misapplied criterion", "other")
+
 
 def experiments(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudge], splits: dict[str, list]) -> None:
     """Search every ranking pair with every judge and scalar model; write `criteria.csv` and `methods.csv`.
