@@ -37,10 +37,10 @@ def choices(folder: Path) -> pd.DataFrame:
     return pd.read_csv(stored(folder / "choices.csv"), keep_default_na=True).fillna({"judge": ""})
 
 
-def curves(folder: Path, lines: list[tuple[str, str]]) -> pd.DataFrame:
+def curves(folder: Path, lines: list[tuple[str, str]], measures: dict[str, str] = MEASURES) -> pd.DataFrame:
     """Return (panel, line, n, calls, value, low, high) of some ways, a panel a measure; absent ways have no line."""
     parts = []
-    for measure, panel in MEASURES.items():
+    for measure, panel in measures.items():
         table = curve(choices(folder), measure)
         keys = list(zip(table["way"], table["judge"], strict=True))
         named = table.assign(panel=panel, line=[LINES.get(key, key[0]) for key in keys], key=keys)

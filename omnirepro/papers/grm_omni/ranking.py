@@ -78,14 +78,14 @@ def best_of(table: pd.DataFrame, order: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return (k, value, low, high, n): the share of right pairs at each number of criteria."""
-    return pd.DataFrame([{"k": k} | cells(part["correct"], part["cluster"]) for k, part in rows.groupby("k")])
+def summarise(rows: pd.DataFrame, by: str = "k") -> pd.DataFrame:
+    """Return (`by`, value, low, high, n): the share of right pairs in each group."""
+    return pd.DataFrame([{by: key} | cells(part["correct"], part["cluster"]) for key, part in rows.groupby(by)])
 
 
-def ranges(table: pd.DataFrame) -> pd.DataFrame:
+def ranges(table: pd.DataFrame, variant: str = "published") -> pd.DataFrame:
     """Return (rank, mean, low, high, n): the meta-reward's mean, smallest and largest value at each rank."""
-    found = ordered(table, "published").dropna(subset="published").groupby("rank")["published"]
+    found = ordered(table, variant).dropna(subset=variant).groupby("rank")[variant]
     return found.agg(mean="mean", low="min", high="max", n="size").reset_index()
 
 
