@@ -399,7 +399,7 @@ def test_texts_media_and_both_orders_are_shown(page):
         did.made = all("#detail script, #detail img, #detail b b").length;
         did.criterion = one("#detail").textContent.includes("be kind");
         await go("#pair=image");
-        await sleep(300);
+        await one("#detail img").decode();
         did.image = one("#detail img").naturalWidth;
         did.gold = all('section[aria-label="Gold label"] td.bad').length;
         const said = (e) => [...e.querySelectorAll("h4, .order .letter")].map((x) => x.textContent);
@@ -407,11 +407,11 @@ def test_texts_media_and_both_orders_are_shown(page):
         did.outcome = all(".judge > header .tag").map((e) => e.textContent);
         await go("#pair=audio");
         await sleep(500);
-        did.audio = one("#detail audio").duration > 0;
+        did.audio = one("#detail audio").src;
         did.flips = one(".judge .tag").textContent;
         await go("#pair=video");
-        await sleep(1000);
-        did.video = one("#detail video").videoWidth;
+        await sleep(500);
+        did.video = one("#detail video").src;
         did.status = one(".judge .status").textContent;
         did.wide = document.documentElement.scrollWidth <= innerWidth;
         did.unlabelled = all("input, select").filter((e) => !e.ariaLabel && !e.closest("label")).length;
@@ -423,6 +423,8 @@ def test_texts_media_and_both_orders_are_shown(page):
     assert found["made"] == 0 and found["criterion"] and found["image"] > 0 and found["gold"] == 1
     assert found["judges"] == [["sft", "B", "B"], ["grpo", "A", "A"]]
     assert found["outcome"] == ["✗ wrong in every order", "✓ right in every order"]
-    assert found["audio"] and found["flips"] == "⇄ flips with the order" and found["video"] > 0
-    assert found["status"].startswith("no_json: not one whole JSON object")
+    for kind, name in (("audio", "audio.wav"), ("video", "video.mp4")):
+        head, _, content = found[kind].partition(";base64,")
+        assert head.startswith(f"data:{kind}/") and base64.b64decode(content) == (page.parent / name).read_bytes()
+    assert found["flips"] == "⇄ flips with the order" and found["status"].startswith("no_json: not one whole JSON object")
     assert found["wide"] and found["unlabelled"] == 0 and found["loaded"] == []

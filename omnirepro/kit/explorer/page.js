@@ -97,8 +97,8 @@ function judgeOf(name) {
   return found >= 0 ? found : JUDGES.findIndex((judge) => judge.name === name);
 }
 
-const casesOf = (p) => (state.judge ? CASES[p].filter((one) => one.judge === chosen) : CASES[p]);
-let chosen = -1;
+let chosen = -1; // the judge that order, outcome, status and ties are about; -1: any
+const casesOf = (p) => (chosen < 0 ? CASES[p] : CASES[p].filter((one) => one.judge === chosen));
 let contrast = [-1, -1];
 
 function marginOf(p) {
@@ -112,25 +112,38 @@ function inRange(p) {
   return typeof margin === "number" && (low === null || margin >= low) && (high === null || margin <= high);
 }
 
-// A facet: its heading, the values that a pair has, and the words for a value. One value of each can be chosen.
+// A facet: its heading, the values that a pair has (`about`: by the chosen judge), and the words for a value. One value
+// of each can be chosen.
 const FACETS = [
   { key: "judge", title: "Judge", values: (p) => CASES[p].map((one) => JUDGES[one.judge].label) },
-  { key: "flip", title: "Order", words: { flipped: "flipped by order", same: "same in both" },
+  { key: "flip", about: true, title: "Order", words: { flipped: "flipped by order", same: "same in both" },
     values: (p) => casesOf(p).filter((one) => one.compared).map((one) => (one.flips ? "flipped" : "same")) },
-  { key: "outcome", title: "Outcome", words: { right: "✓ right", mixed: "~ right in one order", wrong: "✗ wrong", unknown: "no gold label" },
+  { key: "outcome", about: true, title: "Outcome", words: { right: "✓ right", mixed: "~ right in one order", wrong: "✗ wrong", unknown: "no gold label" },
     values: (p) => casesOf(p).map((one) => one.outcome) },
-  { key: "status", title: "Status", words: { invalid: "any invalid" }, first: ["invalid", "ok"],
+  { key: "status", about: true, title: "Status", words: { invalid: "any invalid" }, first: ["invalid", "ok"],
     values: (p) => casesOf(p).flatMap((one) => [...(one.invalid ? ["invalid"] : []), ...one.rows.map((row) => S[R.status[row]])]) },
   { key: "modality", title: "Modality", values: (p) => MODALITY[p] },
   { key: "task", title: "Task", values: (p) => [S[P.task[p]]] },
   { key: "set", title: "Split or benchmark", values: (p) => (S[P.set[p]] ? [S[P.set[p]]] : []) },
   { key: "margin", title: "Gold margin", words: { hard: "hard: at most 2", easy: "easy: more than 2", none: "no margin" }, first: ["hard", "easy", "none"],
-    values: (p) => (state.margin.includes("..") && inRange(p) ? [...marginOf(p), state.margin] : marginOf(p)) },
-  { key: "tie", title: "Ties", words: { gold: "gold label is a tie", judged: "a judge says tie" }, first: ["gold", "judged"],
+    values: marginOf },
+  { key: "tie", about: true, title: "Ties", words: { gold: "gold label is a tie", judged: "a judge says tie" }, first: ["gold", "judged"],
     values: (p) => [...(P.label[p] === "tie" ? ["gold"] : []), ...(casesOf(p).some((one) => one.tie) ? ["judged"] : [])] },
 ];
 const FACET = Object.fromEntries(FACETS.map((facet) => [facet.key, facet]));
 const nameOf = (facet, value) => (facet.words && facet.words[value]) || value;
+
+const KNOWN = new Map();
+function valuesOf(facet) { // of every pair, worked out once
+  const key = facet.about ? `${facet.key} ${chosen}` : facet.key;
+  if (!KNOWN.has(key)) KNOWN.set(key, CASES.map((_, p) => [...new Set(facet.values(p))]));
+  return KNOWN.get(key);
+}
+
+function passes(facet, values, p) {
+  const wanted = state[facet.key];
+  return wanted === "" || values.includes(wanted) || (facet.key === "margin" && wanted.includes("..") && inRange(p));
+}
 
 function contrasts(p) {
   const of = (judge) => (CASES[p].find((one) => one.judge === judge) || {}).outcome;
@@ -154,9 +167,10 @@ function compute() {
   counts = Object.fromEntries(FACETS.map((facet) => [facet.key, { all: 0, by: new Map() }]));
   counts.contrast = { all: 0, n: 0 };
   shown = [];
+  const known = FACETS.map(valuesOf);
   for (let p = 0; p < N; p += 1) {
-    const values = FACETS.map((facet) => new Set(facet.values(p)));
-    const fails = FACETS.map((facet, i) => (state[facet.key] !== "" && !values[i].has(state[facet.key]) ? 1 : 0));
+    const values = known.map((all) => all[p]);
+    const fails = FACETS.map((facet, i) => (passes(facet, values[i], p) ? 0 : 1));
     const other = (contrasts(p) ? 0 : 1), sought = (found(p) ? 0 : 1);
     const sum = fails.reduce((a, b) => a + b, 0) + sought;
     if (sum + other === 0) shown.push(p);
@@ -333,7 +347,7 @@ function rangeBlock() {
 // The values of each facet over all pairs, whatever is filtered.
 const ALL = Object.fromEntries(FACETS.map((facet) => {
   const tally = new Map();
-  for (let p = 0; p < N; p += 1) for (const value of new Set(facet.values(p))) tally.set(value, (tally.get(value) || 0) + 1);
+  for (const value of valuesOf(facet).flat()) tally.set(value, (tally.get(value) || 0) + 1);
   return [facet.key, new Set([...tally].sort((a, b) => b[1] - a[1]).map(([value]) => value))];
 }));
 
@@ -664,7 +678,7 @@ $("search").addEventListener("input", (event) => {
   later = setTimeout(() => set({ q: event.target.value }), 150);
 });
 $("sort").replaceChildren(...Object.entries(SORTS).map(([value, words]) => h("option", { value }, words)));
-$("sort").addEventListener("change", (event) => set({ sort: event.target.value }));
+$("sort").addEventListener("change", (event) => set({ sort: event.target.value, pair: "" }));
 $("list").addEventListener("scroll", () => requestAnimationFrame(() => drawRows(false)), { passive: true });
 $("help-button").addEventListener("click", () => $("help").showModal());
 $("show-filters").addEventListener("click", () => {
