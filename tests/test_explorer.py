@@ -95,8 +95,11 @@ def test_rows_find_their_pairs_and_gold_labels(tmp_path):
     set_of = one.model_copy(update={"id": "bench:p1"})
     many = Candidates(id="q", prompt=words("which?"), candidates=[words("x"), words("yy"), words("zzz")])
     match = pair("q#2-0", "zzz", "x", label=None, margin=None)
+    beyond = pair("q#3-0", "zzz", "x", label=None, margin=None)
     rows = judged(one, "sft/test", "A", "A") + judged(set_of, "sft/bench", "B", "B")
-    rows += judged(match, "org/model", "A") + judged(pair("lost"), "sft/test", "A", "B")
+    rows += (
+        judged(match, "org/model", "A") + judged(pair("lost"), "sft/test", "A", "B") + judged(beyond, "org/model", "A")
+    )
     rows += judged(pair("p2", "other text"), "sft/test", "A", "A")
     marks = {"fluency": True, "accuracy": False}
     gold = [Label(pair_id="p1", verdict="A", score_a=9, score_b=5, marks_a=marks, provenance="human")]
@@ -107,22 +110,27 @@ def test_rows_find_their_pairs_and_gold_labels(tmp_path):
     assert {name: [label.provenance for label in labels] for name, labels in found.labels.items()} == {
         "p1": ["human"], "bench:p1": ["human"],
     }  # fmt: skip
-    assert found.sets == {"p1": "test", "bench:p1": "bench", "q#2-0": "", "lost": "test", "p2": "test"}
-    assert {judge for rows in found.rows.values() for judge, _ in rows} == {
-        ("rows", "sft", 0),
-        ("rows", "org/model", 0),
+    assert {name: rows[0].split for name, rows in found.rows.items()} == {
+        "p1": "test",
+        "bench:p1": "bench",
+        "q#2-0": "",
+        "lost": "test",
+        "q#3-0": "",
+        "p2": "test",
     }
+    assert {said.judge for rows in found.rows.values() for said in rows} == {"sft", "org/model"}
     assert found.notes == [
-        "4 rows of rows judge pairs that are in none of the files given: they are shown without prompt and responses. "
-        "Name the file of these pairs with --pairs."
+        f"5 rows of {tmp_path.name}/rows judge pairs that are in none of the files given: they are shown without "
+        "prompt and responses. Name the file of these pairs with --pairs."
     ]
     notes = write_page(found, tmp_path / "page.html", "t")
     data = data_of(tmp_path / "page.html")
-    assert notes[0] == "5 pairs, 9 judgements of 2 judges." and notes[-1] == found.notes[0] and data["notes"] == notes
-    shown = data["strings"]
-    assert [shown[i] for i in data["pairs"]["id"]] == ["p1", "bench:p1", "q#2-0", "lost", "p2"]
-    assert data["pairs"]["label"] == ["A", "A", None, "A", "A"] and data["pairs"]["prompt"][3] is None
-    assert data["rows"]["pair"] == sorted(data["rows"]["pair"]) and data["pairs"]["gold"][0][0]["marks_a"] == marks
+    assert notes[0] == "6 pairs, 10 judgements of 2 judges." and notes[-1] == found.notes[0] and data["notes"] == notes
+    shown = {pair["id"]: pair for pair in data["pairs"]}
+    assert list(shown) == ["p1", "bench:p1", "q#2-0", "lost", "q#3-0", "p2"]
+    assert data["rows"]["pair"] == [0, 0, 1, 1, 2, 3, 3, 4, 5, 5]
+    assert [one.get("label") for one in shown.values()] == ["A", "A", None, "A", None, "A"]
+    assert "prompt" not in shown["lost"] and shown["bench:p1"]["gold"][0]["marks_a"] == marks
 
 
 def test_marks_stand_in_the_frame_of_the_pair(tmp_path):
@@ -132,8 +140,8 @@ def test_marks_stand_in_the_frame_of_the_pair(tmp_path):
     })  # fmt: skip
     rows = judged(pair("p"), "sft/test", "A", "B", raw=raw, kind="rubric")
     write_page(read(written(tmp_path, rows, [pair("p")])), tmp_path / "page.html", "t")
-    data = data_of(tmp_path / "page.html")
-    assert [data["strings"][i] for i in data["rows"]["marks"]] == ["1-1--/0-0--", "0-0--/1-1--"]
+    marks = data_of(tmp_path / "page.html")["rows"]["marks"]
+    assert [marks["values"][i] for i in marks["codes"]] == ["1-1--/0-0--", "0-0--/1-1--"]
 
 
 def test_judges_of_one_name_are_told_apart_by_their_files(tmp_path):
@@ -142,7 +150,7 @@ def test_judges_of_one_name_are_told_apart_by_their_files(tmp_path):
     write_jsonl(tmp_path / "pairs.jsonl", [pair("p")])
     paths = sorted(tmp_path.rglob("predictions.jsonl"))
     found = read(Inputs(paths, [tmp_path / "pairs.jsonl"], []))
-    assert [judge[0] for judge, _ in found.rows["p"][::2]] == ["x/03_sft", "x/04_grpo", "y/03_sft"]
+    assert [said.file for said in found.rows["p"][::2]] == ["x/03_sft", "x/04_grpo", "y/03_sft"]
 
 
 @pytest.mark.parametrize(
@@ -153,8 +161,8 @@ def test_judges_of_one_name_are_told_apart_by_their_files(tmp_path):
         ({"rows": judged(pair("q"), "m", "A")}, r"no row judges a pair of .*pairs\.jsonl; name the pairs"),
         ({"no_pairs": True}, r"no file of pairs .* --pairs"),
         ({"lost": "pairs.jsonl"}, r"pairs\.jsonl: no such file or folder of pairs; check"),
-        ({"lost": "rows.jsonl"}, r"rows\.jsonl.*no such file"),
-        ({"lost": "gold.jsonl"}, r"gold\.jsonl.*no such file"),
+        ({"lost": "rows.jsonl"}, r"rows\.jsonl: no such file"),
+        ({"lost": "gold.jsonl"}, r"gold\.jsonl: no such file"),
         ({"broken": "pairs.jsonl"}, r"pairs\.jsonl:1"),
         ({"broken": "rows.jsonl"}, r"rows\.jsonl:1"),
     ],
@@ -179,10 +187,11 @@ def test_texts_cannot_leave_their_block(tmp_path):
     write_page(read(written(tmp_path, rows, [one])), tmp_path / "page.html", NASTY)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     block = re.search(r'id="data">(.*?)</script>', text, re.S)[1]
-    assert "<" not in block and json.loads(block)["strings"].count(NASTY) == 1
+    assert "<" not in block and json.loads(block)["rows"]["raw"]["values"] == [NASTY]
     assert text.count("<script") == text.count("</script>") == 2 and "onerror=" in block
     assert not re.search(r"(src|href)=[\"']?(https?:)?//|@import|url\(", text)
-    assert data_of(tmp_path / "page.html")["rows"]["score_a"] == ["-inf", "-inf"]
+    scores = data_of(tmp_path / "page.html")["rows"]["score_a"]
+    assert scores == ["-Infinity", "-Infinity"]
 
 
 def test_media_keep_to_the_budget(tmp_path):
@@ -198,17 +207,16 @@ def test_media_keep_to_the_budget(tmp_path):
     found = read(written(tmp_path, judged(one, "m", "A", "A"), [one]))
     said = " ".join(write_page(found, tmp_path / "page/x.html", "t", media_mb=0.2))
     entries, text = data_of(tmp_path / "page/x.html")["media"], (tmp_path / "page/x.html").read_text()
-    assert [entry[0] for entry in entries] == ["embedded", "linked", "linked", "missing"]
-    assert entries[2][2] == "../some%20media/sound.wav" and "1 media files are embedded" in said
-    assert "2 media files lie beyond the budget of 0.2 MB" in said and "lost.mp4: restore" in said
+    assert [entry["how"] for entry in entries] == ["embedded", "linked", "linked", "missing"]
+    assert entries[2]["href"] == "../some%20media/sound.wav" and "1 media files are embedded" in said
+    assert "2 media files lie beyond the budget of 0.2 MB" in said and "lost.mp4: restore it" in said
     found_block = re.search(r'<script type="text/plain" id="m0">(.*?)</script>', text)[1]
     assert base64.b64decode(found_block) == (media / "small.png").read_bytes() and 'id="m1"' not in text
     write_page(found, tmp_path / "page/x.html", "t", media_mb=1)
     entries = data_of(tmp_path / "page/x.html")["media"]
-    assert (
-        entries[1][:2] == ["embedded", "image/webp"] and entries[1][3] and entries[2][:2] == ["embedded", "audio/x-wav"]
-    )
-    assert write_page(found, tmp_path / "page/x.html", "t", media_mb=0)[1] == "0 media files are embedded (0.0 MB)."
+    assert [entry.get("mime", "").split("/")[0] for entry in entries] == ["image", "image", "audio", ""]
+    assert [entry.get("reduced") for entry in entries] == [False, True, False, None]
+    assert write_page(found, tmp_path / "page/x.html", "t", media_mb=0)[1].startswith("3 media files lie beyond")
 
 
 def test_a_page_is_written_over_nothing_else(tmp_path):
@@ -236,7 +244,7 @@ def test_a_run_is_found_by_itself_with_its_truth(tmp_path, monkeypatch, capsys):
     write_jsonl(tmp_path / "toy/03_sft/predictions.jsonl", rows)
     assert main(["explore", "--run", "toy"]) == 0
     assert "4 pairs, 8 judgements of 1 judges." in capsys.readouterr().out
-    gold = data_of(tmp_path / "toy/explorer.html")["pairs"]["gold"]
+    gold = [one["gold"] for one in data_of(tmp_path / "toy/explorer.html")["pairs"]]
     assert all(labels[0]["provenance"] == "the world's truth" for labels in gold)
     assert all(labels[0]["marks_b"]["safety"] is False and labels[0]["marks_a"]["safety"] for labels in gold)
     named = ["explore", str(tmp_path / "toy/03_sft/predictions.jsonl"), "--out", str(tmp_path / "own.html")]
@@ -426,5 +434,5 @@ def test_texts_media_and_both_orders_are_shown(page):
     for kind, name in (("audio", "audio.wav"), ("video", "video.mp4")):
         head, _, content = found[kind].partition(";base64,")
         assert head.startswith(f"data:{kind}/") and base64.b64decode(content) == (page.parent / name).read_bytes()
-    assert found["flips"] == "⇄ flips with the order" and found["status"].startswith("no_json: not one whole JSON object")
+    assert found["flips"] == "⇄ flips with the order" and found["status"].startswith("no_json: not one whole JSON")
     assert found["wide"] and found["unlabelled"] == 0 and found["loaded"] == []

@@ -3,9 +3,11 @@
 
 const $ = (id) => document.getElementById(id);
 const D = JSON.parse($("data").textContent);
-const { pairs: P, rows: R, strings: S, media: M, notes: NOTES } = D;
-const text = (number) => (number === null ? null : S[number]);
-const N = P.id.length;
+const { pairs: P, media: M, notes: NOTES } = D;
+const N = P.length;
+const R = Object.fromEntries(Object.entries(D.rows).map(
+  ([name, column]) => [name, Array.isArray(column) ? column : column.codes.map((code) => column.values[code])],
+)); // the columns of the judgements
 const HARD = 2; // points of the 0-10 scale: a pair at most this far apart is hard, as in the protocol
 const HEIGHT = 76; // px of a row of the list, as in the style
 
@@ -50,7 +52,6 @@ const start = new Int32Array(N + 1); // the rows of pair p are start[p] .. start
 for (const pair of R.pair) start[pair + 1] += 1;
 for (let p = 0; p < N; p += 1) start[p + 1] += start[p];
 
-const OK = S.indexOf("ok");
 const CASES = []; // CASES[pair]: what each judge made of it, in all orders that it saw
 for (let p = 0; p < N; p += 1) {
   const cases = [];
@@ -60,9 +61,9 @@ for (let p = 0; p < N; p += 1) {
     one.rows.push(row);
   }
   for (const one of cases) {
-    const valid = one.rows.filter((row) => R.status[row] === OK);
-    const right = valid.filter((row) => R.verdict[row] === P.label[p]).length;
-    one.outcome = P.label[p] === null ? "unknown" : right === one.rows.length ? "right" : right ? "mixed" : "wrong";
+    const valid = one.rows.filter((row) => R.status[row] === "ok");
+    const right = valid.filter((row) => R.verdict[row] === P[p].label).length;
+    one.outcome = !P[p].label ? "unknown" : right === one.rows.length ? "right" : right ? "mixed" : "wrong";
     one.flips = valid.length === 2 && one.rows.length === 2 && R.verdict[valid[0]] !== R.verdict[valid[1]];
     one.compared = valid.length === 2 && one.rows.length === 2;
     one.invalid = valid.length < one.rows.length;
@@ -71,10 +72,10 @@ for (let p = 0; p < N; p += 1) {
   CASES.push(cases);
 }
 
-const sidesOf = (p) => [P.prompt[p], P.response_a[p], P.response_b[p]];
+const sidesOf = (p) => [P[p].prompt || [], P[p].response_a || [], P[p].response_b || []];
 const MODALITY = CASES.map((_, p) => {
-  if (!P.prompt[p]) return ["not in the files"];
-  const kinds = new Set(sidesOf(p).flat().map((part) => D.types[part[0]]));
+  if (!P[p].prompt) return ["not in the files"];
+  const kinds = new Set(sidesOf(p).flat().map((part) => part.type));
   kinds.delete("text");
   return kinds.size ? [...kinds] : ["text only"];
 });
@@ -87,7 +88,7 @@ const EMPTY = {
 };
 const FILTERS = Object.keys(EMPTY).filter((key) => !["sort", "pair"].includes(key));
 let state = { ...EMPTY };
-let matches = null; // for a search: whether each string holds it
+let matches = null; // for a search: whether each text of the judges holds it
 let shown = []; // the pairs that pass, sorted
 let current = -1;
 let counts = {};
@@ -102,13 +103,13 @@ const casesOf = (p) => (chosen < 0 ? CASES[p] : CASES[p].filter((one) => one.jud
 let contrast = [-1, -1];
 
 function marginOf(p) {
-  const margin = P.margin[p];
+  const margin = P[p].margin;
   return typeof margin === "number" ? [margin <= HARD ? "hard" : "easy"] : ["none"];
 }
 
 function inRange(p) {
   const [low, high] = state.margin.split("..").map((word) => (word === "" ? null : Number(word)));
-  const margin = P.margin[p];
+  const margin = P[p].margin;
   return typeof margin === "number" && (low === null || margin >= low) && (high === null || margin <= high);
 }
 
@@ -118,17 +119,17 @@ const FACETS = [
   { key: "judge", title: "Judge", values: (p) => CASES[p].map((one) => JUDGES[one.judge].label) },
   { key: "flip", about: true, title: "Order", words: { flipped: "flipped by order", same: "same in both" },
     values: (p) => casesOf(p).filter((one) => one.compared).map((one) => (one.flips ? "flipped" : "same")) },
-  { key: "outcome", about: true, title: "Outcome", words: { right: "✓ right", mixed: "~ right in one order", wrong: "✗ wrong", unknown: "no gold label" },
+  { key: "outcome", about: true, title: "Outcome", words: { right: "✓ right", mixed: "~ right in one", wrong: "✗ wrong", unknown: "no gold label" },
     values: (p) => casesOf(p).map((one) => one.outcome) },
   { key: "status", about: true, title: "Status", words: { invalid: "any invalid" }, first: ["invalid", "ok"],
-    values: (p) => casesOf(p).flatMap((one) => [...(one.invalid ? ["invalid"] : []), ...one.rows.map((row) => S[R.status[row]])]) },
+    values: (p) => casesOf(p).flatMap((one) => [...(one.invalid ? ["invalid"] : []), ...one.rows.map((row) => R.status[row])]) },
   { key: "modality", title: "Modality", values: (p) => MODALITY[p] },
-  { key: "task", title: "Task", values: (p) => [S[P.task[p]]] },
-  { key: "set", title: "Split or benchmark", values: (p) => (S[P.set[p]] ? [S[P.set[p]]] : []) },
+  { key: "task", title: "Task", values: (p) => [P[p].task] },
+  { key: "set", title: "Split or benchmark", values: (p) => (P[p].set ? [P[p].set] : []) },
   { key: "margin", title: "Gold margin", words: { hard: "hard: at most 2", easy: "easy: more than 2", none: "no margin" }, first: ["hard", "easy", "none"],
     values: marginOf },
   { key: "tie", about: true, title: "Ties", words: { gold: "gold label is a tie", judged: "a judge says tie" }, first: ["gold", "judged"],
-    values: (p) => [...(P.label[p] === "tie" ? ["gold"] : []), ...(casesOf(p).some((one) => one.tie) ? ["judged"] : [])] },
+    values: (p) => [...(P[p].label === "tie" ? ["gold"] : []), ...(casesOf(p).some((one) => one.tie) ? ["judged"] : [])] },
 ];
 const FACET = Object.fromEntries(FACETS.map((facet) => [facet.key, facet]));
 const nameOf = (facet, value) => (facet.words && facet.words[value]) || value;
@@ -150,12 +151,11 @@ function contrasts(p) {
   return (contrast[0] < 0 || of(contrast[0]) === "wrong") && (contrast[1] < 0 || of(contrast[1]) === "right");
 }
 
-function found(p) {
+function found(p, words) {
   if (!matches) return true;
-  const has = (number) => number !== null && matches[number];
-  const part = (parts) => parts && parts.some((one) => one[0] === 0 && has(one[1]));
-  if (has(P.id[p]) || has(P.criterion[p]) || sidesOf(p).some(part)) return true;
-  for (let row = start[p]; row < start[p + 1]; row += 1) if (has(R.raw[row])) return true;
+  const has = (string) => string !== undefined && string.toLowerCase().includes(words);
+  if (has(P[p].id) || has(P[p].criterion) || sidesOf(p).some((parts) => parts.some((part) => has(part.text)))) return true;
+  for (let row = start[p]; row < start[p + 1]; row += 1) if (matches[D.rows.raw.codes[row]]) return true;
   return false;
 }
 
@@ -163,7 +163,7 @@ function compute() {
   chosen = state.judge ? judgeOf(state.judge) : -1;
   contrast = [state.wrong ? judgeOf(state.wrong) : -1, state.right ? judgeOf(state.right) : -1];
   const words = state.q.toLowerCase();
-  matches = words ? S.map((string) => string.toLowerCase().includes(words)) : null;
+  matches = words ? D.rows.raw.values.map((string) => string.toLowerCase().includes(words)) : null;
   counts = Object.fromEntries(FACETS.map((facet) => [facet.key, { all: 0, by: new Map() }]));
   counts.contrast = { all: 0, n: 0 };
   shown = [];
@@ -171,7 +171,7 @@ function compute() {
   for (let p = 0; p < N; p += 1) {
     const values = known.map((all) => all[p]);
     const fails = FACETS.map((facet, i) => (passes(facet, values[i], p) ? 0 : 1));
-    const other = (contrasts(p) ? 0 : 1), sought = (found(p) ? 0 : 1);
+    const other = (contrasts(p) ? 0 : 1), sought = (found(p, words) ? 0 : 1);
     const sum = fails.reduce((a, b) => a + b, 0) + sought;
     if (sum + other === 0) shown.push(p);
     if (sum === 0) {
@@ -184,7 +184,7 @@ function compute() {
       for (const value of values[i]) counts[facet.key].by.set(value, (counts[facet.key].by.get(value) || 0) + 1);
     });
   }
-  const margin = (p, none) => (typeof P.margin[p] === "number" ? P.margin[p] : none);
+  const margin = (p, none) => (typeof P[p].margin === "number" ? P[p].margin : none);
   const flips = (p) => CASES[p].filter((one) => one.flips).length;
   if (state.sort === "near") shown.sort((a, b) => margin(a, Infinity) - margin(b, Infinity) || a - b);
   if (state.sort === "far") shown.sort((a, b) => margin(b, -Infinity) - margin(a, -Infinity) || a - b);
@@ -234,7 +234,7 @@ function say(words) {
   $("said").hidden = !words;
 }
 
-const PAIR = new Map(P.id.map((number, p) => [S[number], p]));
+const PAIR = new Map(P.map((pair, p) => [pair.id, p]));
 
 // ---- drawing
 
@@ -243,7 +243,7 @@ function refresh(moved = true) {
   const wanted = PAIR.get(state.pair);
   if (wanted === undefined || (moved && !shown.includes(wanted))) current = shown.length ? shown[0] : -1;
   else current = wanted;
-  state.pair = current >= 0 ? S[P.id[current]] : "";
+  state.pair = current >= 0 ? P[current].id : "";
   $("count").replaceChildren(h("b", null, whole(shown.length)), ` of ${whole(N)} pairs · ${share(shown.length, N)}`);
   drawActive();
   drawFilters();
@@ -370,8 +370,9 @@ function drawRows(reset) {
 }
 
 function rowOf(p, at) {
-  const told = (P.prompt[p] || []).filter((part) => part[0] === 0).map((part) => S[part[1]]).join(" ").slice(0, 160);
-  const facts = [P.label[p] && `gold ${P.label[p]}`, P.margin[p] !== null && `margin ${P.margin[p]}`].filter(Boolean);
+  const { id, prompt = [], label, margin } = P[p];
+  const told = prompt.filter((part) => part.type === "text").map((part) => part.text).join(" ").slice(0, 160);
+  const facts = [label && `gold ${label}`, margin !== undefined && `margin ${margin}`].filter(Boolean);
   const some = CASES[p].slice(0, 6).map((one) => h(
     "span", { class: `glyph ${one.outcome}`, title: `${JUDGES[one.judge].label}: ${OUTCOME[one.outcome][1]}` },
     h("b", null, one.invalid ? "!" : one.flips ? "⇄" : OUTCOME[one.outcome][0]), ` ${JUDGES[one.judge].name}`,
@@ -379,7 +380,7 @@ function rowOf(p, at) {
   const row = h(
     "div", { class: "row", role: "option", id: `row-${p}`, "aria-selected": String(p === current), "aria-setsize": shown.length,
       "aria-posinset": at + 1, onclick: () => open(p) },
-    h("div", { class: "head" }, h("span", null, visible(S[P.id[p]])), h("span", null, facts.join(" · "))),
+    h("div", { class: "head" }, h("span", null, visible(id)), h("span", null, facts.join(" · "))),
     h("div", { dir: "auto" }, told ? visible(told.replace(/\s+/g, " ")) : h("span", { class: "quiet" }, MODALITY[p].join(", "))),
     h("div", { class: "glyphs" }, some, CASES[p].length > 6 ? `+${CASES[p].length - 6}` : null),
   );
@@ -389,7 +390,7 @@ function rowOf(p, at) {
 
 function open(p) {
   current = p;
-  state.pair = S[P.id[p]];
+  state.pair = P[p].id;
   document.body.classList.add("reading");
   drawRows(true);
   drawDetail();
@@ -437,7 +438,7 @@ const prose = (string, kind = "text") => h("div", { class: kind, dir: "auto" }, 
 let waiting = false; // a block of the present pair has not been read yet
 
 function addressOf(number) {
-  const [how, mime, href] = M[number];
+  const { how, mime, href } = M[number];
   if (how === "linked") return href;
   const block = $(`m${number}`);
   if (!block) waiting = true;
@@ -445,7 +446,7 @@ function addressOf(number) {
 }
 
 function medium(type, number) {
-  const [how, , href, reduced] = M[number];
+  const { how, href, reduced } = M[number];
   const link = () => h("a", { href, target: "_blank", rel: "noopener" }, decodeURIComponent(href.split("/").pop()));
   if (how === "missing") return h("p", { class: "quiet" }, `Left out: the ${type} file is missing (${decodeURIComponent(href)}).`);
   const src = addressOf(number);
@@ -466,13 +467,14 @@ function medium(type, number) {
 }
 
 function content(parts) {
-  const roles = new Set(parts.map((part) => `${part[2]} ${part[3]}`));
+  const who = (part) => `${part.role}${part.turn ? `, turn ${part.turn}` : ""}`;
+  const plain = parts.every((part) => who(part) === "user");
   let before = null;
-  return parts.map(([type, number, role, turn]) => {
-    const who = `${D.roles[role]}${turn ? `, turn ${turn}` : ""}`;
-    const head = (roles.size > 1 || role) && who !== before ? h("div", { class: "who" }, who) : null;
-    before = who;
-    return h("div", { class: type === 0 ? "part words" : "part" }, head, type === 0 ? prose(S[number].replace(/^\n+/, "")) : medium(D.types[type], number));
+  return parts.map((part) => {
+    const head = !plain && who(part) !== before ? h("div", { class: "who" }, who(part)) : null;
+    before = who(part);
+    const words = part.type === "text";
+    return h("div", { class: words ? "part words" : "part" }, head, words ? prose(part.text.replace(/^\n+/, "")) : medium(part.type, part.path));
   });
 }
 
@@ -490,42 +492,43 @@ function drawDetail() {
     detail.replaceChildren(h("div", { class: "empty" }, h("p", null, words), h("button", { type: "button", onclick: () => clear(FILTERS) }, "Clear all filters")));
     return;
   }
-  const at = shown.indexOf(p), gold = P.label[p];
+  const at = shown.indexOf(p), { id, task, set: split, label: gold, margin, gold: labels } = P[p];
   const button = (words, by, off) => h("button", { type: "button", disabled: off, onclick: () => step(by) }, words);
   const bar = h(
     "div", { class: "bar" },
-    h("button", { type: "button", class: "back", onclick: back }, "‹ Pairs"), h("h2", null, visible(S[P.id[p]])),
+    h("button", { type: "button", class: "back", onclick: back }, "‹ Pairs"), h("h2", null, visible(id)),
     h("span", { class: "quiet" }, at < 0 ? "outside of the filters" : `${whole(at + 1)} of ${whole(shown.length)}`),
     button("‹ Previous", -1, at <= 0), button("Next ›", 1, at === shown.length - 1),
     h("button", { type: "button", onclick: copyLink }, "Copy link"),
   );
   const facts = h(
-    "div", { class: "facts" }, tag(`task ${S[P.task[p]]}`), S[P.set[p]] ? tag(S[P.set[p]]) : null, MODALITY[p].map((kind) => tag(kind)),
+    "div", { class: "facts" }, tag(`task ${task}`), split ? tag(split) : null, MODALITY[p].map((kind) => tag(kind)),
     gold ? tag(gold === "tie" ? "gold: tie" : `gold: ${gold} is better`, "good") : tag("no gold label"),
-    P.margin[p] === null ? null : tag(`margin ${P.margin[p]}`, "", "difference of the gold scores, in points of 0-10"),
+    margin === undefined ? null : tag(`margin ${margin}`, "", "difference of the gold scores, in points of 0-10"),
   );
-  const marks = P.gold[p].find((label) => label.marks_a || label.marks_b);
+  const marks = labels.find((label) => label.marks_a || label.marks_b);
   detail.replaceChildren(
-    bar, facts, ...pairBlock(p, gold), ...P.gold[p].map(goldBlock), h("h3", null, "Judges"),
+    bar, facts, ...pairBlock(p, gold), ...labels.map(goldBlock), h("h3", null, "Judges"),
     ...[...CASES[p]].sort((a, b) => (b.judge === chosen) - (a.judge === chosen)).map((one) => judgeBlock(p, one, marks)), aboutBlock(p),
   );
   detail.scrollTop = 0;
 }
 
 function pairBlock(p, gold) {
-  const criterion = P.criterion[p] === null ? [] : [h("h3", null, "Criterion"), h("div", { class: "card" }, prose(S[P.criterion[p]]))];
-  if (!P.prompt[p]) {
+  const { prompt, response_a: a, response_b: b, criterion: asked } = P[p];
+  const criterion = asked === undefined ? [] : [h("h3", null, "Criterion"), h("div", { class: "card" }, prose(asked))];
+  if (!prompt) {
     return [h("p", { class: "said" }, "The prompt and the responses of this pair are in none of the files given; see Help & data."), ...criterion];
   }
   const side = (name, parts) => h(
     "section", { class: "card side", "aria-label": `Response ${name}` },
     h("header", null, letter(name), h("span", { class: "quiet" }, `Response ${name}`), gold === name ? tag("gold", "good", "the better one by the gold label") : null), content(parts),
   );
-  const words = P.prompt[p].filter((part) => part[0] === 0).length;
-  const beside = words === 1 && P.prompt[p].length > 1; // one question beside its media; else the order is kept
+  const words = prompt.filter((part) => part.type === "text").length;
+  const beside = words === 1 && prompt.length > 1; // one question beside its media; else the order is kept
   return [
-    h("h3", null, "Prompt"), h("div", { class: beside ? "card prompt" : "card" }, content(P.prompt[p])), ...criterion, h("h3", null, "Responses"),
-    h("div", { class: "two" }, side("A", P.response_a[p]), side("B", P.response_b[p])),
+    h("h3", null, "Prompt"), h("div", { class: beside ? "card prompt" : "card" }, content(prompt)), ...criterion, h("h3", null, "Responses"),
+    h("div", { class: "two" }, side("A", a), side("B", b)),
   ];
 }
 
@@ -583,17 +586,17 @@ function judgeBlock(p, one, golden) {
 }
 
 function judgementBlock(p, row, golden) {
-  const raw = S[R.raw[row]], verdict = R.verdict[row], status = S[R.status[row]], valid = status === "ok", gold = P.label[p];
-  const right = valid && gold !== null ? (verdict === gold ? h("b", { class: "right" }, "✓ right") : h("b", { class: "wrong" }, "✗ wrong")) : null;
+  const raw = R.raw[row], verdict = R.verdict[row], status = R.status[row], valid = status === "ok", { label: gold, criterion } = P[p];
+  const right = valid && gold ? (verdict === gold ? h("b", { class: "right" }, "✓ right") : h("b", { class: "wrong" }, "✗ wrong")) : null;
   const scored = R.score_a[row] !== null || R.score_b[row] !== null;
   const scores = scored ? h("span", { class: "scores" }, "A ", h("b", null, short(R.score_a[row])), " : ", h("b", null, short(R.score_b[row])), " B") : null;
   const reason = reasonOf(raw);
-  const marks = R.marks[row] === null ? null : S[R.marks[row]].split("/");
+  const marks = R.marks[row] && R.marks[row].split("/");
   const swapped = R.order[row] === "BA" && /\b[AB]\b/.test(raw) ? h("p", { class: "quiet" }, "In its own words “A” is response B, “B” is response A.") : null;
   return [
     h("div", { class: "verdict" }, verdict ? letter(verdict) : h("span", { class: "quiet" }, "no verdict"), right, scores),
     valid ? null : h("p", { class: "status" }, h("code", null, visible(status)), STATUS[status] ? `: ${STATUS[status]}` : "", verdict ? "; its verdict does not count" : ""),
-    R.criterion[row] === null ? null : h("p", { class: "quiet" }, "Judged under: ", visible(S[R.criterion[row]])),
+    R.criterion[row] && R.criterion[row] !== criterion ? h("p", { class: "quiet" }, "Judged under: ", visible(R.criterion[row])) : null,
     marks ? marksTable(marks, golden) : null, swapped,
     raw ? prose(reason, "text reason") : h("p", { class: "quiet" }, "no text"),
     raw && reason !== raw ? h("details", null, h("summary", null, `Raw output${R.tokens[row] ? ` (${whole(R.tokens[row])} tokens)` : ""}`), h("pre", { dir: "auto" }, visible(raw))) : null,
@@ -609,12 +612,9 @@ function reasonOf(raw) { // the rationale of a judgement in JSON, else the text 
 }
 
 function aboutBlock(p) {
-  if (P.about[p] === null) return null;
-  let lines = S[P.about[p]];
-  try {
-    lines = JSON.stringify(JSON.parse(lines), null, 1);
-  } catch { /* shown as it is */ }
-  return h("details", null, h("summary", null, "More about this pair"), h("pre", { dir: "auto" }, visible(lines)));
+  const { cluster, source, meta } = P[p];
+  const facts = JSON.stringify({ cluster, source, meta }, null, 1);
+  return facts === "{}" ? null : h("details", null, h("summary", null, "More about this pair"), h("pre", { dir: "auto" }, visible(facts)));
 }
 
 async function copyLink(event) {

@@ -1,7 +1,7 @@
-"""The page: judged pairs as compact columns, media within a budget, and one HTML file around both.
+"""The page: judged pairs, their judgements as columns, media within a budget, and one HTML file around all of it.
 
-Columns hold numbers; texts stand once in a table of strings, so that rationales and answers that repeat cost nothing.
-Media follow behind the script, each in a block of its own, so that the list is there before they are read.
+A text that stands in many rows is written once. Media follow behind the script, each in a block of its own, so that
+the list is there before they are read.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import base64
 import contextlib
 import hashlib
 import io
-import json
-import math
 import mimetypes
 import os
 import re
@@ -22,17 +20,17 @@ from typing import Any
 from urllib.parse import quote
 
 from PIL import Image
+from pydantic_core import to_json
 
-from omnirepro.data import DIMENSIONS, Judgement, Part
+from omnirepro.data import DIMENSIONS, Judgement
 from omnirepro.judge import rubric
 from omnirepro.kit.explorer.inputs import Judged
 from omnirepro.kit.run.files import RunError, atomic_write
 
-TYPES = ("text", "image", "video", "audio", "views3d")
-ROLES = ("user", "assistant", "system")
 SIDE = 512  # px: longest side of an embedded picture
 SMALL = 64_000  # bytes up to which a picture is embedded as it is
 DEFAULT_TYPES = {"image": "image/png", "views3d": "image/png", "video": "video/mp4", "audio": "audio/wav"}
+FACTS = ("order", "status", "verdict", "score_a", "score_b", "tokens", "raw", "criterion")  # of a row, as they are
 
 
 def page_file(out: str | Path) -> Path:
@@ -56,106 +54,79 @@ def write_page(judged: Judged, out: str | Path, title: str, media_mb: float = 40
     parts = [p for pair in judged.pairs.values() for p in (*pair.prompt, *pair.response_a, *pair.response_b)]
     kinds = {part.path: part.type for part in parts if part.path and part.type != "text"}
     media, blocks, said = _embedded(kinds, out.parent, int(media_mb * 1_000_000))
-    data = _columns(judged, {path: number for number, path in enumerate(kinds)})
+    data = _data(judged, {path: number for number, path in enumerate(kinds)})
     counted = f"{len(judged.rows):,} pairs, {len(data['rows']['pair']):,} judgements of {len(data['judges'])} judges."
     notes = [counted, *said, *judged.notes]
-    data |= {"title": title, "media": media, "notes": notes, "dimensions": DIMENSIONS, "types": TYPES, "roles": ROLES}
-    atomic_write(out, _html(title, data, blocks).encode())
+    atomic_write(out, _html(title, data | {"media": media, "notes": notes, "dimensions": DIMENSIONS}, blocks).encode())
     return notes
 
 
-def _columns(judged: Judged, media: dict[str, int]) -> dict[str, Any]:
-    """Return strings, judges, and the columns of pairs and rows; the rows of a pair lie together, judge by judge."""
-    strings: dict[str, int] = {}
-
-    def text(value: str | None) -> int | None:
-        return None if value is None else strings.setdefault(value, len(strings))
-
-    def content(parts: list[Part] | None) -> list[list[int]] | None:
-        return parts and [
-            [
-                TYPES.index(part.type),
-                text(part.text or "") if part.type == "text" else media[part.path],
-                ROLES.index(part.role),
-                part.turn,
-            ]
-            for part in parts
-        ]
-
+def _data(judged: Judged, media: dict[str, int]) -> dict[str, Any]:
+    """Return pairs, judges, and the columns of the rows: those of a pair lie together, judge by judge."""
     judges: dict[tuple[str, str, int], int] = {}
-    pairs: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
+    pairs, rows = [], []
     for name, found in judged.rows.items():
-        pair, first = judged.pairs.get(name), found[0][1]
-        criterion = (pair and pair.criterion) or first.criterion
-        about = {"cluster": first.cluster, "source": pair.source} | (pair.meta or {}) if pair else {}
-        one = {"id": text(name), "task": text(first.task), "set": text(judged.sets[name]), "criterion": text(criterion)}
-        one |= {side: content(getattr(pair, side, None)) for side in ("prompt", "response_a", "response_b")}
+        pair = judged.pairs.get(name)
+        one = pair.model_dump(exclude_none=True) if pair else {"criterion": found[0].row.criterion}
+        one |= {"id": name, "task": found[0].row.task, "set": found[0].split, "gold": judged.labels.get(name, [])}
+        for part in (part for side in ("prompt", "response_a", "response_b") for part in one.get(side, ())):
+            part["path"] = media.get(part.get("path"))
         for fact in ("label", "margin"):  # those that the rows were scored by
-            one[fact] = next((v for _, r in found if (v := getattr(r, fact)) is not None), getattr(pair, fact, None))
-        one["margin"] = _number(one["margin"])
-        labels = judged.labels.get(name, ())
-        one["gold"] = [
-            json.loads(label.model_dump_json(exclude={"pair_id"}, exclude_defaults=True)) for label in labels
-        ]
-        one["about"] = text(json.dumps(about, ensure_ascii=False)) if about else None
-        for judge, row in found:
-            said = {"pair": len(pairs), "judge": judges.setdefault(judge, len(judges)), "order": row.order}
-            said |= {"status": text(row.status), "verdict": row.verdict, "tokens": row.tokens, "raw": text(row.raw)}
-            said |= {"score_a": _number(row.score_a), "score_b": _number(row.score_b), "marks": text(_marks(row))}
-            rows.append(said | {"criterion": text(row.criterion) if row.criterion != criterion else None})
+            one[fact] = next((v for s in found if (v := getattr(s.row, fact)) is not None), one.get(fact))
+        for said in found:
+            judge = judges.setdefault((said.file, said.judge, said.row.seed), len(judges))
+            facts = [getattr(said.row, fact) for fact in FACTS]
+            rows.append((len(pairs), judge, *facts, _marks(said.row)))
         pairs.append(one)
-    rows.sort(key=lambda row: (row["pair"], row["judge"], row["order"]))
-    columns = {"pairs": _transposed(pairs), "rows": _transposed(rows)}
-    return columns | {"judges": [list(judge) for judge in judges], "strings": list(strings)}
+    rows.sort(key=lambda row: row[:3])
+    columns = zip(("pair", "judge", *FACTS, "marks"), zip(*rows, strict=True), strict=True)
+    return {"pairs": pairs, "rows": {name: _column(values) for name, values in columns}, "judges": list(judges)}
 
 
-def _transposed(table: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in table] for name in table[0]}
-
-
-def _number(score: float | None) -> float | str | None:
-    """Round a score for the page; what JSON has no number for is text."""
-    return score if score is None else round(score, 4) if math.isfinite(score) else str(score)
+def _column(values: tuple) -> Any:
+    """Return the values of a column; of texts each one once, with its number wherever it stands."""
+    if not any(isinstance(value, str) for value in values):
+        return values
+    table: dict[str | None, int] = {}
+    codes = [table.setdefault(value, len(table)) for value in values]
+    return {"values": list(table), "codes": codes}
 
 
 def _marks(row: Judgement) -> str | None:
-    """Write the marks of a rationale in the pair's own frame, a letter a dimension: `11011/1-111` (-: not marked)."""
+    """Write the marks of a rationale in the pair's own frame, a sign a dimension: `11011/1-111` (-: not marked)."""
     if row.kind != "rubric" or not any(found := rubric.parse(row.raw).marks.values()):
         return None
     sides = ["".join("01-"[side.get(d, 2)] for d in DIMENSIONS) for side in found]
     return "/".join(sides if row.order == "AB" else sides[::-1])
 
 
-def _embedded(kinds: dict[str, str], folder: Path, budget: int) -> tuple[list[list[Any]], str, list[str]]:
-    """Return an entry a file, [how, MIME type, address, reduced]; the embedded files as blocks; and what to say."""
+def _embedded(kinds: dict[str, str], folder: Path, budget: int) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Return an entry a file (how it is shown, its address), the embedded files as blocks, and what is to be said."""
     sizes = {path: os.path.getsize(path) if os.path.isfile(path) else -1 for path in kinds}
-    number = {path: i for i, path in enumerate(kinds)}
-    entries: list[list[Any]] = [[] for _ in kinds]
+    entries = {path: {"href": quote(Path(os.path.relpath(path, folder)).as_posix())} for path in kinds}
+    numbers = {path: number for number, path in enumerate(kinds)}
     blocks: list[str] = []
-    spent, full = 0, False
+    left = budget
     for path in sorted(kinds, key=lambda path: (sizes[path], path)):
-        address = quote(Path(os.path.relpath(path, folder)).as_posix())
-        if sizes[path] < 0:
-            entries[number[path]] = ["missing", "", address, False]
+        entry = entries[path]
+        entry["how"] = "missing" if sizes[path] < 0 else "linked"
+        if sizes[path] < 0 or left < 0:
             continue
-        content, mime, reduced = (b"", "", False) if full else _content(path, kinds[path])
+        content, mime, reduced = _content(path, kinds[path])
         block = base64.b64encode(content).decode()
-        full = full or spent + len(block) > budget
-        entries[number[path]] = ["linked" if full else "embedded", mime, address, reduced and not full]
-        if not full:
-            spent += len(block)
-            blocks.append(f'<script type="text/plain" id="m{number[path]}">{block}</script>')
-    count = Counter(entry[0] for entry in entries)
-    said = [f"{count['embedded']:,} media files are embedded ({spent / 1e6:.1f} MB)."] if kinds else []
-    if count["linked"]:
-        said.append(
-            f"{count['linked']:,} media files lie beyond the budget of {budget / 1e6:g} MB and are linked: they show "
-            "only while page and files stay where they are. Raise the budget with --media-mb."
-        )
-    if lost := [path for path in kinds if sizes[path] < 0]:
-        said.append(f"{len(lost):,} media files are missing and left out, such as {lost[0]}: restore them.")
-    return entries, "\n".join(blocks), said
+        left -= len(block)
+        if left >= 0:
+            entry |= {"how": "embedded", "mime": mime, "reduced": reduced}
+            blocks.append(f'<script type="text/plain" id="m{numbers[path]}">{block}</script>')
+    count = Counter(entry["how"] for entry in entries.values())
+    lost = min(sizes, key=sizes.get, default="")
+    said = {
+        "embedded": f"media files are embedded ({sum(map(len, blocks)) / 1e6:.1f} MB).",
+        "linked": f"media files lie beyond the budget of {budget / 1e6:g} MB and are linked: they show only while page "
+        "and files stay where they are. Raise the budget with --media-mb.",
+        "missing": f"media files are missing and left out, such as {lost}: restore it.",
+    }
+    return list(entries.values()), blocks, [f"{count[how]:,} {words}" for how, words in said.items() if count[how]]
 
 
 def _content(path: str, kind: str) -> tuple[bytes, str, bool]:
@@ -170,7 +141,7 @@ def _content(path: str, kind: str) -> tuple[bytes, str, bool]:
     return content, mime, False
 
 
-def _html(title: str, data: dict[str, Any], blocks: str) -> str:
+def _html(title: str, data: dict[str, Any], blocks: list[str]) -> str:
     """Fill page.html. Its policy allows the page's own script and style alone, whatever a text in it may hold."""
     here = Path(__file__).parent
     values = {name: (here / f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
@@ -179,7 +150,7 @@ def _html(title: str, data: dict[str, Any], blocks: str) -> str:
         f"default-src 'none'; script-src 'sha256-{own['js']}'; style-src 'sha256-{own['css']}'; "
         "img-src data: file: 'self'; media-src data: file: 'self'"
     )
-    coded = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    values |= {"title": escape(title), "data": coded.replace("<", "\\u003c"), "media": blocks}
+    coded = to_json(data, exclude_none=True, inf_nan_mode="strings").decode()
+    values |= {"title": escape(title), "data": coded.replace("<", "\\u003c"), "media": "\n".join(blocks)}
     page = (here / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], page)
