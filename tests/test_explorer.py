@@ -279,6 +279,7 @@ def page(tmp_path_factory):
     rows += judged(video, "sft/test", None, "A", status="no_json") + judged(video, "grpo/test", "A", "A")
     rows += judged(tied, "sft/test", "tie", "tie") + judged(tied, "grpo/test", "A", "A")
     rows += [row for one in more for row in judged(one, "sft/test", "A", "A", raw="a long sentence")]
+    rows += judged(pair("lost", margin=None, label=None), "sft/test", "A", "B", raw="")
     gold = Label(pair_id="image", verdict="A", score_a=9, score_b=8, provenance="human",
                  marks_a={"fluency": True}, marks_b={"fluency": False})  # fmt: skip
     write_page(read(written(folder, rows, pairs, [gold])), folder / "page.html", "A <b>title</b>")
@@ -353,13 +354,13 @@ def test_filters_counts_and_sorting_by_clicks(page):
         one(".empty button").click();
         did.cleared = count();
     """)  # fmt: skip
-    assert found["start"] == ["65", "nasty", True, "1 · 2 %", "1 · 2 %"]
-    assert found["flipped"] == ["1", "audio", "#flip=flipped&pair=audio", "true"] and found["border"]
-    assert found["removed"] == ["65", "audio"] and found["contrast"] == ["1", "image", "1 · 2 %"]
+    assert found["start"] == ["66", "nasty", True, "2 · 3 %", "1 · 2 %"]
+    assert found["flipped"] == ["2", "audio", "#flip=flipped&pair=audio", "true"] and found["border"]
+    assert found["removed"] == ["66", "audio"] and found["contrast"] == ["1", "image", "1 · 2 %"]
     assert found["invalid"] == ["1", "video", "no_json", "#status=invalid&pair=video"]
     assert found["tie"] == ["1", "tied", "1 · 2 %"] and found["modality"] == ["1", "audio"]
     assert found["margin"][0] == "61" and "margin=4.." in found["margin"][1]
-    assert found["near"] == ["tied", "image", "audio", "video"] and found["cleared"] == "65"
+    assert found["near"] == ["tied", "image", "audio", "video"] and found["cleared"] == "66"
     assert found["nothing"] == ["0", "No pair passes these filters."]
 
 
@@ -372,7 +373,7 @@ def test_keys_search_and_addresses(page):
         key("k");
         did.up = [pair(), one('.row[aria-selected="true"]').id === one("#list").getAttribute("aria-activedescendant")];
         key("?");
-        did.help = [one("#help").open, one("#help").textContent.includes("65 pairs, 140 judgements of 2 judges.")];
+        did.help = [one("#help").open, one("#help").textContent.includes("66 pairs, 142 judgements of 2 judges.")];
         one("#help").close();
         key("/");
         did.focus = document.activeElement.id;
@@ -393,7 +394,7 @@ def test_keys_search_and_addresses(page):
     assert found["help"] == [True, True] and found["focus"] == "search"
     assert found["search"] == ["60", "long sent", True] and found["typed"] == "more-0"
     assert (
-        found["unknown"][:2] == ["65", "tied"]
+        found["unknown"][:2] == ["66", "tied"]
         and "“nobody”" in found["unknown"][2]
         and "“colour”" in found["unknown"][2]
     )
@@ -421,6 +422,8 @@ def test_texts_media_and_both_orders_are_shown(page):
         await sleep(500);
         did.video = one("#detail video").src;
         did.status = one(".judge .status").textContent;
+        await go("#pair=lost");
+        did.lost = [pair(), one("#detail .said").textContent, all(".judge .letter").length, one(".facts").textContent];
         did.wide = document.documentElement.scrollWidth <= innerWidth;
         did.unlabelled = all("input, select").filter((e) => !e.ariaLabel && !e.closest("label")).length;
         const names = performance.getEntriesByType("resource").map((e) => e.name);
@@ -435,4 +438,6 @@ def test_texts_media_and_both_orders_are_shown(page):
         head, _, content = found[kind].partition(";base64,")
         assert head.startswith(f"data:{kind}/") and base64.b64decode(content) == (page.parent / name).read_bytes()
     assert found["flips"] == "⇄ flips with the order" and found["status"].startswith("no_json: not one whole JSON")
+    assert found["lost"][:1] + found["lost"][2:] == ["lost", 2, "task T2Ttestnot in the filesno gold label"]
+    assert found["lost"][1].startswith("The prompt and the responses of this pair are in none of the files given")
     assert found["wide"] and found["unlabelled"] == 0 and found["loaded"] == []

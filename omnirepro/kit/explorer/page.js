@@ -119,14 +119,16 @@ const FACETS = [
   { key: "judge", title: "Judge", values: (p) => CASES[p].map((one) => JUDGES[one.judge].label) },
   { key: "flip", about: true, title: "Order", words: { flipped: "flipped by order", same: "same in both" },
     values: (p) => casesOf(p).filter((one) => one.compared).map((one) => (one.flips ? "flipped" : "same")) },
-  { key: "outcome", about: true, title: "Outcome", words: { right: "✓ right", mixed: "~ right in one", wrong: "✗ wrong", unknown: "no gold label" },
+  { key: "outcome", about: true, title: "Outcome",
+    words: { right: "✓ right", mixed: "~ right in one", wrong: "✗ wrong", unknown: "no gold label" },
     values: (p) => casesOf(p).map((one) => one.outcome) },
   { key: "status", about: true, title: "Status", words: { invalid: "any invalid" }, first: ["invalid", "ok"],
-    values: (p) => casesOf(p).flatMap((one) => [...(one.invalid ? ["invalid"] : []), ...one.rows.map((row) => R.status[row])]) },
+    values: (p) => casesOf(p).flatMap((one) => [one.invalid ? "invalid" : [], one.rows.map((row) => R.status[row])].flat()) },
   { key: "modality", title: "Modality", values: (p) => MODALITY[p] },
   { key: "task", title: "Task", values: (p) => [P[p].task] },
   { key: "set", title: "Split or benchmark", values: (p) => (P[p].set ? [P[p].set] : []) },
-  { key: "margin", title: "Gold margin", words: { hard: "hard: at most 2", easy: "easy: more than 2", none: "no margin" }, first: ["hard", "easy", "none"],
+  { key: "margin", title: "Gold margin",
+    words: { hard: "hard: at most 2", easy: "easy: more than 2", none: "no margin" }, first: ["hard", "easy", "none"],
     values: marginOf },
   { key: "tie", about: true, title: "Ties", words: { gold: "gold label is a tie", judged: "a judge says tie" }, first: ["gold", "judged"],
     values: (p) => [...(P[p].label === "tie" ? ["gold"] : []), ...(casesOf(p).some((one) => one.tie) ? ["judged"] : [])] },
@@ -153,7 +155,7 @@ function contrasts(p) {
 
 function found(p, words) {
   if (!matches) return true;
-  const has = (string) => string !== undefined && string.toLowerCase().includes(words);
+  const has = (string) => string != null && string.toLowerCase().includes(words);
   if (has(P[p].id) || has(P[p].criterion) || sidesOf(p).some((parts) => parts.some((part) => has(part.text)))) return true;
   for (let row = start[p]; row < start[p + 1]; row += 1) if (matches[D.rows.raw.codes[row]]) return true;
   return false;
@@ -302,12 +304,16 @@ function drawFilters() {
     const values = optionsOf(facet);
     if (values.length < 2 && !["flip", "tie", "status"].includes(facet.key) && !state[facet.key]) return null;
     if (!values.length) return null;
-    const buttons = values.map((value) => h(
-      "button",
-      { type: "button", class: counts[facet.key].by.get(value) ? "option" : "option none", "aria-pressed": String(state[facet.key] === value), "data-focus": `${facet.key} ${value}`,
-        title: facet.key === "status" ? STATUS[value] : facet.key === "outcome" ? OUTCOME[value][1] : null, onclick: () => set({ [facet.key]: state[facet.key] === value ? "" : value }) },
-      h("span", { class: "name" }, nameOf(facet, value)), h("span", { class: "n" }, tally(facet.key, value)),
-    ));
+    const buttons = values.map((value) => {
+      const on = state[facet.key] === value;
+      const explained = { status: STATUS[value], outcome: (OUTCOME[value] || [])[1] }[facet.key];
+      return h(
+        "button",
+        { type: "button", class: counts[facet.key].by.get(value) ? "option" : "option none", "aria-pressed": String(on),
+          title: explained, "data-focus": `${facet.key} ${value}`, onclick: () => set({ [facet.key]: on ? "" : value }) },
+        h("span", { class: "name" }, nameOf(facet, value)), h("span", { class: "n" }, tally(facet.key, value)),
+      );
+    });
     return fieldset(facet.title, buttons, facet.key === "margin" ? rangeBlock() : null);
   });
   $("filters").replaceChildren(...blocks.flat().filter(Boolean));
@@ -372,7 +378,7 @@ function drawRows(reset) {
 function rowOf(p, at) {
   const { id, prompt = [], label, margin } = P[p];
   const told = prompt.filter((part) => part.type === "text").map((part) => part.text).join(" ").slice(0, 160);
-  const facts = [label && `gold ${label}`, margin !== undefined && `margin ${margin}`].filter(Boolean);
+  const facts = [label && `gold ${label}`, margin != null && `margin ${margin}`].filter(Boolean);
   const some = CASES[p].slice(0, 6).map((one) => h(
     "span", { class: `glyph ${one.outcome}`, title: `${JUDGES[one.judge].label}: ${OUTCOME[one.outcome][1]}` },
     h("b", null, one.invalid ? "!" : one.flips ? "⇄" : OUTCOME[one.outcome][0]), ` ${JUDGES[one.judge].name}`,
@@ -431,7 +437,8 @@ function visible(string) {
   return pieces;
 }
 
-const prose = (string, kind = "text") => h("div", { class: kind, dir: "auto" }, string === "" ? h("span", { class: "quiet" }, "(empty)") : visible(string));
+const quiet = (...children) => h("p", { class: "quiet" }, children);
+const prose = (string, kind = "text") => h("div", { class: kind, dir: "auto" }, string === "" ? quiet("(empty)") : visible(string));
 
 // ---- media
 
@@ -448,33 +455,35 @@ function addressOf(number) {
 function medium(type, number) {
   const { how, href, reduced } = M[number];
   const link = () => h("a", { href, target: "_blank", rel: "noopener" }, decodeURIComponent(href.split("/").pop()));
-  if (how === "missing") return h("p", { class: "quiet" }, `Left out: the ${type} file is missing (${decodeURIComponent(href)}).`);
+  if (how === "missing") return quiet(`Left out: the ${type} file is missing (${decodeURIComponent(href)}).`);
   const src = addressOf(number);
-  if (!src) return h("p", { class: "quiet" }, "Being read …");
+  if (!src) return quiet("Being read …");
   const fail = (event) => event.target.replaceWith(h("p", { class: "status" }, `This ${type} cannot be shown here.`));
   const small = (event) => {
     const side = Math.max(event.target.naturalWidth || 0, event.target.videoWidth || 0);
     if (side && side < 160) event.target.classList.add("small");
   };
+  const player = { src, controls: true, preload: "metadata", onerror: fail };
   const shownAs = {
     image: () => h("img", { src, alt: "picture", onerror: fail, onload: small }),
     views3d: () => h("img", { src, alt: "rendered views of a 3D object", onerror: fail, onload: small }),
-    video: () => h("video", { src, controls: true, loop: true, preload: "metadata", "aria-label": "film", onerror: fail, onloadedmetadata: small }),
-    audio: () => h("audio", { src, controls: true, preload: "metadata", "aria-label": "sound", onerror: fail }),
+    video: () => h("video", { ...player, loop: true, "aria-label": "film", onloadedmetadata: small }),
+    audio: () => h("audio", { ...player, "aria-label": "sound" }),
   };
   const note = how === "linked" ? ["linked: ", link()] : reduced ? ["reduced: ", link()] : null;
   return h("figure", null, shownAs[type](), note && h("figcaption", null, note));
 }
 
 function content(parts) {
-  const who = (part) => `${part.role}${part.turn ? `, turn ${part.turn}` : ""}`;
+  const who = (part) => `${part.role || "user"}${part.turn ? `, turn ${part.turn}` : ""}`;
   const plain = parts.every((part) => who(part) === "user");
   let before = null;
   return parts.map((part) => {
     const head = !plain && who(part) !== before ? h("div", { class: "who" }, who(part)) : null;
     before = who(part);
     const words = part.type === "text";
-    return h("div", { class: words ? "part words" : "part" }, head, words ? prose(part.text.replace(/^\n+/, "")) : medium(part.type, part.path));
+    const shownPart = words ? prose(part.text.replace(/^\n+/, "")) : medium(part.type, part.path);
+    return h("div", { class: words ? "part words" : "part" }, head, shownPart);
   });
 }
 
@@ -488,8 +497,8 @@ function drawDetail() {
   waiting = false;
   const p = current, detail = $("detail");
   if (p < 0) {
-    const words = "No pair passes these filters.";
-    detail.replaceChildren(h("div", { class: "empty" }, h("p", null, words), h("button", { type: "button", onclick: () => clear(FILTERS) }, "Clear all filters")));
+    const button = h("button", { type: "button", onclick: () => clear(FILTERS) }, "Clear all filters");
+    detail.replaceChildren(h("div", { class: "empty" }, h("p", null, "No pair passes these filters."), button));
     return;
   }
   const at = shown.indexOf(p), { id, task, set: split, label: gold, margin, gold: labels } = P[p];
@@ -504,25 +513,29 @@ function drawDetail() {
   const facts = h(
     "div", { class: "facts" }, tag(`task ${task}`), split ? tag(split) : null, MODALITY[p].map((kind) => tag(kind)),
     gold ? tag(gold === "tie" ? "gold: tie" : `gold: ${gold} is better`, "good") : tag("no gold label"),
-    margin === undefined ? null : tag(`margin ${margin}`, "", "difference of the gold scores, in points of 0-10"),
+    margin == null ? null : tag(`margin ${margin}`, "", "difference of the gold scores, in points of 0-10"),
   );
   const marks = labels.find((label) => label.marks_a || label.marks_b);
+  const cases = [...CASES[p]].sort((a, b) => (b.judge === chosen) - (a.judge === chosen)); // the chosen judge first
   detail.replaceChildren(
     bar, facts, ...pairBlock(p, gold), ...labels.map(goldBlock), h("h3", null, "Judges"),
-    ...[...CASES[p]].sort((a, b) => (b.judge === chosen) - (a.judge === chosen)).map((one) => judgeBlock(p, one, marks)), aboutBlock(p),
+    ...cases.map((one) => judgeBlock(p, one, marks)), aboutBlock(p) || "",
   );
   detail.scrollTop = 0;
 }
 
 function pairBlock(p, gold) {
   const { prompt, response_a: a, response_b: b, criterion: asked } = P[p];
-  const criterion = asked === undefined ? [] : [h("h3", null, "Criterion"), h("div", { class: "card" }, prose(asked))];
+  const criterion = asked == null ? [] : [h("h3", null, "Criterion"), h("div", { class: "card" }, prose(asked))];
   if (!prompt) {
-    return [h("p", { class: "said" }, "The prompt and the responses of this pair are in none of the files given; see Help & data."), ...criterion];
+    const words = "The prompt and the responses of this pair are in none of the files given; see Help & data.";
+    return [h("p", { class: "said" }, words), ...criterion];
   }
   const side = (name, parts) => h(
     "section", { class: "card side", "aria-label": `Response ${name}` },
-    h("header", null, letter(name), h("span", { class: "quiet" }, `Response ${name}`), gold === name ? tag("gold", "good", "the better one by the gold label") : null), content(parts),
+    h("header", null, letter(name), h("span", { class: "quiet" }, `Response ${name}`),
+      gold === name ? tag("gold", "good", "the better one by the gold label") : null),
+    content(parts),
   );
   const words = prompt.filter((part) => part.type === "text").length;
   const beside = words === 1 && prompt.length > 1; // one question beside its media; else the order is kept
@@ -534,35 +547,40 @@ function pairBlock(p, gold) {
 
 const marksOf = (marks) => marks && D.dimensions.map((name) => (name in marks ? (marks[name] ? "1" : "0") : "-")).join("");
 
+const MARKS = { 1: ["✓", "good", "good"], 0: ["✗", "poor", "bad"], "-": ["–", "not marked", ""] };
+
+// Marks of both sides as `11011`; those that differ from the gold ones are framed.
 function marksTable(sides, golden, quotes) {
   const title = (name) => name[0].toUpperCase() + name.slice(1);
   const cell = (side, i) => {
-    const mark = (sides[side] || "")[i] || "-", wanted = golden && (golden[side] || "")[i];
-    const off = wanted && wanted !== "-" && mark !== "-" && mark !== wanted;
-    const words = `${mark === "1" ? "good" : mark === "0" ? "poor" : "not marked"}${off ? `; gold says ${wanted === "1" ? "good" : "poor"}` : ""}`;
+    const mark = (sides[side] || "")[i] || "-", wanted = (golden && (golden[side] || "")[i]) || "-";
+    const off = wanted !== "-" && mark !== "-" && mark !== wanted;
+    const [sign, name, kind] = MARKS[mark];
+    const words = `${name}${off ? `; gold says ${MARKS[wanted][1]}` : ""}`;
     const quote = quotes && quotes[side] && quotes[side][D.dimensions[i]];
     return h(
-      "td", { class: `${mark === "1" ? "good" : mark === "0" ? "bad" : ""}${off ? " off" : ""}`, title: words + (quote ? `: ${quote}` : "") },
-      h("span", { "aria-hidden": "true" }, mark === "1" ? "✓" : mark === "0" ? "✗" : "–"), h("span", { class: "hidden" }, words),
+      "td", { class: off ? `${kind} off` : kind, title: quote ? `${words}: ${quote}` : words },
+      h("span", { "aria-hidden": "true" }, sign), h("span", { class: "hidden" }, words),
     );
   };
-  return h(
-    "table", { class: "marks" }, h("thead", null, h("tr", null, h("td"), D.dimensions.map((name) => h("th", { scope: "col" }, title(name))))),
-    h("tbody", null, [0, 1].map((side) => h("tr", null, h("th", { scope: "row" }, "AB"[side]), D.dimensions.map((_, i) => cell(side, i))))),
-  );
+  const head = h("tr", null, h("td"), D.dimensions.map((name) => h("th", { scope: "col" }, title(name))));
+  const rows = [0, 1].map((side) => h("tr", null, h("th", { scope: "row" }, "AB"[side]), D.dimensions.map((_, i) => cell(side, i))));
+  return h("table", { class: "marks" }, h("thead", null, head), h("tbody", null, rows));
 }
+
+const scores = (a, b) => h("span", { class: "scores" }, "A ", h("b", null, short(a)), " : ", h("b", null, short(b)), " B");
 
 function goldBlock(label) {
   const sides = [marksOf(label.marks_a), marksOf(label.marks_b)];
-  const quotes = [label.quotes_a, label.quotes_b];
   const said = label.rationale && label.shown === "BA" ? "Its “A” is response B. " : "";
+  const by = label.provenance + (label.confidence == null ? "" : `, confidence ${label.confidence}`);
   return h(
     "section", { "aria-label": "Gold label" }, h("h3", null, "Gold label"),
     h(
       "div", { class: "card" },
-      h("div", { class: "verdict" }, letter(label.verdict), h("span", { class: "scores" }, "A ", h("b", null, short(label.score_a)), " : ", h("b", null, short(label.score_b)), " B"), h("span", { class: "quiet" }, label.provenance), label.confidence === undefined ? null : h("span", { class: "quiet" }, `confidence ${label.confidence}`)),
-      sides[0] || sides[1] ? marksTable(sides, null, quotes) : null,
-      label.evidence ? h("p", { class: "quiet" }, "Evidence: ", visible(label.evidence)) : null,
+      h("div", { class: "verdict" }, letter(label.verdict), scores(label.score_a, label.score_b), h("span", { class: "quiet" }, visible(by))),
+      sides[0] || sides[1] ? marksTable(sides, null, [label.quotes_a, label.quotes_b]) : null,
+      label.evidence ? quiet("Evidence: ", visible(label.evidence)) : null,
       label.rationale ? prose(said + label.rationale, "text reason") : null,
     ),
   );
@@ -570,37 +588,44 @@ function goldBlock(label) {
 
 function judgeBlock(p, one, golden) {
   const judge = JUDGES[one.judge], kinds = golden && [marksOf(golden.marks_a), marksOf(golden.marks_b)];
-  const outcome = one.outcome === "unknown" ? null : tag(`${OUTCOME[one.outcome][0]} ${OUTCOME[one.outcome][1]}`, one.outcome);
+  const outcome = one.outcome === "unknown" ? null : tag(OUTCOME[one.outcome].join(" "), one.outcome);
+  const file = `${judge.file}${judge.seed ? ` · seed ${judge.seed}` : ""}`;
   const orders = ["AB", "BA"].map((order) => {
     const row = one.rows.find((number) => R.order[number] === order);
     const head = h("h5", null, order === "AB" ? "A shown first" : "B shown first");
-    if (row === undefined) return h("div", { class: "order" }, head, h("p", { class: "quiet" }, "not judged in this order"));
+    if (row === undefined) return h("div", { class: "order" }, head, quiet("not judged in this order"));
     return h("div", { class: "order" }, head, judgementBlock(p, row, kinds));
   });
   return h(
     "article", { class: `card judge${one.flips ? " flips" : ""}`, "aria-label": `Judge ${judge.label}` },
-    h("header", null, h("h4", null, visible(judge.name)), h("span", { class: "quiet" }, `${judge.file}${judge.seed ? ` · seed ${judge.seed}` : ""}`),
+    h("header", null, h("h4", null, visible(judge.name)), h("span", { class: "quiet" }, file),
       one.flips ? tag("⇄ flips with the order", "warn") : null, one.invalid ? tag("! invalid", "bad") : null, outcome),
     h("div", { class: "two" }, orders),
   );
 }
 
 function judgementBlock(p, row, golden) {
-  const raw = R.raw[row], verdict = R.verdict[row], status = R.status[row], valid = status === "ok", { label: gold, criterion } = P[p];
-  const right = valid && gold ? (verdict === gold ? h("b", { class: "right" }, "✓ right") : h("b", { class: "wrong" }, "✗ wrong")) : null;
-  const scored = R.score_a[row] !== null || R.score_b[row] !== null;
-  const scores = scored ? h("span", { class: "scores" }, "A ", h("b", null, short(R.score_a[row])), " : ", h("b", null, short(R.score_b[row])), " B") : null;
-  const reason = reasonOf(raw);
-  const marks = R.marks[row] && R.marks[row].split("/");
-  const swapped = R.order[row] === "BA" && /\b[AB]\b/.test(raw) ? h("p", { class: "quiet" }, "In its own words “A” is response B, “B” is response A.") : null;
-  return [
-    h("div", { class: "verdict" }, verdict ? letter(verdict) : h("span", { class: "quiet" }, "no verdict"), right, scores),
-    valid ? null : h("p", { class: "status" }, h("code", null, visible(status)), STATUS[status] ? `: ${STATUS[status]}` : "", verdict ? "; its verdict does not count" : ""),
-    R.criterion[row] && R.criterion[row] !== criterion ? h("p", { class: "quiet" }, "Judged under: ", visible(R.criterion[row])) : null,
-    marks ? marksTable(marks, golden) : null, swapped,
-    raw ? prose(reason, "text reason") : h("p", { class: "quiet" }, "no text"),
-    raw && reason !== raw ? h("details", null, h("summary", null, `Raw output${R.tokens[row] ? ` (${whole(R.tokens[row])} tokens)` : ""}`), h("pre", { dir: "auto" }, visible(raw))) : null,
+  const { label: gold, criterion } = P[p];
+  const raw = R.raw[row], verdict = R.verdict[row], status = R.status[row], tokens = R.tokens[row];
+  const a = R.score_a[row], b = R.score_b[row], own = R.criterion[row], marks = R.marks[row];
+  const right = verdict === gold ? h("b", { class: "right" }, "✓ right") : h("b", { class: "wrong" }, "✗ wrong");
+  const said = [
+    h("div", { class: "verdict" }, verdict ? letter(verdict) : h("span", { class: "quiet" }, "no verdict"),
+      status === "ok" && gold ? right : null, a === null && b === null ? null : scores(a, b)),
   ];
+  if (status !== "ok") {
+    const meaning = (STATUS[status] ? `: ${STATUS[status]}` : "") + (verdict ? "; its verdict does not count" : "");
+    said.push(h("p", { class: "status" }, h("code", null, visible(status)), meaning));
+  }
+  if (own && own !== criterion) said.push(quiet("Judged under: ", visible(own)));
+  if (marks) said.push(marksTable(marks.split("/"), golden));
+  if (!raw) return [...said, quiet("no text")];
+  if (R.order[row] === "BA" && /\b[AB]\b/.test(raw)) said.push(quiet("In its own words “A” is response B, “B” is response A."));
+  const reason = reasonOf(raw);
+  said.push(prose(reason, "text reason"));
+  if (reason === raw) return said;
+  const title = `Raw output${tokens ? ` (${whole(tokens)} tokens)` : ""}`;
+  return [...said, h("details", null, h("summary", null, title), h("pre", { dir: "auto" }, visible(raw)))];
 }
 
 function reasonOf(raw) { // the rationale of a judgement in JSON, else the text as it is
@@ -614,7 +639,8 @@ function reasonOf(raw) { // the rationale of a judgement in JSON, else the text 
 function aboutBlock(p) {
   const { cluster, source, meta } = P[p];
   const facts = JSON.stringify({ cluster, source, meta }, null, 1);
-  return facts === "{}" ? null : h("details", null, h("summary", null, "More about this pair"), h("pre", { dir: "auto" }, visible(facts)));
+  if (facts === "{}") return null;
+  return h("details", null, h("summary", null, "More about this pair"), h("pre", { dir: "auto" }, visible(facts)));
 }
 
 async function copyLink(event) {
@@ -636,7 +662,10 @@ function back() {
 
 // ---- help, keys, start
 
-const KEYS = [["j  k", "next, previous pair"], ["/", "search"], ["x", "clear all filters"], ["?", "this help"], ["Esc", "close, leave the search"]];
+const KEYS = [
+  ["j  k", "next, previous pair"], ["/", "search"], ["x", "clear all filters"], ["?", "this help"],
+  ["Esc", "close, leave the search"],
+];
 
 function drawHelp() {
   const list = (rows) => h("dl", null, rows.map(([name, words]) => [h("dt", null, h("kbd", null, name)), h("dd", null, words)]));
@@ -644,7 +673,8 @@ function drawHelp() {
     h("h2", { id: "help-title" }, "Help & data"), list(KEYS), h("h3", null, "What the words mean"),
     h("ul", null, [
       "Verdict and scores stand in the pair’s own frame: A is response A in both orders.",
-      "Right: a valid verdict that is the gold label in every order that was judged. Wrong: in none. A judgement that could not be read is not right.",
+      "Right: a valid verdict that is the gold label, in every order that was judged. Wrong: in none of them.",
+      "A judgement that is invalid (!: it breaks its format) is not right, whatever it says.",
       "Flipped by order (⇄): both judgements are valid and name different winners.",
       "A count beside a filter is the number of pairs it would leave with all other filters as they are, and their share.",
       "Order, outcome, status and judged ties are about the chosen judge, or about any judge.",
@@ -660,11 +690,14 @@ addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
   if (event.key === "Escape" && typing) event.target.blur();
   if (event.ctrlKey || event.metaKey || event.altKey || typing || $("help").open) return;
-  const inList = event.target === $("list");
+  const inList = {
+    ArrowDown: () => step(1), ArrowUp: () => step(-1), Home: () => step(-N), End: () => step(N),
+    PageDown: () => step(8), PageUp: () => step(-8),
+  };
   const actions = {
     j: () => step(1), k: () => step(-1), x: () => clear(FILTERS),
     "/": () => $("search").focus(), "?": () => $("help").showModal(),
-    ...(inList ? { ArrowDown: () => step(1), ArrowUp: () => step(-1), Home: () => step(-N), End: () => step(N), PageDown: () => step(8), PageUp: () => step(-8) } : {}),
+    ...(event.target === $("list") ? inList : {}),
   };
   if (actions[event.key]) {
     event.preventDefault();

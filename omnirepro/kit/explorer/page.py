@@ -64,13 +64,15 @@ def write_page(judged: Judged, out: str | Path, title: str, media_mb: float = 40
 def _data(judged: Judged, media: dict[str, int]) -> dict[str, Any]:
     """Return pairs, judges, and the columns of the rows: those of a pair lie together, judge by judge."""
     judges: dict[tuple[str, str, int], int] = {}
-    pairs, rows = [], []
+    pairs: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     for name, found in judged.rows.items():
         pair = judged.pairs.get(name)
-        one = pair.model_dump(exclude_none=True) if pair else {"criterion": found[0].row.criterion}
+        one = pair.model_dump(exclude_defaults=True) if pair else {"criterion": found[0].row.criterion}
         one |= {"id": name, "task": found[0].row.task, "set": found[0].split, "gold": judged.labels.get(name, [])}
         for part in (part for side in ("prompt", "response_a", "response_b") for part in one.get(side, ())):
             part["path"] = media.get(part.get("path"))
+            part.pop("sha256", None)
         for fact in ("label", "margin"):  # those that the rows were scored by
             one[fact] = next((v for s in found if (v := getattr(s.row, fact)) is not None), one.get(fact))
         for said in found:
