@@ -33,14 +33,14 @@ NASTY = (
 )
 
 
-def browse(page, folder, *options):
-    """Open a page in headless Chromium, without a network, and return its document after it has run."""
+def browse(page, folder, *options, dump=True):
+    """Open a page in headless Chromium, without a network, and return (`dump`) its document after it has run."""
     if CHROMIUM is None:
         pytest.skip("there is no chromium on the PATH, so the page cannot be opened in a browser here")
     words = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
     words += " --disable-component-update --disable-dev-shm-usage --window-size=1300,900"
     rules, profile = "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'browser'}"
-    command = [CHROMIUM, *words.split(), rules, profile, *options, "--dump-dom", page]
+    command = [CHROMIUM, *words.split(), rules, profile, *options, *(["--dump-dom"] if dump else []), page]
     return subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
 
 

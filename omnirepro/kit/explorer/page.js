@@ -139,7 +139,8 @@ const nameOf = (facet, value) => (facet.words && facet.words[value]) || value;
 const KNOWN = new Map();
 function valuesOf(facet) { // of every pair, worked out once
   const key = facet.about ? `${facet.key} ${chosen}` : facet.key;
-  if (!KNOWN.has(key)) KNOWN.set(key, CASES.map((_, p) => [...new Set(facet.values(p))]));
+  const once = (values) => (values.length < 2 ? values : [...new Set(values)]);
+  if (!KNOWN.has(key)) KNOWN.set(key, CASES.map((_, p) => once(facet.values(p))));
   return KNOWN.get(key);
 }
 
@@ -167,24 +168,29 @@ function compute() {
   const words = state.q.toLowerCase();
   matches = words ? D.rows.raw.values.map((string) => string.toLowerCase().includes(words)) : null;
   counts = Object.fromEntries(FACETS.map((facet) => [facet.key, { all: 0, by: new Map() }]));
+  const tallies = FACETS.map((facet) => counts[facet.key]);
   counts.contrast = { all: 0, n: 0 };
   shown = [];
   const known = FACETS.map(valuesOf);
+  const fails = FACETS.map(() => 0);
   for (let p = 0; p < N; p += 1) {
-    const values = known.map((all) => all[p]);
-    const fails = FACETS.map((facet, i) => (passes(facet, values[i], p) ? 0 : 1));
-    const other = (contrasts(p) ? 0 : 1), sought = (found(p, words) ? 0 : 1);
-    const sum = fails.reduce((a, b) => a + b, 0) + sought;
+    const other = contrasts(p) ? 0 : 1;
+    let sum = found(p, words) ? 0 : 1; // how many filters the pair fails, the contrast aside
+    for (let i = 0; i < FACETS.length; i += 1) {
+      fails[i] = passes(FACETS[i], known[i][p], p) ? 0 : 1;
+      sum += fails[i];
+    }
     if (sum + other === 0) shown.push(p);
     if (sum === 0) {
       counts.contrast.all += 1;
       counts.contrast.n += 1 - other;
     }
-    FACETS.forEach((facet, i) => { // counted among the pairs that all other filters leave
-      if (sum + other - fails[i] > 0) return;
-      counts[facet.key].all += 1;
-      for (const value of values[i]) counts[facet.key].by.set(value, (counts[facet.key].by.get(value) || 0) + 1);
-    });
+    for (let i = 0; i < FACETS.length; i += 1) {
+      if (sum + other - fails[i] > 0) continue; // counted among the pairs that all other filters leave
+      const { by } = tallies[i];
+      tallies[i].all += 1;
+      for (const value of known[i][p]) by.set(value, (by.get(value) || 0) + 1);
+    }
   }
   const margin = (p, none) => (typeof P[p].margin === "number" ? P[p].margin : none);
   const flips = (p) => CASES[p].filter((one) => one.flips).length;
