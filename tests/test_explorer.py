@@ -417,6 +417,7 @@ def test_texts_media_and_both_orders_are_shown(page):
         await go("#pair=audio");
         await sleep(500);
         did.audio = one("#detail audio").src;
+        did.player = one("#detail audio").offsetWidth;
         did.flips = one(".judge .tag").textContent;
         await go("#pair=video");
         await sleep(500);
@@ -437,6 +438,7 @@ def test_texts_media_and_both_orders_are_shown(page):
     for kind, name in (("audio", "audio.wav"), ("video", "video.mp4")):
         head, _, content = found[kind].partition(";base64,")
         assert head.startswith(f"data:{kind}/") and base64.b64decode(content) == (page.parent / name).read_bytes()
+    assert found["player"] > 200
     assert found["flips"] == "⇄ flips with the order" and found["status"].startswith("no_json: not one whole JSON")
     assert found["lost"][:1] + found["lost"][2:] == ["lost", 2, "task T2Ttestnot in the filesno gold label"]
     assert found["lost"][1].startswith("The prompt and the responses of this pair are in none of the files given")
