@@ -14,7 +14,7 @@ BATCH    = "$(BIN)/python" -m omnirepro batch --profile $(PROFILE) --seeds $(SEE
 REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce study ablations bless run report figures lab smoke test bench size lint clean
+.PHONY: help setup reproduce study ablations bless run report explore figures lab smoke test bench size lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ run: $(STAMP) ## run one notebook with live output: make run N=03
 
 report: $(STAMP) ## write the HTML report of a run and print its scorecard (several SEEDS: also taken together)
 	@$(REPORT)
+
+explore: $(STAMP) ## write a page to look through a run's judgements pair by pair, offline in any browser
+	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro explore --profile $(PROFILE) --seed $$seed || exit 1; done
 
 figures: $(STAMP) ## draw every figure again from the stored tables
 	@"$(BIN)/python" -m omnirepro figures --profile $(PROFILE) --seeds $(SEEDS)

@@ -88,6 +88,24 @@ def report(args: argparse.Namespace) -> None:
         print(combined_summary(args.profile))
 
 
+@command(
+    "explore",
+    arg("rows", nargs="*", help="judgements of any judges, JSON Lines (.gz too); none: all of the run"),
+    arg("--pairs", nargs="+", default=[], help="the pairs that were judged: pair files, or public files or folders"),
+    arg("--gold", nargs="+", default=[], help="gold labels with their per-dimension marks, JSON Lines"),
+    arg("--out", help="page (default: explorer.html, of a run in its folder)"),
+    arg("--media-mb", type=float, default=40, help="megabytes of media to embed; the rest is linked (default: 40)"),
+    PROFILE, RUN, SEED,
+)
+def explore_rows(args: argparse.Namespace) -> None:
+    """Write one offline HTML page to look through judgements pair by pair, with media, filters and permalinks."""
+    from omnirepro.cli.explore import explore
+
+    run = args.run or run_name(args.profile, args.seed)
+    path, said = explore(args.rows, args.pairs, args.gold, args.out, args.media_mb, run)
+    print(*said, f"written: {path}", sep="\n")
+
+
 @command("arms", PROFILE, RUN, SEED, CORES)
 def list_arms(args: argparse.Namespace) -> None:
     """List the ablations of a run that are still to be run, and the minutes that they will take."""
