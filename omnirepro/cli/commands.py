@@ -95,7 +95,7 @@ def report(args: argparse.Namespace) -> None:
     arg("--gold", nargs="+", default=[], help="gold labels with their per-dimension marks, JSON Lines"),
     arg("--out", help="page (default: explorer.html, of a run in its folder)"),
     arg("--media-mb", type=float, default=40, help="megabytes of media to embed; the rest is linked (default: 40)"),
-    PROFILE, RUN, SEED,
+    *(PROFILE, RUN, SEED),
 )
 def explore_rows(args: argparse.Namespace) -> None:
     """Write one offline HTML page to look through judgements pair by pair, with media, filters and permalinks."""
