@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
+from omnirepro.data.files import atomic_write
 from omnirepro.data.schema import MediaError, Part, Row, RowError, sha256_file
 
 R = TypeVar("R", bound=Row)
@@ -87,16 +88,17 @@ def _resolve(part: Part, folder: Path, check: bool) -> None:
 def write_jsonl(path: str | Path, rows: Iterable[Row]) -> Path:
     """Write rows atomically, with paths relative to the file's folder."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", encoding="utf-8") as file:
-        for row in rows:
-            data = row.model_dump(exclude_defaults=True)
-            for part in _parts(data.get):
-                part.update({"path": os.path.relpath(part["path"], path.parent)} if part.get("path") else {})
-            file.write(json.dumps(data, ensure_ascii=False) + "\n")
-    temporary.replace(path)
-    return path
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            for row in rows:
+                data = row.model_dump(exclude_defaults=True)
+                for part in _parts(data.get):
+                    if part.get("path"):
+                        part["path"] = os.path.relpath(part["path"], path.parent)
+                file.write(json.dumps(data, ensure_ascii=False) + "\n")
+
+    return atomic_write(path, write)
 
 
 def _parts(field: Callable[[str], Any]) -> Iterator[Any]:
