@@ -22,6 +22,7 @@ from omnirepro.data.schema import (
     sha256_file,
     swap_verdict,
     text_of,
+    text_part,
 )
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "stored",
     "swap_verdict",
     "text_of",
+    "text_part",
     "write_jsonl",
 ]

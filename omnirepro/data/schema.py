@@ -182,6 +182,11 @@ def _swap_key(key: str) -> str:
     return key[:-2] + "_a" if key.endswith("_b") else key
 
 
+def text_part(text: str, role: Literal["system", "user", "assistant"] = "user", turn: int = 0) -> Part:
+    """Return a part that holds a text."""
+    return Part(type="text", text=text, role=role, turn=turn)
+
+
 def text_of(parts: Iterable[Part]) -> str:
     """Join the text of the text parts with one space."""
     return " ".join(p.text or "" for p in parts if p.type == "text")
