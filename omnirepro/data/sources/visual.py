@@ -1,0 +1,109 @@
+"""Pairs with media: VL- and Multimodal RewardBench, align-anything, ShareGPT-Video, GenAI-Bench, Rapidata, VideoDPO.
+
+Groups are the official ones, read off the ids. In VL-RewardBench `hallucination_*` items belong to hallucination (one
+public script lets them fall into general). Multimodal RewardBench is released without its questions: `Text` is null
+until its own download script has fetched the underlying data, and that is an error here, not an empty prompt.
+
+GenAI-Bench's vote "both bad" is a tie, as a tie vote is; the vote stays in `meta`, because the official score has four
+classes. Rapidata holds three judgements a row, each of which becomes a pair under its criterion; equal weights are a
+tie. VideoDPO's folders name the winner, so a judge must never see a path: the audit says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from omnirepro.data import RowError, text_part
+from omnirepro.data.sources.parts import media
+from omnirepro.data.sources.rows import Raw
+
+Given = dict[str, Any]
+_GROUPS = {
+    "mathverse": "reasoning",
+    "mmmu": "reasoning",
+    "rlaif": "hallucination",
+    "rlhf": "hallucination",
+    "hallucination": "hallucination",
+}
+
+
+def vl_rewardbench(raw: Raw) -> Iterator[Given]:
+    name = raw.need("id")
+    responses = raw.need("response", list)
+    ranking = raw.need("human_ranking", list)
+    if len(responses) != 2 or sorted(ranking) != [0, 1]:
+        raise RowError(f"field human_ranking: {ranking!r} does not rank two responses; use [0, 1] or [1, 0]")
+    meta: Given = {"models": raw.fields["models"]} if "models" in raw.fields else {}
+    if isinstance(models := meta.get("models"), list) and len(models) == 2:
+        meta = {"model_a": models[0], "model_b": models[1]}
+    yield {
+        "task": next((group for prefix, group in _GROUPS.items() if name.lower().startswith(prefix)), "general"),
+        "sides": tuple([text_part(response)] for response in responses),
+        "label": "A" if ranking == [0, 1] else "B",
+        "meta": meta,
+    }
+
+
+def multimodal_rewardbench(raw: Raw) -> Iterator[Given]:
+    """Split safety and reasoning as the official script does."""
+    name = raw.need("ID").lower()
+    task = raw.need("Category")
+    if raw.need("Text", str, type(None)) is None:
+        raise RowError("field Text: null as released; run the benchmark's 0_download_data.py, which fills it in")
+    if task == "safety":
+        task = "safety/bias" if name.startswith("pairs") else "safety/toxicity"
+    elif task == "reasoning":
+        task = "reasoning/math" if name.startswith("math") else "reasoning/coding"
+    yield {"task": task}
+
+
+def genai(raw: Raw) -> Iterator[Given]:
+    """Keep of the vote what no swap changes: left and right votes follow the label."""
+    vote = raw.fields.get("vote_type")
+    yield {"meta": {"vote": vote} if vote in ("tievote", "bothbad_vote") else {}}
+
+
+def align_anything(gold: str, raw: Raw) -> Iterator[Given]:
+    """Leave other gold values than 1 and 2 unlabelled: the official loader filters them out."""
+    value = raw.need(gold, object)
+    label = {1: "A", 2: "B"}.get(value)
+    yield {"label": label, "meta": {} if label else {gold: value}}
+
+
+def rapidata(raw: Raw) -> Iterator[Given]:
+    folder = next((folder for folder in ("videos", "Videos") if (raw.root / folder).is_dir()), None)
+    paths = [raw.need(f"file_name{i}") for i in (1, 2)]
+    films = [media("video", f"{folder}/{path.split('/')[-1]}" if folder else path, raw) for path in paths]
+    for criterion in ("Preference", "Coherence", "Alignment"):
+        a, b = (raw.need(f"weighted_results{i}_{criterion}", int, float) for i in (1, 2))
+        yield {
+            "id": f"{raw.number}/{criterion}",
+            "sides": tuple(films),
+            "criterion": criterion,
+            "label": "tie" if a == b else "A" if a > b else "B",
+            "meta": {"weight_a": a, "weight_b": b},
+        }
+
+
+def videodpo(raw: Raw) -> Iterator[Given]:
+    if raw.fields.get("label", 0) != 0:
+        raise RowError(f"field label: {raw.fields['label']!r}; VideoDPO always prefers video1 (0)")
+    index = [raw.need(name, int) for name in ("video1", "video2")]
+    names = [f"{'losevideos' if i % 2 else 'winvideos'}/{i // 2:06d}.mp4" for i in index]
+    yield {"id": f"{index[0]}-{index[1]}", "sides": tuple(media("video", name, raw) for name in names)}
+
+
+HOOKS = {
+    "vl-rewardbench": vl_rewardbench,
+    "multimodal-rewardbench": multimodal_rewardbench,
+    "genai-bench-image": genai,
+    "genai-bench-edition": genai,
+    "genai-bench-video": genai,
+    "align-anything-ta2t": partial(align_anything, "overall_response"),
+    "align-anything-t2a": partial(align_anything, "overall_audio"),
+    "rapidata-t2v": rapidata,
+    "videodpo": videodpo,
+    "sharegpt-video": lambda raw: [{"cluster": str(raw.fields.get("id", raw.number)).rsplit("_", 1)[0]}],
+}
