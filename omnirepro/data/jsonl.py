@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import ValidationError
 
 from omnirepro.data.files import atomic_write
-from omnirepro.data.schema import MediaError, Part, Row, RowError, sha256_file
+from omnirepro.data.schema import MediaError, Part, Row, RowError, first_wrong_field, sha256_file
 
 R = TypeVar("R", bound=Row)
 
@@ -60,10 +60,8 @@ def _parse_row(line: bytes, kind: type[R], path: Path, number: int, check_media:
         reason = getattr(error, "msg", "nested too deeply")
         raise RowError(f"{where}: not one JSON object ({reason}); remove the line or write it again whole") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(x) for x in first["loc"]) or "row"
-        fields = ", ".join(kind.model_fields)
-        raise RowError(f"{where}: field {field}: {first['msg']}; a {kind.__name__} row has: {fields}") from None
+        known = f"a {kind.__name__} row has: {', '.join(kind.model_fields)}"
+        raise RowError(f"{where}: {first_wrong_field(error)}; {known}") from None
     except UnicodeDecodeError:
         raise RowError(f"{where}: not UTF-8 text; write the line again in that encoding") from None
     except MediaError as error:

@@ -25,7 +25,10 @@ def length(parts: Sequence[Part]) -> float | None:
 
 def size(parts: Sequence[Part]) -> float | None:
     """Sum the bytes of the media."""
-    return _summed(parts, _bytes)
+    try:
+        return _summed(parts, lambda path, kind: float(Path(path).stat().st_size))
+    except OSError:
+        return None
 
 
 def pixels(parts: Sequence[Part]) -> float | None:
@@ -57,40 +60,24 @@ def _summed(parts: Sequence[Part], measure: Callable[[str, str], float | None]) 
     return None if not values or None in values else float(sum(v for v in values if v is not None))
 
 
-def _bytes(path: str, kind: str) -> float | None:
-    try:
-        return float(Path(path).stat().st_size)
-    except OSError:
-        return None
-
-
 @lru_cache(maxsize=65536)
 def _measures(path: str, kind: str) -> tuple[float | None, float | None]:
     """Return pixels a frame and frames (samples of a sound); (None, None) where the file cannot be read."""
-    reader = {"audio": _sound, "video": _film}.get(kind, _picture)
     try:
-        return reader(path)
+        if kind == "audio":
+            import soundfile
+
+            return None, float(soundfile.info(path).frames)
+        if kind == "video":
+            import av
+
+            with av.open(path) as container:
+                stream = container.streams.video[0]
+                count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+                return float(stream.width * stream.height), float(count)
+        from PIL import Image
+
+        with Image.open(path) as image:
+            return float(image.width * image.height), float(getattr(image, "n_frames", 1))
     except (OSError, RuntimeError, ValueError, IndexError, SyntaxError):  # a broken file is some subclass of these
         return None, None
-
-
-def _picture(path: str) -> tuple[float, float]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return float(image.width * image.height), float(getattr(image, "n_frames", 1))
-
-
-def _sound(path: str) -> tuple[None, float]:
-    import soundfile
-
-    return None, float(soundfile.info(path).frames)
-
-
-def _film(path: str) -> tuple[float, float]:
-    import av
-
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
-        return float(stream.width * stream.height), float(count)

@@ -257,14 +257,3 @@ def omni_reward_data(raw: Raw) -> Iterator[Given]:
         given["prompt"] = [*pictures, *(text_part(text, turn=turn) for turn, text in enumerate(asked))]
         given |= {"sides": tuple(sides), "task": "TI2T" if pictures else "T2T"}
     yield given
-
-
-HOOKS = {
-    "omni-preference": omni_preference,
-    "llava-critic": llava_critic,
-    "sharegptvideo-dpo": llava_critic,
-    "unifiedreward-rl": unified_reward_rl,
-    "r1-reward-rl": r1_reward,
-    "unifiedreward": unified_reward,
-    "omni-reward-data": omni_reward_data,
-}

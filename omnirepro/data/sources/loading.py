@@ -18,14 +18,13 @@ import yaml
 from pydantic import ValidationError
 
 from omnirepro.data import MediaError, Pair, RowError
-from omnirepro.data.sources import judged, omni_rewardbench, own, text, visual
+from omnirepro.data.schema import first_wrong_field
 from omnirepro.data.sources.parts import numbered
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 from omnirepro.data.sources.source import Source
 
-HOOKS = own.HOOKS | text.HOOKS | visual.HOOKS | judged.HOOKS | {"omni-rewardbench": omni_rewardbench.bench}
-FORMATS = yaml.safe_load(Path(__file__).with_name("formats.yaml").read_text(encoding="utf-8"))
-SOURCES = {name: Source(name=name, hook=HOOKS.get(name), **card) for name, card in FORMATS.items()}
+FORMATS = Path(__file__).with_name("formats.yaml")
+SOURCES = {name: Source(name, **card) for name, card in yaml.safe_load(FORMATS.read_text(encoding="utf-8")).items()}
 
 
 def load(
@@ -98,9 +97,7 @@ def _pairs(streams: Iterable[Iterator[Raw]], source: str | None, say: Callable[[
             try:
                 yield from taken.read(raw)
             except ValidationError as error:
-                wrong = error.errors()[0]
-                field = ".".join(map(str, wrong["loc"]))
-                raise RowError(f"{raw.where}: field {field}: {wrong['msg']}; as {taken.name}, remove the row") from None
+                raise RowError(f"{raw.where}: {first_wrong_field(error)}; as {taken.name}, remove the row") from None
             except (RowError, MediaError) as error:
                 raise RowError(f"{raw.where}: {error} (read as {taken.name})") from None
             except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:

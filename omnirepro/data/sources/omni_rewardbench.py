@@ -20,8 +20,9 @@ from typing import Any
 
 from omnirepro.data import Pair, Part, RowError, text_part
 from omnirepro.data.files import atomic_write
-from omnirepro.data.sources.parts import cluster, media, numbered
-from omnirepro.data.sources.rows import Raw, read_rows
+from omnirepro.data.sources.loading import load
+from omnirepro.data.sources.parts import cluster, media
+from omnirepro.data.sources.rows import Raw
 
 SOURCE = "Omni-RewardBench"
 KIT = "omnirepro"
@@ -52,19 +53,11 @@ def read_bench(folder: str | Path, tasks: Iterable[str] = tuple(LAYOUT)) -> list
 
     Raises `RowError` where there is no file at all, or with file, row, field and remedy where a row cannot be used.
     """
-    folder = Path(folder)
-    found = {t: p for t in tasks if (p := folder / f"{LAYOUT[t][0]}_preferences.json").is_file()}
+    paths = [Path(folder) / f"{LAYOUT[task][0]}_preferences.json" for task in tasks]
+    found = [path for path in paths if path.is_file()]
     if not found:
         raise RowError(f"{folder}: no <task>_preferences.json; give the folder that holds the task files")
-    return [pair for task, path in found.items() for pair in numbered(_read_task(path, task, folder / MEDIA))]
-
-
-def _read_task(path: Path, task: str, media: Path) -> Iterator[Pair]:
-    for raw in read_rows(path, media, media):
-        try:
-            yield from_row(raw.fields, task, media)
-        except (RowError, TypeError, ValueError) as error:
-            raise RowError(f"{raw.where}: {error}") from None
+    return [pair for path in found for pair in load(path, "omni-rewardbench", say=lambda line: None)]
 
 
 def write_bench(folder: str | Path, pairs: Iterable[Pair]) -> list[Path]:

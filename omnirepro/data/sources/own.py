@@ -42,6 +42,3 @@ def flat(raw: Raw) -> Iterator[dict[str, Any]]:
         "cluster": cluster([medium["path"] for medium in shown] or raw.fields["prompt"]),
         "meta": meta,
     }
-
-
-HOOKS = {"omnirepro": own, "codec_mushra": flat, "mathvision": flat, "flat-pairs": flat}

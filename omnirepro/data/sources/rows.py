@@ -44,11 +44,13 @@ class Raw:
         return value
 
     def choose(self, name: str, values: dict[Any, Any]) -> Any:
-        """Return what a field's value stands for. Raises `RowError` listing the known values."""
+        """Return what a field's value stands for (`*`: any other). Raises `RowError` listing the known values."""
         value = self.need(name, object)
-        if isinstance(value, list | dict) or value not in values:
-            raise RowError(f"field {name}: {value!r} is unknown; use one of {', '.join(map(repr, values))}")
-        return values[value]
+        if not isinstance(value, list | dict) and value in values:
+            return values[value]
+        if "*" in values:
+            return values["*"]
+        raise RowError(f"field {name}: {value!r} is unknown; use one of {', '.join(map(repr, values))}")
 
     def rest(self, *used: str, **renamed: str) -> dict[str, Any]:
         """Return the fields that are not `used` (names or patterns); `renamed` gives sided ones an _a or _b name."""

@@ -7,6 +7,7 @@ must be right (best-of-N), `weight` counts a pair more than once. `meta["section
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Source:
     names: dict[str, str] = field(default_factory=dict)
     rename: dict[str, str] = field(default_factory=dict)
     used: tuple[str, ...] = ()
-    hook: Hook | None = None
+    hook: str = ""
 
     def matches(self, row: dict[str, Any]) -> bool:
         """Tell whether a row's fields are those of this source."""
@@ -60,7 +61,8 @@ class Source:
 
     def read(self, raw: Raw) -> Iterator[Pair]:
         """Yield the pairs of a row. Raises `RowError` naming field and remedy."""
-        for given in self.hook(raw) if self.hook else ({},):
+        hook: Hook | None = pkgutil.resolve_name(f"{__package__}.{self.hook}") if self.hook else None
+        for given in hook(raw) if hook else ({},):
             yield given if isinstance(given, Pair) else self._pair(raw, **given)
 
     def _pair(
@@ -74,6 +76,7 @@ class Source:
         """Make a pair of what the hook has given and, for the rest, of the mapped fields."""
         prompt = prompt or [part for spec in self.prompt for part in _parts(spec, raw)]
         a, b = sides or (_parts(spec, raw) for spec in self.sides)
+        used = {self.id.rstrip("?"), *self.used, *(_fields(spec)[0] for spec in (*self.prompt, *self.sides))}
         mapped: dict[str, Any] = {"task": self.task, "source": self.name, "label": "A" if self.ranked else None}
         if self.id.endswith("?") or not self.id:
             mapped["id"] = str(raw.fields.get(self.id[:-1], raw.number))
@@ -81,12 +84,13 @@ class Source:
             mapped["id"] = str(raw.need(self.id, str, int))
         for name, labels in self.label.items():
             mapped["label"] = raw.choose(name, labels)
+            if "*" not in labels or mapped["label"]:
+                used.add(name)
         if isinstance(self.cluster, list):
             mapped["cluster"] = cluster(*(raw.need(name) for name in self.cluster))
         else:
             mapped["cluster"] = shared([p for p in prompt if p.type != "text" and self.cluster == "media"] or prompt)
-        used = {_fields(spec)[0] for spec in (*self.prompt, *self.sides)}
-        kept = raw.rest(*used, *self.label, *self.used, self.id.rstrip("?"), **self.rename)
+        kept = raw.rest(*used, **self.rename)
         for key, name in self.names.items():  # copies are named by content, so the released names are kept
             value = raw.fields.get(name)
             if isinstance(value, dict) and value.get("path"):

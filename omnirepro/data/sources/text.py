@@ -148,16 +148,3 @@ def pandalm(raw: Raw) -> Iterator[Given]:
         "cluster": cluster(*asked),
         "meta": {f"votes_{side}": [vote == side.upper() for vote in votes] for side in "ab"},
     }
-
-
-HOOKS = {
-    "hh-rlhf": hh_rlhf,
-    "skywork-preference": skywork,
-    "rewardbench": rewardbench,
-    "ppe": ppe,
-    "rmb-pairwise": rmb_pairwise,
-    "rmb-best-of-n": rmb_best_of_n,
-    "llmbar": llmbar,
-    "judgebench": judgebench,
-    "pandalm": pandalm,
-}

@@ -12,7 +12,6 @@ tie. VideoDPO's folders name the winner, so a judge must never see a path: the a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from omnirepro.data import RowError, text_part
@@ -65,11 +64,9 @@ def genai(raw: Raw) -> Iterator[Given]:
     yield {"meta": {"vote": vote} if vote in ("tievote", "bothbad_vote") else {}}
 
 
-def align_anything(gold: str, raw: Raw) -> Iterator[Given]:
-    """Leave other gold values than 1 and 2 unlabelled: the official loader filters them out."""
-    value = raw.need(gold, object)
-    label = {1: "A", 2: "B"}.get(value)
-    yield {"label": label, "meta": {} if label else {gold: value}}
+def sharegpt_video(raw: Raw) -> Iterator[Given]:
+    """Cluster the questions about one film, whose ids are `film_number`."""
+    yield {"cluster": str(raw.fields.get("id", raw.number)).rsplit("_", 1)[0]}
 
 
 def rapidata(raw: Raw) -> Iterator[Given]:
@@ -93,17 +90,3 @@ def videodpo(raw: Raw) -> Iterator[Given]:
     index = [raw.need(name, int) for name in ("video1", "video2")]
     names = [f"{'losevideos' if i % 2 else 'winvideos'}/{i // 2:06d}.mp4" for i in index]
     yield {"id": f"{index[0]}-{index[1]}", "sides": tuple(media("video", name, raw) for name in names)}
-
-
-HOOKS = {
-    "vl-rewardbench": vl_rewardbench,
-    "multimodal-rewardbench": multimodal_rewardbench,
-    "genai-bench-image": genai,
-    "genai-bench-edition": genai,
-    "genai-bench-video": genai,
-    "align-anything-ta2t": partial(align_anything, "overall_response"),
-    "align-anything-t2a": partial(align_anything, "overall_audio"),
-    "rapidata-t2v": rapidata,
-    "videodpo": videodpo,
-    "sharegpt-video": lambda raw: [{"cluster": str(raw.fields.get("id", raw.number)).rsplit("_", 1)[0]}],
-}
