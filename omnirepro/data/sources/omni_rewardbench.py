@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,56 +77,41 @@ def write_bench(folder: str | Path, pairs: Iterable[Pair]) -> list[Path]:
     ]
 
 
-def bench(raw: Raw) -> Iterator[Pair]:
+def bench(raw: Raw) -> Iterator[dict[str, Any]]:
     """Read a row whose task is named by its file, folder or hub configuration; embedded media become files."""
     named = {task: raw.file.rfind(name) for task, (name, *_) in LAYOUT.items()}
     task = max(named, key=lambda t: named[t])
     if named[task] < 0:
         raise RowError(f"no task in the name of {raw.file}; keep <task>_preferences.json, or give config=text_to_image")
-    made = LAYOUT[task][2]
-    kinds = {"image": "image", "audio": "audio", "response1": made, "response2": made}
-    held = {k: v for k, v in raw.fields.items() if k in kinds and isinstance(v, dict)}
-    stored = {k: media(kinds[k], v, raw)[0].path for k, v in held.items()}
-    yield from_row(raw.fields | stored, task, raw.root / MEDIA)
-
-
-def from_row(row: dict[str, Any], task: str, media: Path) -> Pair:
-    """Make the pair of one released row. Raises `RowError` naming field and remedy."""
     _, asked, answered = LAYOUT[task]
-    if missing := [f for f in FIELDS if f not in row]:
-        raise RowError(f"field {missing[0]} is missing; a row has: {', '.join(FIELDS)}")
-    if row["criteria_preference"] not in LABELS:
-        raise RowError(f"field criteria_preference: {row['criteria_preference']!r}; use one of {', '.join(LABELS)}")
-    column = next((c for c in (asked, f"{asked}_path") if asked and isinstance(row.get(c), str)), None)
+    column = next((c for c in (asked, f"{asked}_path") if asked and isinstance(raw.fields.get(c), str | dict)), "")
     if asked and not column:
         raise RowError(f"field {asked}: no path; name the file below {MEDIA}")
-    extra = {k: v for k, v in row.items() if k not in (*FIELDS, column)}
-    kit = extra.pop(KIT, None)
+    below = replace(raw, root=raw.root / MEDIA)
+
+    def parts(kind: str, name: str) -> list[Part]:
+        return [text_part(raw.need(name))] if kind == "text" else media(kind, raw.need(name, dict, str), below)
+
+    prompt = [*(parts(asked, column) if asked else []), *parts("text", "prompt")]
+    sides = (parts(answered, "response1"), parts(answered, "response2"))
+    extra = {k: v for k, v in raw.fields.items() if k not in (*FIELDS, KIT, column)}
+    kit = raw.fields.get(KIT)
     if kit is None:
+        shown = prompt[0].sha256 if isinstance(raw.fields.get(column), dict) else raw.fields.get(column)
         meta = {_SIDED.get(k, k): v for k, v in extra.items()}
-        meta |= {"media_column": column} if column != asked else {}
-        meta |= {"released_id": row["id"]} if not isinstance(row["id"], str) else {}
-        name = cluster(task, row["prompt"], row.get(column or ""))
-        kit = {"source": SOURCE, "cluster": name, "meta": meta or None}
+        if column and column != asked:
+            meta["media_column"] = column
+        if not isinstance(raw.need("id", str, int), str):
+            meta["released_id"] = raw.fields["id"]
+        kit = {"source": SOURCE, "cluster": cluster(task, raw.need("prompt"), shown), "meta": meta}
     elif extra:
         raise RowError(f"field {next(iter(extra))}: unknown beside {KIT}; put it into its 'meta'")
-    digests = iter(kit.get("sha256", []))
-
-    def part(kind: str, value: str) -> Part:
-        if kind == "text":
-            return text_part(value)
-        return Part(type=kind, path=os.path.abspath(media / value), sha256=next(digests, None))
-
-    return Pair(
-        id=str(row["id"]),
-        task=task,
-        prompt=[part(kind, row[c]) for kind, c in ((asked, column), ("text", "prompt")) if kind],
-        response_a=[part(answered, row["response1"])],
-        response_b=[part(answered, row["response2"])],
-        criterion=row["criteria"],
-        label=LABELS[row["criteria_preference"]],
-        **{k: v for k, v in kit.items() if k != "sha256"},
-    )
+    files = (part for side in (prompt, *sides) for part in side if part.path)
+    for part, digest in zip(files, kit.get("sha256", ()), strict=False):
+        part.sha256 = digest
+    kept = {name: kit.get(name) for name in ("source", "cluster", "margin", "meta")}
+    criterion = raw.need("criteria", str, type(None))
+    yield {"task": task, "prompt": prompt, "sides": sides, "criterion": criterion, **kept}
 
 
 def to_row(pair: Pair, media: Path) -> dict[str, Any]:

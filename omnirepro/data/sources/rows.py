@@ -50,7 +50,7 @@ class Raw:
             return values[value]
         if "*" in values:
             return values["*"]
-        raise RowError(f"field {name}: {value!r} is unknown; use one of {', '.join(map(repr, values))}")
+        raise RowError(f"field {name}: {value!r} is unknown; use one of {', '.join(map(str, values))}")
 
     def rest(self, *used: str, **renamed: str) -> dict[str, Any]:
         """Return the fields that are not `used` (names or patterns); `renamed` gives sided ones an _a or _b name."""
