@@ -36,7 +36,11 @@ def facts(pairs: Sequence[Pair]) -> dict[str, str]:
     labels = Counter(p.label or "none" for p in pairs)
     tasks = Counter(p.task for p in pairs)
     missing = missing_media(pairs)
-    shown = [found[0] for p in pairs for part in p.prompt if part.text and (found := _FILE.search(part.text))]
+    names = [found[0] for p in pairs for part in p.prompt if part.text and (found := _FILE.search(part.text))]
+    echoes = 0  # a response is a medium or text that the prompt shows, such as a test's own reference
+    for p in pairs:
+        shown, made = ({content for *_, content in _content(s)} for s in (p.prompt, [*p.response_a, *p.response_b]))
+        echoes += bool(shown & made)
     out = {
         "pairs": f"{len(pairs)} in {len({group(p) for p in pairs})} clusters",
         "tasks": ", ".join(f"{t} {n}" for t, n in tasks.most_common(8)) + (", ..." if len(tasks) > 8 else ""),
@@ -44,9 +48,9 @@ def facts(pairs: Sequence[Pair]) -> dict[str, str]:
         "ties": f"{labels['tie']} ({labels['tie'] / len(pairs):.1%})",
         "unlabelled": str(labels["none"]),
         "duplicates": _duplicates(pairs),
-        "prompt as answer": f"{sum(_echoes(p) for p in pairs)} pairs",
+        "prompt as answer": f"{echoes} pairs",
         "missing media": f"{len(missing)}, such as {next(iter(missing))}" if missing else "none",
-        "file names": f"{len(shown)} prompts show one, such as {shown[0]}" if shown else "none in a prompt's text",
+        "file names": f"{len(names)} prompts show one, such as {names[0]}" if names else "none in a prompt's text",
     }
     if source := SOURCES.get((pairs[0].source or "").lower()):
         out |= {"licence": source.licence, "cite": source.citation, "official score": source.aggregation}
@@ -71,12 +75,6 @@ def _duplicates(pairs: Sequence[Pair]) -> str:
 
 def _content(parts: Sequence[Part]) -> tuple:
     return tuple((p.role, p.turn, p.text if p.type == "text" else p.sha256 or p.path) for p in parts)
-
-
-def _echoes(pair: Pair) -> bool:
-    """Tell whether a response is a medium or text that the prompt shows, such as a test's own reference."""
-    shown = {content for *_, content in _content(pair.prompt)}
-    return any(content in shown for *_, content in _content([*pair.response_a, *pair.response_b]))
 
 
 def _table(findings: Sequence[Finding]) -> str:

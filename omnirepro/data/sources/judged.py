@@ -103,19 +103,14 @@ def _answered(shown: list[Part], asked: str, said: str, pattern: re.Pattern[str]
     if not found:
         raise RowError("the prompt does not end in a question and two responses; use the pairwise file, not another")
     label, mark = _verdict(said)
+    film = len(shown) > 1 or any(part.type == "video" for part in shown)
     return {
-        "task": _task(shown),
+        "task": "TV2T" if film else "TI2T" if shown else "T2T",
         "prompt": [*shown, text_part(found[1])],
         "sides": ([text_part(found[2])], [text_part(found[3])]),
         "label": label,
         "meta": {"as_released": [asked[: found.start(1)], asked[found.end(3) :], said]} | mark,
     }
-
-
-def _task(shown: list[Part]) -> str:
-    if not shown:
-        return "T2T"
-    return "TV2T" if len(shown) > 1 or shown[0].type == "video" else "TI2T"
 
 
 def unified_reward(raw: Raw) -> Iterator[Given]:

@@ -18,6 +18,7 @@ from omnirepro.data import RowError
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 _CHUNK = 1 << 20
+_SPACE = "\ufeff \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -105,29 +106,28 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
 def _json(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            first = file.read(_CHUNK)
-            listed = first.lstrip("\ufeff \t\r\n").startswith("[")
+            listed = file.read(_CHUNK).lstrip(_SPACE).startswith("[")
             file.seek(0)
-            yield from (_items if listed else _lines)(file, path)
+            if listed:
+                yield from _items(file, path)
+                return
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        yield number, json.loads(line)
+                    except (json.JSONDecodeError, RecursionError) as error:
+                        said = f"not one JSON object ({error}); download the file again"
+                        raise RowError(f"{path}:{number}: {said}") from None
     except UnicodeDecodeError:
         raise RowError(f"{path}: not UTF-8 text; write the file again in that encoding") from None
     except (OSError, EOFError) as error:
         raise RowError(f"{path}: cannot be read ({error}); download the file again") from None
 
 
-def _lines(file: IO[str], path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise RowError(f"{path}:{number}: not one JSON object ({error}); download the file again") from None
-
-
 def _items(file: IO[str], path: Path) -> Iterator[tuple[int, Any]]:
     """Decode the elements of one JSON list, reading on only when the next one is not complete yet."""
     decoder = json.JSONDecoder()
-    text = file.read(_CHUNK).lstrip("\ufeff \t\r\n")[1:]
+    text = file.read(_CHUNK).lstrip(_SPACE)[1:]
     number = 1
     ended = False
     while True:

@@ -58,21 +58,20 @@ def _parted(a: list[Part], b: list[Part]) -> Given:
     return {"prompt": a[:same], "sides": sides}
 
 
-def hh_rlhf(raw: Raw) -> Iterator[Given]:
-    dialogues = []
+def dialogues(raw: Raw) -> Iterator[Given]:
+    """Read two dialogues: lists of messages, or HH-RLHF's transcripts."""
+    both = []
     for name in ("chosen", "rejected"):
-        head, *rest = _TURN.split(raw.need(name))
-        if head or not rest:
-            raise RowError(
-                f"field {name}: does not begin with 'Human:' after an empty line; this is no HH-RLHF transcript"
-            )
-        turns = zip(rest[::2], rest[1::2], strict=True)
-        dialogues.append(conversation([{"role": role.lower(), "content": said} for role, said in turns]))
-    yield _parted(*dialogues)
-
-
-def skywork(raw: Raw) -> Iterator[Given]:
-    yield _parted(*(conversation(raw.need(name, list)) for name in ("chosen", "rejected")))
+        messages = raw.need(name, str, list)
+        if isinstance(messages, str):
+            head, *rest = _TURN.split(messages)
+            if head or not rest:
+                wanted = "does not begin with 'Human:' after an empty line; this is no HH-RLHF transcript"
+                raise RowError(f"field {name}: {wanted}")
+            turns = zip(rest[::2], rest[1::2], strict=True)
+            messages = [{"role": role.lower(), "content": said} for role, said in turns]
+        both.append(conversation(messages))
+    yield _parted(*both)
 
 
 def rewardbench(raw: Raw) -> Iterator[Given]:
