@@ -109,3 +109,16 @@ def numbered(pairs: Iterable[Pair]) -> Iterator[Pair]:
             meta = {"released_id": pair.id} | (pair.meta or {})
             pair = pair.model_copy(update={"id": f"{pair.id}#{times}", "meta": meta})
         yield pair
+
+
+def sample_clusters(pairs: Sequence[Pair], limit: int) -> list[Pair]:
+    """Return about `limit` pairs (0: all) in their order: whole clusters, drawn by the hash of their names."""
+    counts = Counter(map(group, pairs))
+    kept: set[str] = set()
+    total = 0
+    for name in sorted(counts, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        if limit and total >= limit:
+            break
+        kept.add(name)
+        total += counts[name]
+    return [pair for pair in pairs if group(pair) in kept]
