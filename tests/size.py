@@ -73,12 +73,12 @@ def median_function(modules: list[Path]) -> float:
 def small_helpers(path: Path) -> list[str]:
     """Return the private functions of a module, under five code lines, that one place of it names (no methods)."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    own = {node.lineno for node in tree.body}
+    own = {id(node) for node in tree.body}
     used = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     return [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for node, length in functions(path)
-        if node.lineno in own
+        if id(node) in own
         and node.name.startswith("_")
         and length < 5
         and used.count(node.name) == 1

@@ -114,6 +114,7 @@ def _answered(shown: list[Part], asked: str, said: str, pattern: re.Pattern[str]
 
 
 def unified_reward(raw: Raw) -> Iterator[Given]:
+    """Read generated media about one caption, and the one verdict of the answer."""
     asked, said = _spoken(raw)
     caption = _CAPTION.search(asked)
     verdicts = {(kind or both).lower() + (side or "") for kind, side, both in _GENERATED.findall(said)}
@@ -155,6 +156,7 @@ def unified_reward_rl(raw: Raw) -> Iterator[Given]:
 
 
 def r1_reward(raw: Raw) -> Iterator[Given]:
+    """Read a chat that is written as JSON text; a list of frames is a film as pictures."""
     try:
         content = [c for m in json.loads(raw.need("message")) if m["role"] == "user" for c in m["content"]]
     except (ValueError, KeyError, TypeError):
@@ -175,6 +177,7 @@ def r1_reward(raw: Raw) -> Iterator[Given]:
 
 
 def omni_preference(raw: Raw) -> Iterator[Given]:
+    """Read question, candidates and scores back from a judging prompt about one medium."""
     kinds = {"images": "image", "videos": "video", "audios": "audio"}
     column = next((name for name in kinds if raw.fields.get(name)), None)
     if not column:
@@ -235,6 +238,7 @@ def _name(path: str) -> str:
 
 
 def omni_reward_data(raw: Raw) -> Iterator[Given]:
+    """Read two answers to a question, or two generations of one prompt, under a criterion."""
     messages = raw.need("conversations", list)
     given: Given = {"criterion": next((m["value"] for m in messages if m.get("from") == "system"), None)}
     sides = []

@@ -18,6 +18,7 @@ from omnirepro.data.sources.rows import Raw
 
 
 def own(raw: Raw) -> Iterator[Pair]:
+    """Read a pair as `write_jsonl` writes it."""
     pair = Pair.model_validate(raw.fields)
     for part in (*pair.prompt, *pair.response_a, *pair.response_b):
         part.path = part.path and locate(part.path, raw.root)
@@ -27,6 +28,7 @@ def own(raw: Raw) -> Iterator[Pair]:
 
 
 def flat(raw: Raw) -> Iterator[dict[str, Any]]:
+    """Read texts as plain strings and the prompt's media as one list; see the module."""
     shown = raw.need("media", list)
     meta = raw.need("meta", dict) | {"media_roles": [medium.get("role") for medium in shown]}
     difference = meta.pop("mean_diff", None)

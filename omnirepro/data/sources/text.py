@@ -3,15 +3,6 @@
 Sets that name a better and a worse response have the better one first, so A is always preferred as read;
 `load(..., sides=seed)` exchanges half of the pairs, and judging in both orders needs no exchange. Dialogues are split
 where they part: what both share is the prompt, and a response that goes on for several turns keeps them.
-
-RewardBench (v1, split `filtered`): a section is the mean over its subsets weighted by published counts, in which
-math-prm counts 984 although 447 rows exist; `meta["weight"]` carries that. PPE: one row holds 32 responses and the
-pairs of them that were drawn; each becomes a pair labelled by `scores`, so a prompt is a cluster of pairs; the other
-responses are in no pair. RMB: pairs, and best-of-N lists read as one pair of the best with each loser; a list's pairs
-carry its name in `meta["all_of"]`: it counts only if all of them are right. PandaLM's gold is the majority of three
-annotators, each kept in `meta` (a tie is a vote for neither side); without a majority a pair has no label. Six of its
-released responses are the boolean `true`, which lost its quotes on the way: they are read as the text "True". LLMBar
-rows carry no group: it is the folder of the file.
 """
 
 from __future__ import annotations
@@ -75,12 +66,21 @@ def dialogues(raw: Raw) -> Iterator[Given]:
 
 
 def rewardbench(raw: Raw) -> Iterator[Given]:
+    """Name the section of a row's subset, and what the subset weighs.
+
+    A section is the mean over its subsets weighted by published counts, in which math-prm counts 984 although 447 rows
+    exist.
+    """
     subset = raw.need("subset")
     weight = {"weight": _WEIGHT[subset]} if subset in _WEIGHT else {}
     yield {"task": subset, "meta": {"section": _SECTION.get(subset, "other")} | weight}
 
 
 def ppe(raw: Raw) -> Iterator[Given]:
+    """Read the pairs that were drawn of a row's 32 responses, labelled by `scores`; a prompt is a cluster of pairs.
+
+    The other responses are in no pair.
+    """
     scores = raw.need("scores", list)
     name = raw.need("question_id", str, int)
     for i, j in raw.need("sampled_conflict_pairs", list):
@@ -97,10 +97,12 @@ def ppe(raw: Raw) -> Iterator[Given]:
 
 
 def rmb_pairwise(raw: Raw) -> Iterator[Given]:
+    """Read a better and a worse response."""
     yield _rmb(raw, raw.need("chosen", dict), raw.need("reject", dict))
 
 
 def rmb_best_of_n(raw: Raw) -> Iterator[Given]:
+    """Read a list as pairs of its best with each loser; it counts only if all of them are right (`all_of`)."""
     name = str(raw.need("bon_uid", str, int))
     losers = raw.need("loser_list", list)
     if not losers:
@@ -126,17 +128,23 @@ def _rmb(raw: Raw, better: dict[str, Any], worse: dict[str, Any]) -> Given:
 
 
 def llmbar(raw: Raw) -> Iterator[Given]:
+    """Take the group from the file's folder: rows carry none."""
     folders = Path(raw.file).parent.parts
     task = "/".join(folders[-2:] if "Adversarial" in folders[-2:-1] else folders[-1:]) or "LLMBar"
     yield {"id": f"{task}/{raw.number}", "task": task, "meta": {"section": task.split("/")[0]}}
 
 
 def judgebench(raw: Raw) -> Iterator[Given]:
+    """Name the domain of a row by where its question comes from."""
     origin = raw.need("source")
     yield {"task": next((domain for prefix, domain in _DOMAINS.items() if origin.startswith(prefix)), "other")}
 
 
 def pandalm(raw: Raw) -> Iterator[Given]:
+    """Label by the majority of three annotators, each kept in `meta` (a tie is a vote for neither side), else not at all.
+
+    Six released responses are the boolean `true`, which lost its quotes on the way: they are read as the text "True".
+    """
     votes = [raw.choose(f"annotator{i}", {0: "tie", 1: "A", 2: "B"}) for i in (1, 2, 3)]
     (label, count), *_ = Counter(votes).most_common()
     asked = [raw.need("instruction"), raw.fields.get("input") or ""]

@@ -1,12 +1,6 @@
 """Pairs with media: VL- and Multimodal RewardBench, align-anything, ShareGPT-Video, GenAI-Bench, Rapidata, VideoDPO.
 
-Groups are the official ones, read off the ids. In VL-RewardBench `hallucination_*` items belong to hallucination (one
-public script lets them fall into general). Multimodal RewardBench is released without its questions: `Text` is null
-until its own download script has fetched the underlying data, and that is an error here, not an empty prompt.
-
-GenAI-Bench's vote "both bad" is a tie, as a tie vote is; the vote stays in `meta`, because the official score has four
-classes. Rapidata holds three judgements a row, each of which becomes a pair under its criterion; equal weights are a
-tie. VideoDPO's folders name the winner, so a judge must never see a path: the audit says so.
+Groups are the official ones, read off the ids.
 """
 
 from __future__ import annotations
@@ -29,6 +23,7 @@ _GROUPS = {
 
 
 def vl_rewardbench(raw: Raw) -> Iterator[Given]:
+    """Rank two responses; `hallucination_*` is hallucination (one public script lets it fall into general)."""
     name = raw.need("id")
     responses = raw.need("response", list)
     ranking = raw.need("human_ranking", list)
@@ -46,7 +41,11 @@ def vl_rewardbench(raw: Raw) -> Iterator[Given]:
 
 
 def multimodal_rewardbench(raw: Raw) -> Iterator[Given]:
-    """Split safety and reasoning as the official script does."""
+    """Split safety and reasoning as the official script does.
+
+    `Text` is null as released, until the benchmark's own script has fetched the underlying data: an error here, not an
+    empty prompt.
+    """
     name = raw.need("ID").lower()
     task = raw.need("Category")
     if raw.need("Text", str, type(None)) is None:
@@ -59,7 +58,7 @@ def multimodal_rewardbench(raw: Raw) -> Iterator[Given]:
 
 
 def genai(raw: Raw) -> Iterator[Given]:
-    """Keep of the vote what no swap changes: left and right votes follow the label."""
+    """Keep of the vote what no swap changes, since the official score has four classes; "both bad" is a tie too."""
     vote = raw.fields.get("vote_type")
     yield {"meta": {"vote": vote} if vote in ("tievote", "bothbad_vote") else {}}
 
@@ -70,6 +69,7 @@ def sharegpt_video(raw: Raw) -> Iterator[Given]:
 
 
 def rapidata(raw: Raw) -> Iterator[Given]:
+    """Read three judgements a row, each a pair under its criterion; equal weights are a tie."""
     folder = next((folder for folder in ("videos", "Videos") if (raw.root / folder).is_dir()), None)
     paths = [raw.need(f"file_name{i}") for i in (1, 2)]
     films = [media("video", f"{folder}/{path.split('/')[-1]}" if folder else path, raw) for path in paths]
@@ -85,6 +85,7 @@ def rapidata(raw: Raw) -> Iterator[Given]:
 
 
 def videodpo(raw: Raw) -> Iterator[Given]:
+    """Find the films by their numbers; the folders name the winner, so a judge must never see a path."""
     if raw.fields.get("label", 0) != 0:
         raise RowError(f"field label: {raw.fields['label']!r}; VideoDPO always prefers video1 (0)")
     index = [raw.need(name, int) for name in ("video1", "video2")]
