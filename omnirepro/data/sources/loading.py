@@ -19,7 +19,6 @@ from pydantic import ValidationError
 
 from omnirepro.data import MediaError, Pair, RowError
 from omnirepro.data.schema import first_wrong_field
-from omnirepro.data.sources.parts import numbered
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 from omnirepro.data.sources.source import Source
 
@@ -59,12 +58,7 @@ def load(
             config = config or known.config
             split = split or known.split
         streams = iter([hub_rows(hub, config, split or "train", store)])
-
-    def exchanged(pair: Pair) -> Pair:
-        coin = hashlib.sha256(f"{sides}/{pair.source}/{pair.id}".encode()).digest()[0] % 2
-        return pair.swap() if sides is not None and coin else pair
-
-    return _watched(numbered(map(exchanged, _pairs(streams, source, say))))
+    return _finished(_pairs(streams, source, say), sides)
 
 
 def detect(fields: dict, where: str = "row") -> Source:
@@ -107,10 +101,17 @@ def _pairs(streams: Iterable[Iterator[Raw]], source: str | None, say: Callable[[
                 ) from None
 
 
-def _watched(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    """Pass pairs on, and warn at the end of the media that were missing."""
+def _finished(pairs: Iterable[Pair], sides: int | None) -> Iterator[Pair]:
+    """Exchange sides by a coin, number pairs that share an id (`id#2`; that id is kept), warn of missing media."""
+    seen: Counter[str] = Counter()
     missing: Counter[str] = Counter()
     for pair in pairs:
+        if sides is not None and hashlib.sha256(f"{sides}/{pair.source}/{pair.id}".encode()).digest()[0] % 2:
+            pair = pair.swap()
+        seen[pair.id] += 1
+        if (times := seen[pair.id]) > 1:
+            meta = {"released_id": pair.id} | (pair.meta or {})
+            pair = pair.model_copy(update={"id": f"{pair.id}#{times}", "meta": meta})
         missing.update(missing_media([pair]))
         yield pair
     if missing:

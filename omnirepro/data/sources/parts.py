@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +98,6 @@ def shared(parts: Iterable[Part]) -> str:
 def group(pair: Pair) -> str:
     """Return the cluster of a pair; unlike `cluster_id`, also where the prompt's media are missing."""
     return pair.cluster or shared(pair.prompt)
-
-
-def numbered(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    """Number the pairs that share an id (`id#2`), as those of one row under several criteria may; keep that id."""
-    seen: Counter[str] = Counter()
-    for pair in pairs:
-        seen[pair.id] += 1
-        if (times := seen[pair.id]) > 1:
-            meta = {"released_id": pair.id} | (pair.meta or {})
-            pair = pair.model_copy(update={"id": f"{pair.id}#{times}", "meta": meta})
-        yield pair
 
 
 def sample_clusters(pairs: Sequence[Pair], limit: int) -> list[Pair]:

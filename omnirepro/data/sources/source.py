@@ -40,7 +40,7 @@ class Source:
     ranked: bool = False
     without: tuple[str, ...] = ()
     id: str = ""
-    task: str = ""
+    task: str | dict[str, dict[str, str]] = ""
     prompt: tuple[str, ...] = ()
     sides: tuple[str, ...] = ()
     label: dict[str, dict[Any, str]] = field(default_factory=dict)
@@ -78,6 +78,9 @@ class Source:
         a, b = sides or (_parts(spec, raw) for spec in self.sides)
         used = {self.id.rstrip("?"), *self.used, *(_fields(spec)[0] for spec in (*self.prompt, *self.sides))}
         mapped: dict[str, Any] = {"task": self.task, "source": self.name, "label": "A" if self.ranked else None}
+        for name, tasks in self.task.items() if isinstance(self.task, dict) else ():
+            value = raw.need(name).lower()
+            mapped["task"] = next((task for start, task in tasks.items() if value.startswith(start)), tasks["*"])
         if self.id.endswith("?") or not self.id:
             mapped["id"] = str(raw.fields.get(self.id[:-1], raw.number))
         else:

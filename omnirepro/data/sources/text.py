@@ -28,12 +28,6 @@ SECTIONS = {
 }
 _SECTION = {subset: section for section, subsets in SECTIONS.items() for subset in subsets.split()}
 _WEIGHT = {"math-prm": 984 / 447}
-_DOMAINS = {
-    "mmlu-pro": "knowledge",
-    "livebench-reasoning": "reasoning",
-    "livebench-math": "math",
-    "livecodebench": "coding",
-}
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 
 
@@ -134,14 +128,8 @@ def llmbar(raw: Raw) -> Iterator[Given]:
     yield {"id": f"{task}/{raw.number}", "task": task, "meta": {"section": task.split("/")[0]}}
 
 
-def judgebench(raw: Raw) -> Iterator[Given]:
-    """Name the domain of a row by where its question comes from."""
-    origin = raw.need("source")
-    yield {"task": next((domain for prefix, domain in _DOMAINS.items() if origin.startswith(prefix)), "other")}
-
-
 def pandalm(raw: Raw) -> Iterator[Given]:
-    """Label by the majority of three annotators, each kept in `meta` (a tie is a vote for neither side), else not at all.
+    """Label by the majority of three annotators, else not; each is kept in `meta` (a tie is a vote for neither side).
 
     Six released responses are the boolean `true`, which lost its quotes on the way: they are read as the text "True".
     """

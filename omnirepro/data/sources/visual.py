@@ -13,18 +13,10 @@ from omnirepro.data.sources.parts import media
 from omnirepro.data.sources.rows import Raw
 
 Given = dict[str, Any]
-_GROUPS = {
-    "mathverse": "reasoning",
-    "mmmu": "reasoning",
-    "rlaif": "hallucination",
-    "rlhf": "hallucination",
-    "hallucination": "hallucination",
-}
 
 
 def vl_rewardbench(raw: Raw) -> Iterator[Given]:
-    """Rank two responses; `hallucination_*` is hallucination (one public script lets it fall into general)."""
-    name = raw.need("id")
+    """Rank two responses."""
     responses = raw.need("response", list)
     ranking = raw.need("human_ranking", list)
     if len(responses) != 2 or sorted(ranking) != [0, 1]:
@@ -33,7 +25,6 @@ def vl_rewardbench(raw: Raw) -> Iterator[Given]:
     if isinstance(models := meta.get("models"), list) and len(models) == 2:
         meta = {"model_a": models[0], "model_b": models[1]}
     yield {
-        "task": next((group for prefix, group in _GROUPS.items() if name.lower().startswith(prefix)), "general"),
         "sides": tuple([text_part(response)] for response in responses),
         "label": "A" if ranking == [0, 1] else "B",
         "meta": meta,
