@@ -343,9 +343,9 @@ def test_released_rows_survive_the_pairs(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"criteria": ...}, "row 1: field criteria is missing"),
+        ({"criteria": ...}, "json:1: field criteria is missing"),
         ({"criteria_preference": "A"}, "use one of response1, response2, tie"),
-        ({"prompt": 3}, "row 1"),
+        ({"prompt": 3}, "json:1: field prompt: str expected, not int"),
         ({"omnirepro": {}, "model1": "m"}, "field model1"),
     ],
 )

@@ -22,7 +22,7 @@ import pandas as pd
 
 from omnirepro.data import Judgement, Pair, Part, RowError, read_jsonl, write_jsonl
 from omnirepro.data.sources import load
-from omnirepro.data.sources.parts import group, shared
+from omnirepro.data.sources.parts import group, sample_clusters, shared
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
 from omnirepro.judge.generative import load_judge
@@ -53,12 +53,7 @@ def read_sets(data: Names, seed: int) -> Sets:
 
 def draw(pairs: Sequence[Pair], limit: int) -> list[Pair]:
     """Return about `limit` pairs by whole prompts (0: all of them), prompts in the order of their hashes."""
-    chosen: list[Pair] = []
-    for pair in sorted(pairs, key=lambda p: (_hash(p), p.id)):
-        if limit and len(chosen) >= limit and pair.cluster != chosen[-1].cluster:
-            break
-        chosen.append(pair)
-    return chosen
+    return sorted(sample_clusters(pairs, limit), key=lambda p: (_hash(p), p.id))
 
 
 def divide(sets: Sets, share: float) -> tuple[list[Pair], Sets]:

@@ -22,27 +22,5 @@ from omnirepro.data.schema import (
     sha256_file,
     swap_verdict,
     text_of,
+    text_part,
 )
-
-__all__ = [
-    "DIMENSIONS",
-    "Judgement",
-    "Label",
-    "MediaError",
-    "Order",
-    "Pair",
-    "Part",
-    "Prompt",
-    "Response",
-    "Row",
-    "RowError",
-    "Verdict",
-    "iter_jsonl",
-    "open_rows",
-    "read_jsonl",
-    "sha256_file",
-    "stored",
-    "swap_verdict",
-    "text_of",
-    "write_jsonl",
-]

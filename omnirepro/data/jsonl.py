@@ -14,7 +14,8 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
-from omnirepro.data.schema import MediaError, Part, Row, RowError, sha256_file
+from omnirepro.data.files import atomic_write
+from omnirepro.data.schema import MediaError, Part, Row, RowError, first_wrong_field, sha256_file
 
 R = TypeVar("R", bound=Row)
 
@@ -59,10 +60,8 @@ def _parse_row(line: bytes, kind: type[R], path: Path, number: int, check_media:
         reason = getattr(error, "msg", "nested too deeply")
         raise RowError(f"{where}: not one JSON object ({reason}); remove the line or write it again whole") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(x) for x in first["loc"]) or "row"
-        fields = ", ".join(kind.model_fields)
-        raise RowError(f"{where}: field {field}: {first['msg']}; a {kind.__name__} row has: {fields}") from None
+        known = f"a {kind.__name__} row has: {', '.join(kind.model_fields)}"
+        raise RowError(f"{where}: {first_wrong_field(error)}; {known}") from None
     except UnicodeDecodeError:
         raise RowError(f"{where}: not UTF-8 text; write the line again in that encoding") from None
     except MediaError as error:
@@ -87,16 +86,17 @@ def _resolve(part: Part, folder: Path, check: bool) -> None:
 def write_jsonl(path: str | Path, rows: Iterable[Row]) -> Path:
     """Write rows atomically, with paths relative to the file's folder."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", encoding="utf-8") as file:
-        for row in rows:
-            data = row.model_dump(exclude_defaults=True)
-            for part in _parts(data.get):
-                part.update({"path": os.path.relpath(part["path"], path.parent)} if part.get("path") else {})
-            file.write(json.dumps(data, ensure_ascii=False) + "\n")
-    temporary.replace(path)
-    return path
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            for row in rows:
+                data = row.model_dump(exclude_defaults=True)
+                for part in _parts(data.get):
+                    if part.get("path"):
+                        part["path"] = os.path.relpath(part["path"], path.parent)
+                file.write(json.dumps(data, ensure_ascii=False) + "\n")
+
+    return atomic_write(path, write)
 
 
 def _parts(field: Callable[[str], Any]) -> Iterator[Any]:

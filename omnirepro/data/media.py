@@ -98,7 +98,9 @@ def to_patches(
     from PIL import Image
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-    p, m, t = patch_size, merge_size, temporal_patch_size
+    p = patch_size
+    m = merge_size
+    t = temporal_patch_size
     height, width = smart_resize(*frames.shape[1:3], p * m, min_pixels, max_pixels)
     if (height, width) != frames.shape[1:3]:
         frames = np.stack([np.asarray(Image.fromarray(f).resize((width, height), Image.BICUBIC)) for f in frames])

@@ -7,10 +7,11 @@ hidden it is no output of the stage. It is a courtesy: where it cannot be writte
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from omnirepro.data.files import RunError, atomic_write
 
 FILE = ".progress.json"
 
@@ -22,7 +23,8 @@ def follow(folder: Path) -> None:
     """Keep the progress of what follows in a stage's folder; what an earlier attempt left there goes."""
     global _folder, _written
     leave(folder)
-    _folder, _written = folder, 0.0
+    _folder = folder
+    _written = 0.0
 
 
 def leave(folder: Path) -> None:
@@ -35,32 +37,25 @@ def leave(folder: Path) -> None:
 
 
 def progress(label: str, every: float = 15.0) -> Callable[..., None]:
-    """Return `report(done, total, seconds, note="")`, which prints at most once in `every` seconds and at the end."""
+    """Return `report(done, total, seconds, note="")`, which prints at most once in `every` seconds and at the end.
+
+    It also writes what is known to the stage's file, about once a second and where the work has ended.
+    """
     last = time.monotonic()
 
     def report(done: int, total: int, seconds: float, note: str = "") -> None:
         nonlocal last
+        global _written
         now = time.monotonic()
         left = seconds / max(done, 1) * (total - done)
-        _keep(label, done, total, left, note)
+        if _folder and (now - _written >= 1 or done >= total):
+            _written = now
+            known = {"label": label, "done": done, "total": total, "seconds_left": round(left, 1), "note": note}
+            with contextlib.suppress(OSError, RunError, TypeError):
+                atomic_write(_folder / FILE, known | {"time": round(time.time(), 1)})
         if done >= total or now - last >= every:
             last = now
             state = f"{left:.0f} s left" if done < total else f"done in {seconds:.0f} s"
             print(f"{label}: {done}/{total}{', ' + note if note else ''}, {state}", flush=True)
 
     return report
-
-
-def _keep(label: str, done: int, total: int, left: float, note: str) -> None:
-    """Write what is known about once a second, and where a loop has ended."""
-    global _written
-    now = time.monotonic()
-    if _folder is None or (now - _written < 1 and done < total):
-        return
-    _written = now
-    known = {"label": label, "done": done, "total": total, "seconds_left": round(left, 1), "note": note}
-    part = _folder / f".part-{FILE}"
-    with contextlib.suppress(OSError, TypeError):
-        _folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(known | {"time": round(time.time(), 1)}) + "\n", encoding="utf-8")
-        part.replace(_folder / FILE)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from omnirepro.data import Row
+from omnirepro.data.files import atomic_write
 
 R = TypeVar("R", bound=Row)
 
@@ -29,8 +30,6 @@ def in_chunks(
         path = Path(folder) / f"{name}-{at:07d}.jsonl"
         if not path.exists():
             rows = work(items[at : at + size], at)
-            part = path.with_suffix(".part")
-            part.write_text("".join(r.model_dump_json() + "\n" for r in rows), encoding="utf-8")
-            part.replace(path)
+            atomic_write(path, "".join(r.model_dump_json() + "\n" for r in rows))
         out += [kind.model_validate(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     return out

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Verdict = Literal["A", "B", "tie"]
 Order = Literal["AB", "BA"]
@@ -97,15 +97,10 @@ class Pair(Row):
 
     def swap(self) -> Pair:
         """Return the same pair with the sides exchanged; `swap().swap()` equals the original."""
-        meta = self.meta and {_swap_key(k): v for k, v in self.meta.items()}
-        return self.model_copy(
-            update={
-                "response_a": self.response_b,
-                "response_b": self.response_a,
-                "label": swap_verdict(self.label),
-                "meta": meta,
-            }
-        )
+        ends = {"_a": "_b", "_b": "_a"}
+        meta = self.meta and {k[:-2] + ends.get(k[-2:], k[-2:]): v for k, v in self.meta.items()}
+        sides = {"response_a": self.response_b, "response_b": self.response_a}
+        return self.model_copy(update=sides | {"label": swap_verdict(self.label), "meta": meta})
 
     def prompt_of(self) -> Prompt:
         return Prompt(id=self.id, task=self.task, parts=self.prompt, criterion=self.criterion, cluster=self.cluster)
@@ -176,15 +171,20 @@ def swap_verdict(verdict: str | None) -> Any:
     return _SWAPPED[verdict]
 
 
-def _swap_key(key: str) -> str:
-    if key.endswith("_a"):
-        return key[:-2] + "_b"
-    return key[:-2] + "_a" if key.endswith("_b") else key
+def text_part(text: str, role: Literal["system", "user", "assistant"] = "user", turn: int = 0) -> Part:
+    """Return a part that holds a text."""
+    return Part(type="text", text=text, role=role, turn=turn)
 
 
 def text_of(parts: Iterable[Part]) -> str:
     """Join the text of the text parts with one space."""
     return " ".join(p.text or "" for p in parts if p.type == "text")
+
+
+def first_wrong_field(error: ValidationError) -> str:
+    """Return `field NAME: reason` of the first field that a row's model refused."""
+    first = error.errors()[0]
+    return f"field {'.'.join(map(str, first['loc'])) or 'row'}: {first['msg']}"
 
 
 def sha256_file(path: str | Path) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from omnirepro.data import Judgement, Pair, Part, Prompt, Response
+from omnirepro.data import Judgement, Pair, Part, Prompt, Response, text_part
 from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.scalar import ScalarJudge
 
@@ -32,7 +32,7 @@ def reward_function(judge: Judge | ScalarJudge | str | Path, **kw: Any) -> Rewar
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         given = columns.get("parts") or [None] * len(prompts)
         asked = [_parts(p, extra) for p, extra in zip(prompts, given, strict=True)]
-        answers = [[Part(type="text", text=_text(c))] for c in completions]
+        answers = [[text_part(_text(c))] for c in completions]
         criteria = columns.get("criterion") or [None] * len(prompts)
         if isinstance(judge, ScalarJudge):
             wanted = [Prompt(id=str(i), task="policy", parts=p, criterion=criteria[i]) for i, p in enumerate(asked)]
@@ -78,11 +78,11 @@ def _parts(prompt: Any, given: Any) -> list[Part]:
     if given:
         return [Part.model_validate(p) for p in given]
     if isinstance(prompt, str):
-        return [Part(type="text", text=prompt)]
+        return [text_part(prompt)]
     parts, turn = [], -1
     for message in prompt:
         turn += message["role"] == "user"
-        parts.append(Part(type="text", text=_said(message["content"]), role=message["role"], turn=max(turn, 0)))
+        parts.append(text_part(_said(message["content"]), role=message["role"], turn=max(turn, 0)))
     return parts
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import Field
 
-from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, text_of
+from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, text_of, text_part
 from omnirepro.models.protocols import Scores
 
 ORDERS = {"both": ("AB", "BA"), "AB": ("AB",), "BA": ("BA",)}
@@ -150,7 +150,7 @@ def chat(prompt: list[Part], response: list[Part], criterion: str | None = None,
     """
     system, brief = [p for p in prompt if p.role == "system"], wording == "brief"
     lead = "\n" if system and not brief else ""
-    asked = [Part(type="text", text=f"{lead}criterion: {criterion}")] if criterion else []
+    asked = [text_part(f"{lead}criterion: {criterion}")] if criterion else []
     spoken = groupby((p for p in prompt if p.role != "system"), key=lambda p: (p.turn, p.role))
     turns = [{"role": role, "parts": list(parts)} for (_, role), parts in spoken]
     said = (system, asked) if brief else ([*system, *asked], [])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from omnirepro.data import Pair, Part
+from omnirepro.data import Pair, text_part
 from omnirepro.judge.criteria import Answer, DisRM, Role, Task
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.search.trace import Trace, Trajectory
@@ -67,7 +67,7 @@ def refine(roles: dict[str, Role], sides: list[tuple[Trace, Trajectory, str]]) -
     for (trace, tried, side), answer in zip(sides, answers, strict=True):
         tried.refined[side] = answer.value if answer.status == "ok" else None
         if answer.status == "ok":
-            response = (Part(type="text", text=answer.value),)
+            response = (text_part(answer.value),)
             scored.append((tried, trace, Task("score", trace.shown, side=side, response=response)))
     answers = ask(roles, "disrm", [(trace, task) for _, trace, task in scored])
     for (tried, _, task), answer in zip(scored, answers, strict=True):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from omnirepro.data import Pair, Part, Verdict
+from omnirepro.data import Pair, Part, Verdict, text_part
 from omnirepro.toyworld.candidates import ABOUT, Subject, draw_response, draw_subject
 from omnirepro.toyworld.criteria import TASKS, Criterion, criteria_for
 from omnirepro.toyworld.facts import Facts, Made, Said, store
@@ -116,7 +116,7 @@ def _bulk(made: Made) -> tuple[float, ...]:
 
 def _render(group: Group, folder: Path, key: str, rng: np.random.Generator) -> tuple[list[Part], ...]:
     """Render prompt and responses; return the parts of the prompt, of A and of B."""
-    subject, text = group.subject, Part(type="text", text=group.subject.text)
+    subject, text = group.subject, text_part(group.subject.text)
 
     def render(scene: Scene, look: Look, part: str) -> Part:
         return media_part(scene, look, folder / sha256(f"{key} {part}".encode()).hexdigest()[:16], rng)
@@ -124,7 +124,7 @@ def _render(group: Group, folder: Path, key: str, rng: np.random.Generator) -> t
     shown = ABOUT.get(subject.task, "text") != "text"
     prompt = [render(subject.source, Look(), "prompt")] if shown else []
     answers = [
-        Part(type="text", text=f.text) if isinstance(f, Said) else render(f.shown, f.look, side)
+        text_part(f.text) if isinstance(f, Said) else render(f.shown, f.look, side)
         for side, f in (("one", group.a), ("two", group.b))
     ]
     return [*prompt, text], answers[:1], answers[1:]

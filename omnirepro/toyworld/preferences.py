@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from omnirepro.data import Pair, Part
+from omnirepro.data import Pair, Part, text_part
 from omnirepro.toyworld.bench import contrast
 from omnirepro.toyworld.candidates import ABOUT, draw_response, draw_subject
 from omnirepro.toyworld.criteria import TASKS
@@ -41,7 +41,7 @@ def _pair(folder: Path, name: str, task: str, split: str, label: str, seed: int,
     sides = [_part(f, stem.with_name(f"{stem.name}-{i}"), rng) for i, f in enumerate((a, b))]
     about = {"score_a": a.score, "score_b": b.score} | store(a, b)
     return Pair(
-        id=name, task=task, prompt=[*prompt, Part(type="text", text=subject.text)], response_a=[sides[0]],
+        id=name, task=task, prompt=[*prompt, text_part(subject.text)], response_a=[sides[0]],
         response_b=[sides[1]], label=label, margin=float(abs(a.score - b.score)), source="world",
         cluster=subject.source.key()[:12], meta=about,
     )  # fmt: skip
@@ -59,8 +59,4 @@ def _draw(task: str, split: str, label: str, rng: np.random.Generator) -> tuple:
 
 
 def _part(facts: Facts, stem: Path, rng: np.random.Generator) -> Part:
-    return (
-        Part(type="text", text=facts.text)
-        if isinstance(facts, Said)
-        else media_part(facts.shown, facts.look, stem, rng)
-    )
+    return text_part(facts.text) if isinstance(facts, Said) else media_part(facts.shown, facts.look, stem, rng)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from omnirepro.data import Part, Prompt, Row, sha256_file
+from omnirepro.data import Part, Prompt, Row, sha256_file, text_part
 from omnirepro.toyworld import scenes
 from omnirepro.toyworld.language import Assessment, assess
 from omnirepro.toyworld.questions import Question, questions
@@ -85,7 +85,7 @@ def make_prompts(
         asked.add((scene, question))
         name = f"{split}-{i:05d}"
         part = scene_part(scene, Path(folder) / modality / name, rng)
-        parts = [part, Part(type="text", text=("\n" if modality == "text" else "") + question.text)]
+        parts = [part, text_part(("\n" if modality == "text" else "") + question.text)]
         prompts.append(Prompt(id=name, task=modality, parts=parts, cluster=scene.key()[:12]))
         truths.append(Truth(prompt_id=name, scene=asdict(scene), question=asdict(question)))
     return prompts, truths

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from omnirepro.data import Pair, Part
+from omnirepro.data import Pair, text_part
 from omnirepro.toyworld.criteria import TEXT_TASKS
 from omnirepro.toyworld.facts import facts_of
 from omnirepro.toyworld.language import compose
@@ -28,6 +28,6 @@ def two_turns(pair: Pair, seed: int = 0) -> Pair:
     earlier = others[int(rng.integers(len(others)))]
     *media, text = pair.prompt
     opening = text.text.removesuffix(asked.question.text)  # the passage, where the medium is text
-    first = [*media, Part(type="text", text=opening + earlier.text)]
-    answer = Part(type="text", text=compose(asked.scene, earlier), role="assistant", turn=1)
-    return pair.model_copy(update={"prompt": [*first, answer, Part(type="text", text=asked.question.text, turn=2)]})
+    first = [*media, text_part(opening + earlier.text)]
+    answer = text_part(compose(asked.scene, earlier), role="assistant", turn=1)
+    return pair.model_copy(update={"prompt": [*first, answer, text_part(asked.question.text, turn=2)]})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from omnirepro.data import Label, Pair
-from omnirepro.data.errors import RunError
+from omnirepro.data.files import RunError
 from omnirepro.evaluate.protocol import HARD_MARGIN
 
 CURRICULA = ("joint", "sequential")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.data import Part
+from omnirepro.data import text_part
 from omnirepro.judge.criteria import messages
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
@@ -69,7 +69,7 @@ def encode(processor: OmniProcessor, rows: list[Preference], wording: str, limit
 
 
 def _answered(processor: OmniProcessor, prompt: list[dict], text: str) -> Example:
-    return processor.encode([*prompt, {"role": "assistant", "parts": [Part(type="text", text=text)]}], train=True)
+    return processor.encode([*prompt, {"role": "assistant", "parts": [text_part(text)]}], train=True)
 
 
 def collate(processor: OmniProcessor, pairs: Pairs) -> dict:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.data import Judgement, Label, Pair, Part, swap_verdict, write_jsonl
+from omnirepro.data import Judgement, Label, Pair, swap_verdict, text_part, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge import rubric, verdict
@@ -76,7 +76,7 @@ def conversations(
         orders = (label.shown,) if label.rationale else ("AB", "BA")[: 2 if both_orders else 1]
         tied = not label.rationale and int((number + 1) * ties) > int(number * ties)
         for p, target in [*(shown[order] for order in orders), *([self_pair(pair, label)] if tied else [])]:
-            answer = {"role": "assistant", "parts": [Part(type="text", text=target_of(target, format))]}
+            answer = {"role": "assistant", "parts": [text_part(target_of(target, format))]}
             chats.append([*verdict.messages(p, wording, format), answer])
     return chats
 

@@ -19,21 +19,28 @@ def report(pairs: Sequence[Pair], bootstrap: Bootstrap) -> str:
     """Return counts, terms, audits and a plain sentence for each leak, as text."""
     if not pairs:
         return "no pairs"
-    findings = audit(pairs, bootstrap)
-    silent = [name for name in (*FEATURES, "file name") if name not in {f.feature for f in findings}]
     blocks = ["\n".join(f"{name:<18}{value}" for name, value in facts(pairs).items())]
-    if findings:
-        blocks += [_table(findings), *([_silence(silent)] if silent else []), _verdict(pairs, findings)]
-    else:
-        blocks.append("no decided pair: nothing to audit")
-    return "\n\n".join(blocks)
+    findings = audit(pairs, bootstrap)
+    if not findings:
+        return "\n\n".join([*blocks, "no decided pair: nothing to audit"])
+    blocks.append(_table(findings))
+    silent = [name for name in (*FEATURES, "file name") if name not in {f.feature for f in findings}]
+    if silent:
+        reason = "absent, unreadable, or equal on both sides of every decided pair"
+        blocks.append(f"not told by {', '.join(silent)}: {reason}")
+    return "\n\n".join([*blocks, _verdict(pairs, findings)])
 
 
 def facts(pairs: Sequence[Pair]) -> dict[str, str]:
     """Return counts and terms, one line each."""
-    labels, tasks = Counter(p.label or "none" for p in pairs), Counter(p.task for p in pairs)
+    labels = Counter(p.label or "none" for p in pairs)
+    tasks = Counter(p.task for p in pairs)
     missing = missing_media(pairs)
-    source = SOURCES.get((pairs[0].source or "").lower())
+    names = [found[0] for p in pairs for part in p.prompt if part.text and (found := _FILE.search(part.text))]
+    echoes = 0  # a response is a medium or text that the prompt shows, such as a test's own reference
+    for p in pairs:
+        shown, made = ({content for *_, content in _content(s)} for s in (p.prompt, [*p.response_a, *p.response_b]))
+        echoes += bool(shown & made)
     out = {
         "pairs": f"{len(pairs)} in {len({group(p) for p in pairs})} clusters",
         "tasks": ", ".join(f"{t} {n}" for t, n in tasks.most_common(8)) + (", ..." if len(tasks) > 8 else ""),
@@ -41,73 +48,58 @@ def facts(pairs: Sequence[Pair]) -> dict[str, str]:
         "ties": f"{labels['tie']} ({labels['tie'] / len(pairs):.1%})",
         "unlabelled": str(labels["none"]),
         "duplicates": _duplicates(pairs),
-        "prompt as answer": _echoes(pairs),
+        "prompt as answer": f"{echoes} pairs",
         "missing media": f"{len(missing)}, such as {next(iter(missing))}" if missing else "none",
-        "file names": _shown_names(pairs),
+        "file names": f"{len(names)} prompts show one, such as {names[0]}" if names else "none in a prompt's text",
     }
-    terms = {"licence": source.licence, "cite": source.citation, "official score": source.aggregation} if source else {}
-    return out | terms
+    if source := SOURCES.get((pairs[0].source or "").lower()):
+        out |= {"licence": source.licence, "cite": source.citation, "official score": source.aggregation}
+    return out
 
 
 def _duplicates(pairs: Sequence[Pair]) -> str:
     """Count pairs that occur again, in either order; contradicting ones among them; and pairs of equal responses."""
     first: dict[tuple, str | None] = {}
-    again = against = 0
+    again = against = equal = 0
     for pair in pairs:
-        one = (_key(pair.prompt), pair.criterion, _key(pair.response_a), _key(pair.response_b))
-        other, swapped = (*one[:2], one[3], one[2]), pair.swap().label
+        swapped = pair.swap()
+        one, other = (
+            (_content(p.prompt), p.criterion, _content(p.response_a), _content(p.response_b)) for p in (pair, swapped)
+        )
         again += one in first or other in first
-        against += first.get(one, pair.label) != pair.label or first.get(other, swapped) != swapped
+        against += first.get(one, pair.label) != pair.label or first.get(other, swapped.label) != swapped.label
+        equal += one == other and pair.label in ("A", "B")
         first.setdefault(one, pair.label)
-    equal = sum(_key(p.response_a) == _key(p.response_b) and p.label in ("A", "B") for p in pairs)
     return f"{again} ({against} with another label); {equal} decided pairs of equal responses"
 
 
-def _echoes(pairs: Sequence[Pair]) -> str:
-    """Count pairs in which a response is a medium or text that the prompt shows, such as a test's own reference."""
-    shown = ({_key([p])[0][2] for p in pair.prompt} for pair in pairs)
-    sides = ({_key([p])[0][2] for p in (*pair.response_a, *pair.response_b)} for pair in pairs)
-    return f"{sum(bool(a & b) for a, b in zip(shown, sides, strict=True))} pairs"
-
-
-def _key(parts: Sequence[Part]) -> tuple:
+def _content(parts: Sequence[Part]) -> tuple:
     return tuple((p.role, p.turn, p.text if p.type == "text" else p.sha256 or p.path) for p in parts)
-
-
-def _shown_names(pairs: Sequence[Pair]) -> str:
-    shown = [m[0] for p in pairs for part in p.prompt if part.text and (m := _FILE.search(part.text))]
-    return f"{len(shown)} prompts show one, such as {shown[0]}" if shown else "none in a prompt's text"
 
 
 def _table(findings: Sequence[Finding]) -> str:
     rows = [("feature", "predictor", "accuracy [95 %]", "pairs", "where sides differ", "leak")]
-    rows += [
-        (f.feature, f.rule, str(f.interval), str(f.interval.n), f"{f.where * 100:.1f} % of {f.differ}",
-         "yes" if f.leak else "") for f in findings
-    ]  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for f in findings:
+        where = f"{f.where * 100:.1f} % of {f.differ}"
+        rows.append((f.feature, f.rule, str(f.interval), str(f.interval.n), where, "yes" if f.leak else ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * sum(widths, 2 * len(widths)), *lines[1:]])
 
 
-def _silence(names: Sequence[str]) -> str:
-    return f"not told by {', '.join(names)}: absent, unreadable, or equal on both sides of every decided pair"
-
-
-def _strongest(findings: Sequence[Finding]) -> list[Finding]:
-    """Keep of each feature the predictor farthest from chance."""
-    best: dict[str, Finding] = {}
-    for f in (f for f in findings if f.leak):
-        if abs(f.interval.value - f.chance) > abs((o := best.get(f.feature, f)).interval.value - o.chance) or o is f:
-            best[f.feature] = f
-    return list(best.values())
-
-
 def _verdict(pairs: Sequence[Pair], findings: Sequence[Finding]) -> str:
-    said = [f"* {f.sentence}" for f in _strongest(findings)]
-    source = SOURCES.get((pairs[0].source or "").lower())
-    if source and source.ranked and any(f.feature == "constant label" and f.leak for f in findings):
-        said.append(f"  ({source.name} names the better response, so A is the better by the format, not by accident)")
+    """Say of each feature that leaks what its strongest predictor earns, the one farthest from chance."""
     if findings[0].clusters < CLUSTERS:
         return f"fewer than {CLUSTERS} clusters: too few to tell a leak from chance"
-    return "\n".join(["leaks:", *said]) if said else "no predictor is significantly away from chance"
+    leaks: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.leak:
+            leaks.setdefault(finding.feature, []).append(finding)
+    if not leaks:
+        return "no predictor is significantly away from chance"
+    strongest = [max(some, key=lambda f: abs(f.interval.value - f.chance)) for some in leaks.values()]
+    said = ["leaks:", *(f"* {f.sentence}" for f in strongest)]
+    source = SOURCES.get((pairs[0].source or "").lower())
+    if source and source.ranked and "constant label" in leaks:
+        said.append(f"  ({source.name} names the better response, so A is the better by the format, not by accident)")
+    return "\n".join(said)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from omnirepro.data import Part
@@ -23,74 +23,46 @@ def length(parts: Sequence[Part]) -> float | None:
     return float(sum(map(len, texts))) if texts else None
 
 
-def size(parts: Sequence[Part]) -> float | None:
-    """Sum the bytes of the media."""
-    return _summed(parts, _bytes)
-
-
-def pixels(parts: Sequence[Part]) -> float | None:
-    """Sum the pixels of pictures and of a film's frame."""
-    return _summed(parts, lambda path, kind: _measures(path, kind)[0])
-
-
-def frames(parts: Sequence[Part]) -> float | None:
-    """Count frames: one a picture, those of a film, samples of a sound."""
-    return _summed(parts, lambda path, kind: _measures(path, kind)[1])
-
-
 def names(parts: Sequence[Part]) -> tuple[str, ...]:
     """Return the words of a side's file and folder names, the last two folders of each path."""
     paths = [Path(p.path) for p in parts if p.type != "text" and p.path]
     return tuple(sorted({w.lower() for p in paths for name in p.parts[-3:] for w in _WORDS.findall(name)}))
 
 
-FEATURES: dict[str, tuple[str, Feature]] = {
-    "length": ("the longer response", length),
-    "media size": ("the larger file", size),
-    "media pixels": ("the side with more pixels", pixels),
-    "frame count": ("the side with more frames", frames),
-}
+@lru_cache(maxsize=65536)
+def _measures(path: str, kind: str) -> tuple[float | None, float | None, float | None]:
+    """Return bytes, pixels a frame and frames (samples of a sound) of a file; None for what cannot be read."""
+    size = None
+    try:
+        size = float(Path(path).stat().st_size)
+        if kind == "audio":
+            import soundfile
+
+            return size, None, float(soundfile.info(path).frames)
+        if kind == "video":
+            import av
+
+            with av.open(path) as container:
+                stream = container.streams.video[0]
+                count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
+                return size, float(stream.width * stream.height), float(count)
+        from PIL import Image
+
+        with Image.open(path) as image:
+            return size, float(image.width * image.height), float(getattr(image, "n_frames", 1))
+    except (OSError, RuntimeError, ValueError, IndexError, SyntaxError):  # a broken file is some subclass of these
+        return size, None, None
 
 
-def _summed(parts: Sequence[Part], measure: Callable[[str, str], float | None]) -> float | None:
-    values = [measure(p.path, p.type) for p in parts if p.type != "text" and p.path]
+def summed(which: int, parts: Sequence[Part]) -> float | None:
+    """Sum one measure of the media: 0 bytes, 1 pixels of pictures and of a film's frame, 2 frames or samples."""
+    values = [_measures(p.path, p.type)[which] for p in parts if p.type != "text" and p.path]
     return None if not values or None in values else float(sum(v for v in values if v is not None))
 
 
-def _bytes(path: str, kind: str) -> float | None:
-    try:
-        return float(Path(path).stat().st_size)
-    except OSError:
-        return None
-
-
-@lru_cache(maxsize=65536)
-def _measures(path: str, kind: str) -> tuple[float | None, float | None]:
-    """Return pixels a frame and frames (samples of a sound); (None, None) where the file cannot be read."""
-    reader = {"audio": _sound, "video": _film}.get(kind, _picture)
-    try:
-        return reader(path)
-    except (OSError, RuntimeError, ValueError, IndexError, SyntaxError):  # a broken file is some subclass of these
-        return None, None
-
-
-def _picture(path: str) -> tuple[float, float]:
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return float(image.width * image.height), float(getattr(image, "n_frames", 1))
-
-
-def _sound(path: str) -> tuple[None, float]:
-    import soundfile
-
-    return None, float(soundfile.info(path).frames)
-
-
-def _film(path: str) -> tuple[float, float]:
-    import av
-
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        count = stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
-        return float(stream.width * stream.height), float(count)
+FEATURES: dict[str, tuple[str, Feature]] = {
+    "length": ("the longer response", length),
+    "media size": ("the larger file", partial(summed, 0)),
+    "media pixels": ("the side with more pixels", partial(summed, 1)),
+    "frame count": ("the side with more frames", partial(summed, 2)),
+}

@@ -24,10 +24,12 @@ from typing import Any
 import numpy as np
 
 from omnirepro.data import Pair
-from omnirepro.data.audit.features import FEATURES, Feature, names
+from omnirepro.data.audit.features import FEATURES, names
 from omnirepro.data.sources.parts import group
 
-FOLDS, CLUSTERS, THRESHOLDS = 5, 10, 20
+FOLDS = 5
+CLUSTERS = 10
+THRESHOLDS = 20
 Bootstrap = Callable[..., Any]  # (values, clusters, level=) -> value, low, high, n
 
 
@@ -50,7 +52,8 @@ class Finding:
     @property
     def sentence(self) -> str:
         """Say in words what a judge could earn without looking at the content."""
-        value, side = self.interval.value, "above" if self.interval.value > self.chance else "below"
+        value = self.interval.value
+        side = "above" if value > self.chance else "below"
         partly = f" ({self.where * 100:.1f} % of the {self.differ} where sides differ)"
         return (
             f"{self.rule} scores {value * 100:.1f} % of {self.interval.n} decided pairs"
@@ -75,46 +78,45 @@ def audit(pairs: Sequence[Pair], bootstrap: Bootstrap) -> list[Finding]:
     gold = np.array([1.0 if p.label == "A" else -1.0 for p in decided])
     groups = np.array([group(p) for p in decided])
     first = (gold > 0).astype(float)
-    chance = {"position": float(first.mean() ** 2 + (1 - first.mean()) ** 2)}
     before = np.append(np.nan, (gold[1:] == gold[:-1]).astype(float))  # the first row has none to repeat
     tests = [("constant label", "constant A", first), ("position", "as the row before", before)]
     for feature, (rule, measure) in FEATURES.items():
-        tests += _numeric(feature, rule, _differences(decided, measure), gold, groups)
+        sides = [(measure(p.response_a), measure(p.response_b)) for p in decided]
+        delta = np.array([math.nan if a is None or b is None else a - b for a, b in sides])
+        if (np.abs(delta) > 0).any():
+            tests += [
+                (feature, rule, (1 + np.sign(delta) * gold) / 2),
+                (feature, f"{rule}, fitted threshold", _fitted(delta, gold, groups)),
+            ]
     if any(names(p.response_a) != names(p.response_b) for p in decided):
         tests.append(("file name", "words of the path that won elsewhere", _named(decided, gold, groups)))
-    found = (_finding(*test, chance.get(test[0], 0.5), groups, bootstrap, len(tests)) for test in tests)
-    return [finding for finding in found if finding]
+    findings = []
+    for feature, rule, credit in tests:
+        known = np.isfinite(credit)
+        if not known.any():
+            continue
+        values = credit[known]
+        clusters = groups[known]
+        count = len(set(clusters))
+        sided = values[values != 0.5]
+        chance = float(first.mean() ** 2 + (1 - first.mean()) ** 2) if feature == "position" else 0.5
+        strict = bootstrap(values, clusters, level=1 - 0.05 / len(tests))
+        leak = count >= CLUSTERS and not strict.low - 1e-9 <= chance <= strict.high + 1e-9
+        where = float(sided.mean()) if sided.size else 0.5
+        interval = bootstrap(values, clusters)
+        findings.append(Finding(feature, rule, interval, where, len(sided), chance, leak, count))
+    return findings
 
 
-def _finding(
-    feature: str, rule: str, credit: np.ndarray, chance: float, groups: np.ndarray, bootstrap: Bootstrap, tests: int
-) -> Finding | None:
-    known = np.isfinite(credit)
-    if not known.any():
-        return None
-    values, clusters = credit[known], groups[known]
-    said, count = values[values != 0.5], len(set(clusters))
-    where = float(said.mean()) if said.size else 0.5
-    strict = bootstrap(values, clusters, level=1 - 0.05 / tests)
-    leak = count >= CLUSTERS and not strict.low - 1e-9 <= chance <= strict.high + 1e-9
-    return Finding(feature, rule, bootstrap(values, clusters), where, len(said), chance, leak, count)
-
-
-def _differences(pairs: Sequence[Pair], measure: Feature) -> np.ndarray:
-    sides = [(measure(p.response_a), measure(p.response_b)) for p in pairs]
-    return np.array([math.nan if a is None or b is None else a - b for a, b in sides])
-
-
-def _numeric(feature: str, rule: str, delta: np.ndarray, gold: np.ndarray, groups: np.ndarray) -> list[tuple]:
-    """Return the sign rule and the fitted threshold of one number; nothing where no pair differs in it."""
-    if not (np.abs(delta) > 0).any():
-        return []
-    signed, fitted = np.sign(delta) * gold, np.full(len(delta), np.nan)  # +1: the larger is better
+def _fitted(delta: np.ndarray, gold: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Credit for a threshold in one number's difference that was fitted on the other folds."""
+    signed = np.sign(delta) * gold  # +1: the larger is better
+    credit = np.full(len(delta), np.nan)
     for train, test in _folds(groups, np.isfinite(delta)):
         cut, below, above = _threshold(np.abs(delta[train]), signed[train])
         side = np.where(np.abs(delta[test]) <= cut, below, above)
-        fitted[test] = (1 + side * signed[test]) / 2
-    return [(feature, rule, (1 + signed) / 2), (feature, f"{rule}, fitted threshold", fitted)]
+        credit[test] = (1 + side * signed[test]) / 2
+    return credit
 
 
 def _threshold(size: np.ndarray, signed: np.ndarray) -> tuple[float, float, float]:
@@ -130,7 +132,8 @@ def _named(pairs: Sequence[Pair], gold: np.ndarray, groups: np.ndarray) -> np.nd
     sides = [(set(names(p.response_a)), set(names(p.response_b))) for p in pairs]
     credit = np.full(len(pairs), np.nan)
     for train, test in _folds(groups, np.array([a != b for a, b in sides])):
-        score, seen = Counter[str](), Counter[str]()
+        score: Counter[str] = Counter()
+        seen: Counter[str] = Counter()
         for i in np.flatnonzero(train):
             a, b = sides[i]
             for words, sign in ((a - b, gold[i]), (b - a, -gold[i])):

@@ -1,29 +1,37 @@
-"""Training rows that are a whole judging prompt and its verdict: LLaVA-Critic, ShareGPTVideo-DPO, R1-Reward-RL.
+"""Training rows that are a whole judging prompt and its verdict, or a conversation with both responses.
 
 Question and candidates are read back from the end of the prompt; everything else that was shown, and the released
-verdict, stay in `meta["as_released"]`. Three shapes exist: LLaVA-Critic's `conversations` with one `image` (its own
-release and UnifiedReward's copy), UnifiedReward's with `images` (the frames of one film, or for reinforcement
-`problem`, `solution`, `images`, which Text-2-Video-Human-Preferences has too), and R1-Reward's `message`, a chat
-written as JSON text, with `question` and `answer`.
+verdict, stay in `meta["as_released"]`. A rationale may name the winner several times: a verdict's tag counts, else the
+last sentence that names one, and the pair is marked ambiguous where an earlier sentence named another.
 
-A rationale may name the winner several times: a verdict's tag counts, else the last sentence that names one, and the
-pair is marked ambiguous where an earlier sentence named another.
+* UnifiedReward (HPD, Open-Image-Preferences, VideoDPO, EvalMuse): the question ends in `Text Caption: [...]` and the
+  answer says which picture or film is better, or that both are equally good; a film is its frames, the first half those
+  of film 1. For reinforcement `problem`, `solution`, `images`, which Text-2-Video-Human-Preferences has too.
+* LLaVA-Critic's `conversations` with one `image` (its own release and UnifiedReward's copy), and ShareGPTVideo-DPO's
+  with `images`, the frames of one film.
+* R1-Reward-RL's `message`, a chat written as JSON text, with `question` and `answer`.
+* Omni-Preference (Omni-RRM, rows for reinforcement): the media's path that the prompt shows stays out of the pair's
+  prompt. Rows for SFT are not read: their fields are not published in a form that could be checked.
+* OmniRewardData: `conversations` hold the criterion (system) and the question, `images` the question's; where chosen
+  and rejected have one and the same text it is the prompt, and `images` hold both generations.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from omnirepro.data import Pair, Part, RowError
-from omnirepro.data.sources.conversations import CAPTION, halves, spoken
-from omnirepro.data.sources.parts import answer, cluster, media, released, shared, text
-from omnirepro.data.sources.ranked import UNSTATED
+from omnirepro.data import Part, RowError, text_part
+from omnirepro.data.sources.parts import cluster, media, shared
 from omnirepro.data.sources.rows import Raw
-from omnirepro.data.sources.source import Source, lists, texts
 
+Given = dict[str, Any]
+_CAPTION = re.compile(r"Text Caption:\s*\[(.*)\]\s*\Z", re.DOTALL)
 _BRACKETED = re.compile(
     r"Question: ?\[(.*?)\]\s*\n\s*(?:(?:Response|Answer) (?:1|A)|The first response): ?\[(.*?)\]\s*\n\s*"
     r"(?:(?:Response|Answer) (?:2|B)|The second response): ?\[(.*)\]",
@@ -34,6 +42,11 @@ _HEADED = re.compile(
     r"(.*?)\s*(?=\n#+ *\*\*Output Format|\Z)",
     re.DOTALL,
 )
+_CONTEXT = re.compile(
+    r"### Context\s*\n(?:[ \t]*(?:Image|Video|Audio) file:[^\n]*\n)?[ \t]*Question:[ ]?(.*?)[ \t]*\n"
+    r"[ \t]*Candidate A:[ ]?(.*?)[ \t]*\n[ \t]*Candidate B:[ ]?(.*)\Z",
+    re.DOTALL,
+)
 _TAG = re.compile(r"<answer>\s*(.*?)\s*</answer>|The better response: ?\[(\w+)\]", re.DOTALL | re.IGNORECASE)
 _SENTENCE = re.compile(
     r"\b(?:response|answer|image|video) ([12ab]) is (?:the )?better\b|\bthe (first|second) (?:response|answer) is "
@@ -41,80 +54,109 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 _SIDES = {"1": "A", "a": "A", "first": "A", "2": "B", "b": "B", "second": "B", "good": "tie"}
-_TRAINING = "training set; the papers report no accuracy on it"
+_GENERATED = re.compile(r"\b(image|video) ([12]) is better|\bboth (image|video)s are equally good", re.IGNORECASE)
 
 
-def verdict(said: str) -> tuple[str, bool]:
-    """Return the label a released verdict stands for, and whether it is ambiguous. Raises `RowError` without one."""
+def _verdict(said: str) -> tuple[str, dict[str, bool]]:
+    """Return the label that a released verdict stands for, and a mark where it is ambiguous."""
     tags = [next(filter(None, groups)) for groups in _TAG.findall(said)]
     scope = tags[-1] if tags else said
     if scope.strip().lower() in _SIDES:
-        return _SIDES[scope.strip().lower()], False
+        return _SIDES[scope.strip().lower()], {}
     named = [_SIDES[next(filter(None, groups)).lower()] for groups in _SENTENCE.findall(scope)]
     if not named:
         raise RowError(
             "no verdict such as 'Response 1 is better' or '[1]' in the answer; use the pairwise file, not the pointwise"
         )
-    return named[-1], len(set(named)) > 1
+    return named[-1], {"ambiguous": True} if len(set(named)) > 1 else {}
 
 
-def _read_back(asked: str, pattern: re.Pattern[str]) -> tuple[tuple[str, str, str], list[str]]:
-    """Return question and both candidates, and what was shown before and after them."""
-    if not (found := pattern.search(asked)):
+def _spoken(raw: Raw) -> tuple[str, str]:
+    """Return what the user asks first and what the model answers first."""
+    messages = raw.need("conversations", list)
+    said = []
+    for roles in (("human", "user"), ("gpt", "assistant")):
+        found = [message["value"] for message in messages if message.get("from") in roles]
+        if not found:
+            raise RowError(f"field conversations: no message from {' or '.join(roles)}; get the file again")
+        said.append(found[0])
+    return said[0], said[1]
+
+
+def _halves(raw: Raw) -> tuple[list[Part], list[Part]]:
+    """Return both generations of `images`: the first half is of response 1."""
+    parts = media("image", raw.need("images", list), raw)
+    if not parts or len(parts) % 2:
+        raise RowError(f"field images: {len(parts)} files are no two equal halves; get the file again")
+    return parts[: len(parts) // 2], parts[len(parts) // 2 :]
+
+
+def _generated(raw: Raw, asked: str, said: str, caption: re.Match[str]) -> Given:
+    """Return a caption as prompt and the media that were generated from it, without verdict and task."""
+    meta = {"as_released": [asked[: caption.start(1)], said]}
+    return {"prompt": [text_part(caption[1])], "sides": _halves(raw), "cluster": cluster(caption[1]), "meta": meta}
+
+
+def _answered(shown: list[Part], asked: str, said: str, pattern: re.Pattern[str]) -> Given:
+    """Read question and both candidates back from a judging prompt about shown media."""
+    found = pattern.search(asked)
+    if not found:
         raise RowError("the prompt does not end in a question and two responses; use the pairwise file, not another")
-    return (found[1], found[2], found[3]), [asked[: found.start(1)], asked[found.end(3) :]]
+    label, mark = _verdict(said)
+    film = len(shown) > 1 or any(part.type == "video" for part in shown)
+    return {
+        "task": "TV2T" if film else "TI2T" if shown else "T2T",
+        "prompt": [*shown, text_part(found[1])],
+        "sides": ([text_part(found[2])], [text_part(found[3])]),
+        "label": label,
+        "meta": {"as_released": [asked[: found.start(1)], asked[found.end(3) :], said]} | mark,
+    }
 
 
-def _conversation(raw: Raw) -> Iterator[Pair]:
-    """Read UnifiedReward's and LLaVA-Critic's pairwise rows about one picture or the frames of one film."""
-    asked, said = spoken(raw, "human", "user"), spoken(raw, "gpt", "assistant")
-    column = "images" if raw.fields.get("images") else "image"
-    yield _understood(raw, asked, said, column, ("conversations",))
+def unified_reward(raw: Raw) -> Iterator[Given]:
+    """Read generated media about one caption, and the one verdict of the answer."""
+    asked, said = _spoken(raw)
+    caption = _CAPTION.search(asked)
+    verdicts = {(kind or both).lower() + (side or "") for kind, side, both in _GENERATED.findall(said)}
+    if not caption or len(verdicts) != 1:
+        raise RowError(
+            "field conversations: no 'Text Caption: [...]' at the end of the question, or not one verdict such as "
+            "'Image 1 is better' in the answer; use a pairwise train_data.json of image or video generation"
+        )
+    verdict = verdicts.pop()
+    label = {"1": "A", "2": "B"}.get(verdict[-1], "tie")
+    yield _generated(raw, asked, said, caption) | {"task": "T2I" if "image" in verdict else "T2V", "label": label}
 
 
-def _reinforced(raw: Raw) -> Iterator[Pair]:
-    """Read UnifiedReward-Think's rows for GRPO: generated media, or two answers about shown media."""
-    asked, said = raw.need("problem"), raw.need("solution")
-    if not (caption := CAPTION.search(asked)):
-        yield _understood(raw, asked, said, "images", ("problem", "solution"))
-        return
-    (a, b), (label, doubt) = halves(raw), verdict(said)
-    yield Pair(
-        id=_name(raw), task="T2V" if len(a) > 1 or "video" in said.lower() else "T2I", prompt=[text(caption[1])],
-        response_a=a, response_b=b, label=label, source="unifiedreward-rl", cluster=cluster(caption[1]),
-        meta=raw.rest("id", "problem", "solution", "images") | _kept([asked[: caption.start(1)], said], doubt),
-    )  # fmt: skip
+def llava_critic(raw: Raw) -> Iterator[Given]:
+    """Read pairwise rows about one picture or the frames of one film."""
+    asked, said = _spoken(raw)
+    yield _about_media(raw, asked, said, "images" if raw.fields.get("images") else "image")
 
 
-def _understood(raw: Raw, asked: str, said: str, column: str, used: tuple[str, ...]) -> Pair:
-    (question, a, b), around = _read_back(asked, _BRACKETED)
-    label, doubt = verdict(said)
+def _about_media(raw: Raw, asked: str, said: str, column: str) -> Given:
     shown = media("image", raw.need(column, str, list, dict), raw)
-    film = len(shown) > 1 or re.search(r"\bvideo\b", around[0]) is not None
-    source = "unifiedreward-rl" if "problem" in used else "llava-critic" if column == "image" else "sharegptvideo-dpo"
-    return Pair(
-        id=_name(raw), task="TV2T" if film else "TI2T", prompt=[*shown, text(question)], response_a=answer(a),
-        response_b=answer(b), label=label, source=source, cluster=shared(shown),
-        meta=raw.rest("id", column, *used, source="origin") | _kept([*around, said], doubt)
-        | released(image_name=raw.fields[column]),
-    )  # fmt: skip
+    given = _answered(shown, asked, said, _BRACKETED)
+    film = re.search(r"\bvideo\b", given["meta"]["as_released"][0])
+    return given | ({"task": "TV2T"} if film else {})
 
 
-def _r1_reward(raw: Raw) -> Iterator[Pair]:
-    shown, asked = _chat(raw)
-    (question, a, b), around = _read_back(asked, _HEADED)
-    said = raw.need("answer", list, str)
-    label, doubt = verdict("\n".join(said) if isinstance(said, list) else said)
-    yield Pair(
-        id=_name(raw), task=_task(shown), prompt=[*shown, text(raw.fields.get("question") or question)],
-        response_a=answer(a), response_b=answer(b), label=label, source="r1-reward-rl",
-        cluster=shared(shown or [text(question)]),
-        meta=raw.rest("id", "message", "question", "answer") | _kept([*around, str(said)], doubt),
-    )  # fmt: skip
+def unified_reward_rl(raw: Raw) -> Iterator[Given]:
+    """Read UnifiedReward-Think's rows for GRPO: generated media, or two answers about shown media."""
+    asked = raw.need("problem")
+    said = raw.need("solution")
+    caption = _CAPTION.search(asked)
+    if not caption:
+        yield _about_media(raw, asked, said, "images")
+        return
+    given = _generated(raw, asked, said, caption)
+    label, mark = _verdict(said)
+    film = len(given["sides"][0]) > 1 or "video" in said.lower()
+    yield given | {"task": "T2V" if film else "T2I", "label": label, "meta": given["meta"] | mark}
 
 
-def _chat(raw: Raw) -> tuple[list[Part], str]:
-    """Return the media and the text of a chat that is written as JSON text."""
+def r1_reward(raw: Raw) -> Iterator[Given]:
+    """Read a chat that is written as JSON text; a list of frames is a film as pictures."""
     try:
         content = [c for m in json.loads(raw.need("message")) if m["role"] == "user" for c in m["content"]]
     except (ValueError, KeyError, TypeError):
@@ -124,37 +166,93 @@ def _chat(raw: Raw) -> tuple[list[Part], str]:
         value: Any = piece.get("image") or piece.get("video")
         if value:  # a list of frames is a film as pictures
             shown += media("video" if "video" in piece and isinstance(value, str) else "image", value, raw)
-    return shown, "".join(p["text"] for p in content if p.get("type") == "text")
+    said = raw.need("answer", list, str)
+    asked = "".join(piece["text"] for piece in content if piece.get("type") == "text")
+    given = _answered(shown, asked, "\n".join(said) if isinstance(said, list) else said, _HEADED)
+    given["cluster"] = shared(shown or given["prompt"])
+    given["meta"]["as_released"][-1] = str(said)
+    if raw.fields.get("question"):
+        given["prompt"] = [*shown, text_part(raw.fields["question"])]
+    yield given
 
 
-def _task(shown: list[Part]) -> str:
-    if not shown:
-        return "T2T"
-    return "TV2T" if len(shown) > 1 or shown[0].type == "video" else "TI2T"
+def omni_preference(raw: Raw) -> Iterator[Given]:
+    """Read question, candidates and scores back from a judging prompt about one medium."""
+    kinds = {"images": "image", "videos": "video", "audios": "audio"}
+    column = next((name for name in kinds if raw.fields.get(name)), None)
+    if not column:
+        raise RowError(f"field {'|'.join(kinds)}: a row names one medium; the row has: {', '.join(raw.fields)}")
+    messages = raw.need("messages", list)
+    asked = next((m.get("content") for m in messages if isinstance(m, dict) and m.get("role") == "user"), None)
+    found = _CONTEXT.search(asked) if isinstance(asked, str) else None
+    if not found:
+        raise RowError("field messages: no '### Context' with Question, Candidate A and B; get the file again")
+    gold = _solution(raw)
+    shown = media(kinds[column], [_existing(path, raw) for path in raw.need(column, list)], raw)
+    task = f"T{column[0].upper()}2T"
+    headings = re.findall(r"(?m)^[ \t]*Candidate [AB]:", found[0])
+    released = {"shown": asked[: found.start(1)]}
+    released |= {k: v for k, v in gold.items() if k not in ("score_A", "score_B", "better")}
+    meta = {"score_a": gold["score_A"], "score_b": gold["score_B"], "as_released": released}
+    yield {
+        "id": f"{task}/{raw.number}",
+        "task": task,
+        "prompt": [*shown, text_part(found[1])],
+        "sides": ([text_part(found[2])], [text_part(found[3])]),
+        "label": {"A": "A", "B": "B", "equal": "tie"}[gold["better"]],
+        "margin": abs(gold["score_A"] - gold["score_B"]),
+        "meta": meta | ({} if len(headings) == 2 else {"ambiguous": True}),
+    }
 
 
-def _name(raw: Raw) -> str:
-    return str(raw.fields.get("id", raw.number))
+def _solution(raw: Raw) -> dict[str, Any]:
+    try:
+        gold = json.loads(raw.need("solution"))
+        known = gold["better"] in ("A", "B", "equal")
+        if known and all(isinstance(gold[k], int | float) for k in ("score_A", "score_B")):
+            return gold
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise RowError("field solution: not JSON with score_A, score_B and better (A, B, equal); remove the row")
 
 
-def _kept(said: list[str], doubt: bool) -> dict[str, Any]:
-    return {"as_released": said} | ({"ambiguous": True} if doubt else {})
+def _existing(path: Any, raw: Raw) -> Any:
+    """Return the one sound of the same name below the data's folder where the released path does not exist."""
+    if not isinstance(path, str) or Path(media("audio", path, raw)[0].path).exists():
+        return path
+    same = _sounds(raw.root).get(_name(path), ())
+    return same[0] if len(same) == 1 else path
 
 
-def _asks(fields: dict[str, Any]) -> bool:
-    """Tell whether the first message ends in a question and two answers, not in a caption to be pictured."""
-    first = next((m for m in fields["conversations"] if isinstance(m, dict)), {})
-    return _BRACKETED.search(str(first.get("value"))) is not None
+@cache
+def _sounds(root: Path) -> dict[str, tuple[str, ...]]:
+    """Index files by a name without the differences between released rows and files (`&amp;`, `_` for a space)."""
+    out: dict[str, tuple[str, ...]] = {}
+    for path in root.rglob("*.wav"):
+        out[_name(path.name)] = (*out.get(_name(path.name), ()), str(path.resolve()))
+    return out
 
 
-SOURCES = (
-    Source("llava-critic", ("conversations", "image"), _conversation, UNSTATED, "Xiong et al. 2024, arXiv:2410.02712",
-           _TRAINING, hub="lmms-lab/LLaVA-Critic-113k", config="pairwise", accepts=lists("conversations")),
-    Source("sharegptvideo-dpo", ("conversations", "images"), _conversation, UNSTATED,
-           "Zhang et al. 2024, arXiv:2404.01258 (pairs: UnifiedReward)", _TRAINING,
-           accepts=lambda f: lists("conversations", "images")(f) and "chosen" not in f and _asks(f)),
-    Source("unifiedreward-rl", ("problem", "solution", "images"), _reinforced, UNSTATED,
-           "Wang et al. 2025, arXiv:2505.03318", _TRAINING, accepts=texts("problem", "solution")),
-    Source("r1-reward-rl", ("message", "question", "answer"), _r1_reward, UNSTATED,
-           "Zhang et al. 2025, R1-Reward", _TRAINING, hub="yifanzhang114/R1-Reward-RL", accepts=texts("message")),
-)  # fmt: skip
+def _name(path: str) -> str:
+    return html.unescape(path.split("/")[-1]).replace("_", " ").lower()
+
+
+def omni_reward_data(raw: Raw) -> Iterator[Given]:
+    """Read two answers to a question, or two generations of one prompt, under a criterion."""
+    messages = raw.need("conversations", list)
+    given: Given = {"criterion": next((m["value"] for m in messages if m.get("from") == "system"), None)}
+    sides = []
+    for side in ("chosen", "rejected"):
+        value = raw.need(side, dict).get("value")
+        if not isinstance(value, str):
+            raise RowError(f"field {side}.value is missing; a side is an object with from and value")
+        sides.append([text_part(value)])
+    if sides[0] == sides[1]:
+        given |= {"prompt": sides[0], "sides": _halves(raw), "meta": {"conversations": messages}}
+        given["task"] = "T2I" if len(given["sides"][0]) == 1 else "T2V"
+    else:
+        pictures = media("image", raw.fields.get("images") or [], raw)
+        asked = [m["value"] for m in messages if m.get("from") in ("human", "user")]
+        given["prompt"] = [*pictures, *(text_part(text, turn=turn) for turn, text in enumerate(asked))]
+        given |= {"sides": tuple(sides), "task": "TI2T" if pictures else "T2T"}
+    yield given

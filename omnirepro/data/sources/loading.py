@@ -14,26 +14,16 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+import yaml
 from pydantic import ValidationError
 
 from omnirepro.data import MediaError, Pair, RowError
-from omnirepro.data.sources import (
-    conversations,
-    generation,
-    instruction,
-    judged,
-    omni_rrm,
-    own,
-    ranked,
-    rewardbench,
-    rmb,
-    vision,
-)
+from omnirepro.data.schema import first_wrong_field
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 from omnirepro.data.sources.source import Source
 
-_FAMILIES = (own, ranked, rewardbench, rmb, instruction, vision, generation, omni_rrm, judged, conversations)
-SOURCES: dict[str, Source] = {source.name: source for family in _FAMILIES for source in family.SOURCES}
+FORMATS = Path(__file__).with_name("formats.yaml")
+SOURCES = {name: Source(name, **card) for name, card in yaml.safe_load(FORMATS.read_text(encoding="utf-8")).items()}
 
 
 def load(
@@ -56,8 +46,19 @@ def load(
     if source is not None and source not in SOURCES:
         raise RowError(f"{source}: no such source; use one of {', '.join(SOURCES)}")
     store = Path(media or os.environ.get("OMNIREPRO_MEDIA") or Path.home() / ".cache" / "omnirepro" / "media")
-    streams = _local(Path(path), root, store) if Path(path).exists() else _hub(str(path), source, split, config, store)
-    return _watched(_numbered(_exchanged(_pairs(streams, source, say), sides)))
+    if Path(path).exists():
+        streams = (read_rows(file, Path(root or file.parent).absolute(), store) for file in files_of(Path(path)))
+    else:
+        known = SOURCES.get(str(path)) or SOURCES.get(source or "")
+        hub = known.hub if known and str(path) in SOURCES else str(path)
+        if not hub or hub.count("/") != 1 or hub.startswith((".", "/")):
+            wanted = "no such file or folder, source with a hub id, or hub id (owner/name)"
+            raise RowError(f"{path}: {wanted}; check the path")
+        if known:
+            config = config or known.config
+            split = split or known.split
+        streams = iter([hub_rows(hub, config, split or "train", store)])
+    return _finished(_pairs(streams, source, say), sides)
 
 
 def detect(fields: dict, where: str = "row") -> Source:
@@ -79,63 +80,38 @@ def missing_media(pairs: Iterable[Pair]) -> dict[str, int]:
     return dict(Counter(path for path in paths if not Path(path).exists()))
 
 
-def _local(path: Path, root: str | Path | None, media: Path) -> Iterator[Iterator[Raw]]:
-    for file in files_of(path):
-        yield read_rows(file, Path(root or file.parent).absolute(), media)
-
-
-def _hub(name: str, source: str | None, split: str | None, config: str | None, media: Path) -> Iterator[Iterator[Raw]]:
-    known = SOURCES.get(name) or SOURCES.get(source or "")
-    hub = known.hub if name in SOURCES and known else name
-    if not hub or hub.count("/") != 1 or hub.startswith((".", "/")):
-        raise RowError(f"{name}: no such file or folder, source with a hub id, or hub id (owner/name); check the path")
-    config, split = config or (known.config if known else None), split or (known.split if known else "train")
-    yield hub_rows(hub, config, split, media)
-
-
 def _pairs(streams: Iterable[Iterator[Raw]], source: str | None, say: Callable[[str], None]) -> Iterator[Pair]:
+    """Read every stream as its source; an error names row and source."""
     for rows in streams:
         if (first := next(rows, None)) is None:
             continue
         taken = SOURCES[source] if source else detect(first.fields, first.where)
         say(f"{first.file}: read as {taken.name}")
         for raw in chain([first], rows):
-            yield from _read(taken, raw)
+            try:
+                yield from taken.read(raw)
+            except ValidationError as error:
+                raise RowError(f"{raw.where}: {first_wrong_field(error)}; as {taken.name}, remove the row") from None
+            except (RowError, MediaError) as error:
+                raise RowError(f"{raw.where}: {error} (read as {taken.name})") from None
+            except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+                why = f"{type(error).__name__} {error}"
+                raise RowError(
+                    f"{raw.where}: not a row of {taken.name} ({why}); get it again or name source="
+                ) from None
 
 
-def _read(source: Source, raw: Raw) -> Iterator[Pair]:
-    try:
-        yield from source.read(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise RowError(f"{raw.where}: field {field}: {first['msg']}; as {source.name}, remove the row") from None
-    except (RowError, MediaError) as error:
-        raise RowError(f"{raw.where}: {error} (read as {source.name})") from None
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__} {error}"
-        raise RowError(f"{raw.where}: not a row of {source.name} ({why}); get it again or name source=") from None
-
-
-def _exchanged(pairs: Iterator[Pair], seed: int | None) -> Iterator[Pair]:
-    for pair in pairs:
-        coin = hashlib.sha256(f"{seed}/{pair.source}/{pair.id}".encode()).digest()[0] % 2
-        yield pair.swap() if seed is not None and coin else pair
-
-
-def _numbered(pairs: Iterator[Pair]) -> Iterator[Pair]:
+def _finished(pairs: Iterable[Pair], sides: int | None) -> Iterator[Pair]:
+    """Exchange sides by a coin, number pairs that share an id (`id#2`; that id is kept), warn of missing media."""
     seen: Counter[str] = Counter()
-    for pair in pairs:
-        seen[pair.id] += 1
-        if (times := seen[pair.id]) > 1:
-            meta = (pair.meta or {}) | {"released_id": pair.id}
-            pair = pair.model_copy(update={"id": f"{pair.id}#{times}", "meta": meta})
-        yield pair
-
-
-def _watched(pairs: Iterator[Pair]) -> Iterator[Pair]:
     missing: Counter[str] = Counter()
     for pair in pairs:
+        if sides is not None and hashlib.sha256(f"{sides}/{pair.source}/{pair.id}".encode()).digest()[0] % 2:
+            pair = pair.swap()
+        seen[pair.id] += 1
+        if (times := seen[pair.id]) > 1:
+            meta = {"released_id": pair.id} | (pair.meta or {})
+            pair = pair.model_copy(update={"id": f"{pair.id}#{times}", "meta": meta})
         missing.update(missing_media([pair]))
         yield pair
     if missing:

@@ -1,4 +1,4 @@
-"""Released values to parts: texts, conversations, and media that are a path, embedded bytes or an array.
+"""Released values to parts: conversations, and media that are a path, embedded bytes or an array.
 
 Embedded media are copied to files named by their content (a judge takes paths, and the released name could tell the
 better side); a path is looked for below the data's folder, also without its first folders, because releases carry the
@@ -11,59 +11,69 @@ import hashlib
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from omnirepro.data import Pair, Part, RowError
+from omnirepro.data import Pair, Part, RowError, text_part
+from omnirepro.data.files import atomic_write
 from omnirepro.data.sources.rows import Raw
 
-Medium = Literal["image", "video", "audio", "views3d"]
 _MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpg"), (b"GIF8", "gif"), (b"RIFF", "wav"), (b"fLaC", "flac"))
+_SUFFIX = {"image": "img", "views3d": "img", "video": "mp4", "audio": "mp3"}
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
 
-def text(value: str, role: str = "user", turn: int = 0) -> Part:
-    return Part(type="text", text=value, role=role, turn=turn)
-
-
-def answer(value: str) -> list[Part]:
-    """Return a response of one text."""
-    return [text(value)]
-
-
-def conversation(messages: Sequence[Any], role: str = "role", content: str = "content") -> list[Part]:
+def conversation(messages: Sequence[Any]) -> list[Part]:
     """Return the parts of a chat; a turn begins with a user's message. Raises `RowError` on an unknown role."""
-    roles = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
-    parts, turn = [], -1
+    parts: list[Part] = []
+    turn = -1
     for message in messages:
-        if not isinstance(message, dict) or message.get(role) not in roles or not isinstance(message.get(content), str):
-            raise RowError(f"a message needs {role} ({', '.join(roles)}) and a text in {content}, not {message!r:.80}")
-        who = roles[message[role]]
-        turn += who == "user"
-        parts.append(text(message[content], who, max(turn, 0)))
+        known = isinstance(message, dict) and message.get("role") in _ROLES
+        if not known or not isinstance(message.get("content"), str):
+            raise RowError(f"a message needs role ({', '.join(_ROLES)}) and a text in content, not {message!r:.80}")
+        role = _ROLES[message["role"]]
+        turn += role == "user"
+        parts.append(text_part(message["content"], role, max(turn, 0)))
     return parts
 
 
-def medium(kind: Medium, value: Any, raw: Raw) -> Part:
-    """Return the part of one medium. Raises `RowError` where the value is neither path, bytes nor samples."""
-    if isinstance(value, dict) and value.get("bytes"):
-        return _stored(kind, value["bytes"], raw.media)
-    if isinstance(value, dict) and value.get("array") is not None:
-        return _stored(kind, _wave(value["array"], int(value["sampling_rate"])), raw.media)
-    path = value.get("path") if isinstance(value, dict) else value
-    if isinstance(path, str) and path:
-        return Part(type=kind, path=locate(path, raw.root))
-    raise RowError(f"{kind}: neither path, bytes nor samples but {type(value).__name__}; download the media as well")
+def media(kind: str, values: Any, raw: Raw) -> list[Part]:
+    """Return the parts of one medium or a list. Raises `RowError` where one is neither path, bytes nor samples."""
+    parts = []
+    for value in values if isinstance(values, list) else [values]:
+        held = value if isinstance(value, dict) else {"path": value}
+        data = held.get("bytes")
+        if not data and held.get("array") is not None:
+            import numpy as np
+            from scipy.io import wavfile
+
+            file = io.BytesIO()  # without a time of writing, so that equal samples make equal files
+            wavfile.write(file, int(held["sampling_rate"]), np.asarray(held["array"], dtype=np.float32).T)
+            data = file.getvalue()
+        path = held.get("path")
+        if data:
+            parts.append(_stored(kind, data, raw.media))
+        elif isinstance(path, str) and path:
+            parts.append(Part(type=kind, path=locate(path, raw.root)))
+        else:
+            found = type(value).__name__
+            raise RowError(f"{kind}: neither path, bytes nor samples but {found}; download the media as well")
+    return parts
 
 
-def media(kind: Medium, values: Any, raw: Raw) -> list[Part]:
-    """Return the parts of one medium or a list of them."""
-    return [medium(kind, value, raw) for value in (values if isinstance(values, list) else [values])]
-
-
-def released(**values: Any) -> dict[str, str]:
-    """Return the released names of embedded media: what the copies, named by content, no longer say."""
-    return {k: v["path"] for k, v in values.items() if isinstance(v, dict) and v.get("path")}
+def _stored(kind: str, data: bytes, folder: Path) -> Part:
+    """Return the part of a file that holds embedded bytes, named by their content and, where known, their format."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        suffix = "webp"
+    else:
+        suffix = next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), _SUFFIX[kind])
+    digest = hashlib.sha256(data).hexdigest()
+    path = folder / digest[:2] / f"{digest[:24]}.{suffix}"
+    if not path.is_file():
+        atomic_write(path, data, shared=True)
+    return Part(type=kind, path=os.path.abspath(path), sha256=digest)
 
 
 def locate(path: str, root: Path) -> str:
@@ -90,28 +100,14 @@ def group(pair: Pair) -> str:
     return pair.cluster or shared(pair.prompt)
 
 
-def _stored(kind: Medium, data: bytes, folder: Path) -> Part:
-    digest = hashlib.sha256(data).hexdigest()
-    path = folder / digest[:2] / f"{digest[:24]}.{_suffix(kind, data)}"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    return Part(type=kind, path=os.path.abspath(path), sha256=digest)
-
-
-def _suffix(kind: Medium, data: bytes) -> str:
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    known = next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), None)
-    return known or {"image": "img", "views3d": "img", "video": "mp4", "audio": "mp3"}[kind]
-
-
-def _wave(samples: Any, rate: int) -> bytes:
-    import numpy as np
-    import soundfile
-
-    file = io.BytesIO()
-    soundfile.write(file, np.asarray(samples, dtype=np.float32).T, rate, format="WAV", subtype="FLOAT")
-    return file.getvalue()
+def sample_clusters(pairs: Sequence[Pair], limit: int) -> list[Pair]:
+    """Return about `limit` pairs (0: all) in their order: whole clusters, drawn by the hash of their names."""
+    counts = Counter(map(group, pairs))
+    kept: set[str] = set()
+    total = 0
+    for name in sorted(counts, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        if limit and total >= limit:
+            break
+        kept.add(name)
+        total += counts[name]
+    return [pair for pair in pairs if group(pair) in kept]

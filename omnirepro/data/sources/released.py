@@ -14,71 +14,59 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.data import Pair, RowError, text_of
+from omnirepro.data.files import atomic_write
 
-_LINES = {"video": ("sharegpt_video.jsonl", "video"), "audio": ("audio_hh_rlhf.jsonl", "audio_prompt")}
+_FILES = {
+    "image": "vl_rewardbench.parquet",
+    "views3d": "vl_rewardbench.parquet",
+    "video": "sharegpt_video.jsonl",
+    "audio": "audio_hh_rlhf.jsonl",
+    "text": "hh_rlhf_text.jsonl",
+}
+_COLUMNS = {"video": "video", "audio": "audio_prompt"}  # of the path, which is relative to the file
 
 
 def write_released(pairs: Sequence[Pair], folder: Path) -> None:
     """Write decided pairs as public benchmark files. Raises `RowError` for a pair that no format holds."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kinds: dict[str, list[Pair]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     for pair in pairs:
-        kinds.setdefault(_kind(pair), []).append(pair)
-    for kind, rows in kinds.items():
-        if kind == "image":
-            _parquet(folder / "vl_rewardbench.parquet", [_picture(p) for p in rows])
-        elif kind == "text":
-            _write(folder / "hh_rlhf_text.jsonl", [_line(p, {"text_prompt": "".join(_texts(p))}) for p in rows])
+        kinds = [part.type for part in pair.prompt]
+        kind = kinds[0]
+        plain = all(part.type == "text" for part in (*pair.response_a, *pair.response_b))
+        if pair.label not in ("A", "B") or not plain or kind not in _FILES or {*kinds[1:]} - {"text"}:
+            raise RowError(f"{pair.id}: the benchmarks' files hold decided pairs of texts about one medium or none")
+        rows.setdefault(_FILES[kind], []).append(_row(pair, kind, folder))
+    for name, made in rows.items():
+        if name.endswith(".parquet"):
+            import pyarrow
+            import pyarrow.parquet
+
+            table = pyarrow.Table.from_pylist(made)
+            atomic_write(folder / name, lambda path, table=table: pyarrow.parquet.write_table(table, path))
         else:
-            name, column = _LINES[kind]
-            shown = [{column: os.path.relpath(p.prompt[0].path, folder), "query": "".join(_texts(p))} for p in rows]
-            _write(folder / name, [_line(p, columns) for p, columns in zip(rows, shown, strict=True)])
+            atomic_write(folder / name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made))
 
 
 def restored(pair: Pair) -> Pair:
     """Give a pair that was read back its scene as cluster and its margin."""
     meta = dict(pair.meta or {})
-    cluster, margin = meta.pop("scene", pair.cluster), meta.pop("margin", pair.margin)
-    return pair.model_copy(update={"cluster": cluster, "margin": margin, "meta": meta or None})
+    kept = {"cluster": meta.pop("scene", pair.cluster), "margin": meta.pop("margin", pair.margin)}
+    return pair.model_copy(update=kept | {"meta": meta or None})
 
 
-def _kind(pair: Pair) -> str:
-    kinds = [p.type for p in pair.prompt]
-    media = [k for k in kinds if k != "text"]
-    plain = all(p.type == "text" for side in (pair.response_a, pair.response_b) for p in side)
-    if pair.label not in ("A", "B") or not plain or kinds != [*media[:1], *["text"] * (len(kinds) - len(media[:1]))]:
-        raise RowError(f"{pair.id}: the benchmarks' files hold decided pairs of texts about one medium or none")
-    return "image" if media == ["views3d"] else (*media, "text")[0]
-
-
-def _texts(pair: Pair) -> list[str]:
-    return [p.text or "" for p in pair.prompt if p.type == "text"]
-
-
-def _kept(pair: Pair) -> dict[str, Any]:
-    return {"scene": pair.cluster_id} | ({} if pair.margin is None else {"margin": pair.margin})
-
-
-def _line(pair: Pair, prompt: dict[str, str]) -> dict[str, Any]:
-    answers = {"answer_a": text_of(pair.response_a), "answer_b": text_of(pair.response_b)}
-    return {"id": pair.id, **prompt, **answers, "label": "AB".index(pair.label or ""), **_kept(pair)}
-
-
-def _picture(pair: Pair) -> dict[str, Any]:
-    image = {"bytes": Path(pair.prompt[0].path or "").read_bytes(), "path": Path(pair.prompt[0].path or "").name}
-    return {
-        "id": pair.id, "query": "".join(_texts(pair)), "image": image,
-        "response": [text_of(pair.response_a), text_of(pair.response_b)],
-        "human_ranking": [0, 1] if pair.label == "A" else [1, 0], **_kept(pair),
-    }  # fmt: skip
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def _parquet(path: Path, rows: list[dict[str, Any]]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+def _row(pair: Pair, kind: str, folder: Path) -> dict[str, Any]:
+    """Return a pair as a row of its kind's file."""
+    query = "".join(part.text or "" for part in pair.prompt if part.type == "text")
+    answers = [text_of(pair.response_a), text_of(pair.response_b)]
+    kept = {"scene": pair.cluster_id} | ({} if pair.margin is None else {"margin": pair.margin})
+    if kind in ("image", "views3d"):
+        picture = Path(pair.prompt[0].path or "")
+        image = {"bytes": picture.read_bytes(), "path": picture.name}
+        ranking = [0, 1] if pair.label == "A" else [1, 0]
+        return {"id": pair.id, "query": query, "image": image, "response": answers, "human_ranking": ranking} | kept
+    if kind == "text":
+        asked = {"text_prompt": query}
+    else:
+        asked = {_COLUMNS[kind]: os.path.relpath(pair.prompt[0].path or "", folder), "query": query}
+    label = "AB".index(pair.label or "")
+    return {"id": pair.id, **asked, "answer_a": answers[0], "answer_b": answers[1], "label": label} | kept

@@ -10,6 +10,7 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ from omnirepro.data import RowError
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 _CHUNK = 1 << 20
+_SPACE = "\ufeff \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -43,22 +45,29 @@ class Raw:
         return value
 
     def choose(self, name: str, values: dict[Any, Any]) -> Any:
-        """Return what a field's value stands for. Raises `RowError` listing the known values."""
+        """Return what a field's value stands for (`*`: any other). Raises `RowError` listing the known values."""
         value = self.need(name, object)
-        if isinstance(value, list | dict) or value not in values:
-            raise RowError(f"field {name}: {value!r} is unknown; use one of {', '.join(map(repr, values))}")
-        return values[value]
+        if not isinstance(value, list | dict) and value in values:
+            return values[value]
+        if "*" in values:
+            return values["*"]
+        raise RowError(f"field {name}: {value!r} is unknown; use one of {', '.join(map(str, values))}")
 
     def rest(self, *used: str, **renamed: str) -> dict[str, Any]:
-        """Return the fields that no other place of the pair holds; `renamed` gives sided ones an _a or _b name."""
-        return {renamed.get(k, k): v for k, v in self.fields.items() if k not in used}
+        """Return the fields that are not `used` (names or patterns); `renamed` gives sided ones an _a or _b name."""
+        kept = {k: v for k, v in self.fields.items() if not any(fnmatchcase(k, name) for name in used)}
+        return {renamed.get(k, k): v for k, v in kept.items()}
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the data files of a path in order. Raises `RowError` where there is none."""
+    """Return the data files of a path in order, hidden ones left out. Raises `RowError` where there is none."""
     if path.is_file():
         return [path]
-    found = [p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and not _hidden(p.relative_to(path))]
+    found = [
+        file
+        for file in path.rglob("*")
+        if file.name.endswith(SUFFIXES) and not any(name.startswith(".") for name in file.relative_to(path).parts)
+    ]
     if not found:
         why = f"a folder without {', '.join(SUFFIXES)}" if path.is_dir() else "no such file or folder"
         raise RowError(f"{path}: {why}; check the path")
@@ -83,10 +92,6 @@ def hub_rows(name: str, config: str | None, split: str, media: Path) -> Iterator
         yield Raw(dict(row), "/".join(filter(None, (name, config))) + f"[{split}]", number, media, media)
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     import pyarrow
     import pyarrow.parquet
@@ -101,38 +106,43 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
 def _json(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            first = file.read(_CHUNK)
-            listed = first.lstrip("\ufeff \t\r\n").startswith("[")
+            listed = file.read(_CHUNK).lstrip(_SPACE).startswith("[")
             file.seek(0)
-            yield from (_items if listed else _lines)(file, path)
+            if listed:
+                yield from _items(file, path)
+                return
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        yield number, json.loads(line)
+                    except (json.JSONDecodeError, RecursionError) as error:
+                        said = f"not one JSON object ({error}); download the file again"
+                        raise RowError(f"{path}:{number}: {said}") from None
     except UnicodeDecodeError:
         raise RowError(f"{path}: not UTF-8 text; write the file again in that encoding") from None
     except (OSError, EOFError) as error:
         raise RowError(f"{path}: cannot be read ({error}); download the file again") from None
 
 
-def _lines(file: IO[str], path: Path) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise RowError(f"{path}:{number}: not one JSON object ({error}); download the file again") from None
-
-
 def _items(file: IO[str], path: Path) -> Iterator[tuple[int, Any]]:
     """Decode the elements of one JSON list, reading on only when the next one is not complete yet."""
-    decoder, text, number, ended = json.JSONDecoder(), file.read(_CHUNK).lstrip("\ufeff \t\r\n")[1:], 1, False
+    decoder = json.JSONDecoder()
+    text = file.read(_CHUNK).lstrip(_SPACE)[1:]
+    number = 1
+    ended = False
     while True:
         text = text.lstrip(" \t\r\n,")
         if text.startswith("]"):
             return
         try:
             item, end = decoder.raw_decode(text)
-            yield number, item
-            number, text = number + 1, text[end:]
         except (json.JSONDecodeError, RecursionError) as error:
             if ended:
                 raise RowError(f"{path}:{number}: the list breaks off or is not JSON ({error}); get it again") from None
             more = file.read(max(_CHUNK, len(text)))  # grow geometrically: one huge row stays linear
-            ended, text = not more, text + more
+            text += more
+            ended = not more
+        else:
+            yield number, item
+            text = text[end:]
+            number += 1

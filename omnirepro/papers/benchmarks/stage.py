@@ -8,7 +8,6 @@ reward-bench's two files a judge and set. All that is reported is computed from 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from omnirepro.data import Judgement, Pair, RowError, read_jsonl, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.data.sources import load
-from omnirepro.data.sources.parts import group
+from omnirepro.data.sources.parts import sample_clusters
 from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge.generative import load_judge
@@ -48,20 +47,7 @@ def public_sets(data: Iterable[str], limit: int = 0) -> Sets:
         for pair in load(path):
             if pair.label is not None:
                 sets.setdefault((pair.source or Path(path).stem).lower(), []).append(pair)
-    return {name: _drawn(pairs, limit) for name, pairs in sets.items()}
-
-
-def _drawn(pairs: list[Pair], limit: int) -> list[Pair]:
-    if not limit or len(pairs) <= limit:
-        return pairs
-    kept, groups = set(), {group(p): 0 for p in pairs}
-    for pair in pairs:
-        groups[group(pair)] += 1
-    for name in sorted(groups, key=lambda g: hashlib.sha256(g.encode()).hexdigest()):
-        if sum(groups[g] for g in kept) >= limit:
-            break
-        kept.add(name)
-    return [p for p in pairs if group(p) in kept]
+    return {name: sample_clusters(pairs, limit) for name, pairs in sets.items()}
 
 
 def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = ()) -> None:

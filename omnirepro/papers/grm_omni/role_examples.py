@@ -22,7 +22,7 @@ from functools import cache
 
 import numpy as np
 
-from omnirepro.data import DIMENSIONS, Pair, Part
+from omnirepro.data import DIMENSIONS, Pair, text_part
 from omnirepro.judge.criteria import (
     CriterionJudgement,
     Task,
@@ -165,7 +165,7 @@ class Drawer:
 
 
 def _said(answer: str) -> dict:
-    return {"role": "assistant", "parts": [Part(type="text", text=answer)]}
+    return {"role": "assistant", "parts": [text_part(answer)]}
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from omnirepro.data import Pair, Part
+from omnirepro.data import Pair, text_part
 from omnirepro.judge import verdict
 from omnirepro.toyworld.criteria import BY_PHRASE
 from omnirepro.toyworld.criteria.levels import Scale
@@ -56,7 +56,7 @@ def lessons(pair: Pair, scale: Scale, wording: str = "brief") -> list[list[dict]
             "level": f"[[{levels[0]}]]",
         }
         for format, text in answers.items():
-            answer = {"role": "assistant", "parts": [Part(type="text", text=text)]}
+            answer = {"role": "assistant", "parts": [text_part(text)]}
             chats.append([*verdict.messages(shown, wording, format), answer])
     return chats
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import DIMENSIONS, Pair, Part, Prompt, Response, Row, read_jsonl, text_of, write_jsonl
+from omnirepro.data import DIMENSIONS, Pair, Prompt, Response, Row, read_jsonl, text_of, text_part, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge.rubric import ranking
@@ -112,7 +112,7 @@ def _templates(worlds, splits: dict[str, list[Prompt]], name: str, seed: int) ->
         split: [
             Response(
                 prompt_id=p.id,
-                parts=[Part(type="text", text=compose(*worlds[split].truths[p.id], _some(rng, rate), rng))],
+                parts=[text_part(compose(*worlds[split].truths[p.id], _some(rng, rate), rng))],
                 generator=name,
             )
             for p in prompts
@@ -130,7 +130,7 @@ def answer(chat, prompts: list[Prompt], generator: str, decoding: Decoding, seed
     chats = [[{"role": "user", "parts": p.parts}] for p in prompts]
     made = chat.complete(chats, decoding, seed, progress)
     return [
-        Response(prompt_id=p.id, parts=[Part(type="text", text=m.text.strip())], generator=generator)
+        Response(prompt_id=p.id, parts=[text_part(m.text.strip())], generator=generator)
         for p, m in zip(prompts, made, strict=True)
     ]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import Pair, Part
+from omnirepro.data import Pair, text_part
 from omnirepro.judge import rubric, verdict
 from omnirepro.judge.scalar import chat
 from omnirepro.kit.run import Run
@@ -129,4 +129,4 @@ def _loss_on_levels(processor: OmniProcessor, turns: list[dict]) -> Example:
 
 
 def _say(role: str, text: str) -> dict:
-    return {"role": role, "parts": [Part(type="text", text=text)]}
+    return {"role": role, "parts": [text_part(text)]}

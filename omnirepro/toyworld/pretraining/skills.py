@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from omnirepro.data import DIMENSIONS, Part
+from omnirepro.data import DIMENSIONS, Part, text_part
 from omnirepro.judge import rubric
 from omnirepro.models.processing import Example
 from omnirepro.toyworld.language import Assessment, assess, claims, compose
@@ -41,18 +41,18 @@ FRAGMENTS = [
 
 
 def _say(role: str, text: str) -> dict:
-    return {"role": role, "parts": [Part(type="text", text=text)]}
+    return {"role": role, "parts": [text_part(text)]}
 
 
 def ask(part: Part | None, text: str) -> list[dict]:
     """Build the question about a medium; behind a passage it begins a line."""
     lead = "\n" if part and part.type == "text" else ""
-    return [{"role": "user", "parts": [*([part] if part else []), Part(type="text", text=lead + text)]}]
+    return [{"role": "user", "parts": [*([part] if part else []), text_part(lead + text)]}]
 
 
 def caption(scene: Scene, part: Part) -> list[dict]:
     """Build the chat that names all that is in a medium."""
-    asked = {"role": "user", "parts": [part, Part(type="text", text=DESCRIBE)]}
+    asked = {"role": "user", "parts": [part, text_part(DESCRIBE)]}
     return [asked, _say("assistant", _description(scene))]
 
 
@@ -64,7 +64,7 @@ def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, phas
     """
     opening = []
     for i, (_, part) in enumerate(media, 1):
-        opening += [Part(type="text", text=f"{i}:")] if len(media) > 1 else []
+        opening += [text_part(f"{i}:")] if len(media) > 1 else []
         opening.append(part)
     asks = [(i, question) for i, (scene, _) in enumerate(media) for question in questions(scene)]
     chat: list[dict] = []
@@ -74,7 +74,7 @@ def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, phas
         asked, answer = exchange(media[which][0], question, rng, shares)
         asked = f"{which + 1}: {asked}" if len(media) > 1 else asked
         lead = "\n" if turn == 0 and media[-1][1].type == "text" else ""
-        user = {"role": "user", "parts": [*(opening if turn == 0 else []), Part(type="text", text=lead + asked)]}
+        user = {"role": "user", "parts": [*(opening if turn == 0 else []), text_part(lead + asked)]}
         chat += [user, _say("assistant", answer)]
     return chat
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import DIMENSIONS, Part
+from omnirepro.data import DIMENSIONS, Part, text_part
 from omnirepro.kit.run import Run
 from omnirepro.models.device import quiet, seed_all
 from omnirepro.models.processing import Example
@@ -131,7 +131,7 @@ def spoiled_chat(scene: Scene, part: Part, rng: np.random.Generator, rate: float
     bad = {d for d in DIMENSIONS if rng.random() < rate}
     return [
         *skills.ask(part, question.text),
-        {"role": "assistant", "parts": [Part(type="text", text=compose(scene, question, bad, rng))]},
+        {"role": "assistant", "parts": [text_part(compose(scene, question, bad, rng))]},
     ]
 
 

@@ -1,0 +1,84 @@
+"""Files that are there whole or not at all, content digests, and the error of work that cannot go on."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+FAILED = "failed.ipynb"  # the executed copy of a notebook that failed: no result, so that a batch runs it again
+NOT_OUTPUTS = {"manifest.json", "notebook.ipynb", FAILED}
+REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+Content = str | bytes | dict | list | Callable[[Path], Any]
+
+
+class RunError(RuntimeError):
+    """A stage cannot go on; the message says what to do. Rows and media have their own errors (`schema`)."""
+
+
+def atomic_write(path: Path, content: Content, shared: bool = False) -> Path:
+    """Write a file or a folder under a temporary name and rename it; nothing half-written stays behind.
+
+    `content` is text, bytes, a JSON value, or a function that writes to the path it is given (which keeps the suffix
+    of `path`). With `shared`, other processes may be writing the same file. Raises `RunError` where the disk refuses.
+    """
+    temporary = path.with_name(f".part-{os.getpid() if shared else ''}{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(temporary)
+        if callable(content):
+            content(temporary)
+        elif isinstance(content, bytes):
+            temporary.write_bytes(content)
+        else:
+            text = content if isinstance(content, str) else json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            temporary.write_text(text, encoding="utf-8")
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        message = f"{path} could not be written ({error.strerror}), nothing half-written is left"
+        raise RunError(f"{message}; free space or mend it and run again: finished stages are skipped") from error
+    finally:
+        remove(temporary)
+    return path
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file, or of the names and digests of all files in a folder."""
+    if path.is_dir():
+        lines = (f"{name} {digest(path / name)}\n" for name in files_in(path))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    state = path.stat()
+    return _digest(str(path), state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: str, size: int, modified: int) -> str:
+    """Hash a file once for each state of it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the names of a stage's files, sorted: neither hidden ones, nor manifest, nor an executed notebook."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    visible = (path for path in found if not any(part.startswith(".") for part in path.parts))
+    return sorted(path.as_posix() for path in visible if path.as_posix() not in NOT_OUTPUTS)
