@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from omnirepro.data import Pair, Verdict, swap_verdict
+from omnirepro.judge.rubric import ranking
 from omnirepro.toyworld.criteria import BY_PHRASE, criteria_for, gold_of
+from omnirepro.toyworld.nouns import pick
 
 Proposal = tuple[str, Verdict]
 Writer = Callable[[Pair], Proposal]
@@ -50,19 +52,21 @@ class Labeller:
 
     def __call__(self, pair: Pair) -> Verdict | None:
         """Label a pair under its criterion; None is a verdict that could not be read."""
-        s, truth, scores = self.slips, gold_of(pair), (pair.meta["score_a"], pair.meta["score_b"])
+        slips = self.slips
+        truth = gold_of(pair)
+        preferred = ranking(pair.meta["score_a"], pair.meta["score_b"])
         key = f"{pair.cluster} {pair.meta['group']} {pair.criterion}"
         own = np.random.default_rng([self.seed, *f"{self.name} {key}".encode()])
         silent, first, wrong = own.random(3)
         halo, decides = np.random.default_rng([*key.encode()]).random(2)
-        if silent < s.silent:
+        if silent < slips.silent:
             return None
-        if first < s.first:
+        if first < slips.first:
             return "A"
-        if halo < s.halo and scores[0] != scores[1] or truth == "tie" and decides < s.decides:
-            return "A" if scores[0] > scores[1] else "B"
-        if wrong < s.wrong * (3 if pair.task in s.weak else 1):
-            return sorted({"A", "B", "tie"} - {truth})[int(own.integers(2))]
+        if halo < slips.halo and preferred != "tie" or truth == "tie" and decides < slips.decides:
+            return "A" if preferred == "A" else "B"
+        if wrong < slips.wrong * (3 if pair.task in slips.weak else 1):
+            return pick(own, sorted({"A", "B", "tie"} - {truth}))
         return truth
 
 
@@ -78,11 +82,11 @@ class WorldWriter:
 
     def __call__(self, pair: Pair) -> Proposal:
         rng = np.random.default_rng([self.label.seed, *f"writes {pair.id}".encode()])
-        own, tied = BY_PHRASE.get(pair.criterion or ""), rng.random() < self.ties
+        own = BY_PHRASE.get(pair.criterion or "")
+        tied = rng.random() < self.ties
         pool = [c for c in criteria_for(pair.task, held_out=False) if c is not own]
         for at in rng.permutation(len(pool)):
-            words = pool[at].wordings("train")
-            criterion = words[int(rng.integers(len(words)))]
+            criterion = pick(rng, pool[at].wordings("train"))
             label = self.label(pair.model_copy(update={"criterion": criterion})) or "tie"
             if (label == "tie") == tied:
                 break
@@ -132,16 +136,23 @@ def propose_criteria(pairs: list[Pair], writer: Writer, verifiers: Mapping[str, 
     """
     if not verifiers:
         raise ValueError("no verifier: every proposal would be kept unseen; pass at least one")
-    kept, dropped = [], []
+    kept = []
+    dropped = []
     for pair in pairs:
         criterion, label = writer(pair)
-        asked = pair.model_copy(
-            update={"id": f"{pair.id}+c", "criterion": criterion, "label": None, "meta": _describe(pair, criterion)}
-        )
+        about = dict(pair.meta or {})
+        if known := BY_PHRASE.get(criterion):
+            about |= {"criterion": known.name, "family": known.family, "unseen": known.held_out}
+            about |= {"wording": known.phrasings.index(criterion)}
+        changes = {"id": f"{pair.id}+c", "criterion": criterion, "label": None, "meta": about or None}
+        asked = pair.model_copy(update=changes)
         votes = {name: _vote(verifier, asked, name) for name, verifier in verifiers.items()}
         proposed = asked.model_copy(update={"label": label})
-        if reason := _against(label, votes):
-            dropped.append(Rejected(proposed, reason, votes))
+        against = sum(vote != label for vote in votes.values())
+        if None in votes.values():
+            dropped.append(Rejected(proposed, "a verifier gave no verdict", votes))
+        elif against:
+            dropped.append(Rejected(proposed, f"{against} of {len(votes)} verifiers disagree", votes))
         else:
             kept.append(proposed)
     assert len(kept) + len(dropped) == len(pairs), "a proposal was lost: kept and dropped must add up"
@@ -149,26 +160,10 @@ def propose_criteria(pairs: list[Pair], writer: Writer, verifiers: Mapping[str, 
 
 
 def _vote(verifier: Verifier, pair: Pair, name: str) -> Verdict | None:
+    """Return a verifier's verdict in the pair's own frame; by chance it sees the responses exchanged."""
     if np.random.default_rng([*f"{name} {pair.id}".encode()]).random() < 0.5:
         return swap_verdict(verifier(pair.swap()))
     return verifier(pair)
-
-
-def _describe(pair: Pair, criterion: str) -> dict | None:
-    known = BY_PHRASE.get(criterion)
-    about = known and {
-        "criterion": known.name, "family": known.family, "unseen": known.held_out,
-        "wording": known.phrasings.index(criterion),
-    }  # fmt: skip
-    return (pair.meta or {}) | (about or {}) or None
-
-
-def _against(label: Verdict, votes: Mapping[str, Verdict | None]) -> str:
-    """Return why a proposal is dropped; empty where all agree."""
-    if None in votes.values():
-        return "a verifier gave no verdict"
-    against = sum(vote != label for vote in votes.values())
-    return f"{against} of {len(votes)} verifiers disagree" if against else ""
 
 
 def correctness(outcome: Instruction) -> list[dict]:
@@ -176,11 +171,8 @@ def correctness(outcome: Instruction) -> list[dict]:
 
     The mean of `correct` is the writer's precision, and over kept rows that of the data.
     """
-    proposals = [(p, True) for p in outcome.kept] + [(d.pair, False) for d in outcome.dropped]
-    return [
-        {
-            "pair_id": p.id, "cluster": p.cluster_id, "task": p.task, "label": p.label, "kept": kept,
-            "correct": int(p.label == gold_of(p)),
-        }
-        for p, kept in proposals
-    ]  # fmt: skip
+    rows = []
+    for pair, kept in [*((p, True) for p in outcome.kept), *((d.pair, False) for d in outcome.dropped)]:
+        row = {"pair_id": pair.id, "cluster": pair.cluster_id, "task": pair.task, "label": pair.label, "kept": kept}
+        rows.append(row | {"correct": int(pair.label == gold_of(pair))})
+    return rows

@@ -15,16 +15,17 @@ import numpy as np
 import pandas as pd
 
 from omnirepro.data import DIMENSIONS, Part
-from omnirepro.kit.run import Run
 from omnirepro.models.device import quiet, seed_all
 from omnirepro.models.processing import Example
 from omnirepro.toyworld.language import compose
-from omnirepro.toyworld.looks import media_part, sample_look, sample_solid
+from omnirepro.toyworld.looks import media_part, sample_look
+from omnirepro.toyworld.nouns import pick, pick_by_share
 from omnirepro.toyworld.pretraining import skills
 from omnirepro.toyworld.pretraining.loop import Pretrainer
 from omnirepro.toyworld.questions import questions
 from omnirepro.toyworld.scenes import Scene
-from omnirepro.toyworld.tasks import MODALITIES, sample_scene, scene_part
+from omnirepro.toyworld.tasks import MODALITIES, sample_scene
+from omnirepro.train.run import Run
 
 KINDS = (*MODALITIES, "views3d")
 EARLY = {"caption": 0.5, "short": 0.4, "plain": 0.1}  # shares of the early batches
@@ -65,15 +66,10 @@ def make_pool(folder: Path, split: str, n: int, seed: int) -> Pool:
     pool: Pool = {kind: [] for kind in KINDS}
     for kind in KINDS:
         for i in range(n):
-            scene, stem, look = draw_scene(kind, split, rng), folder / kind / str(i), sample_look(kind, rng, PLAIN)
-            part = scene_part(scene, stem, rng) if kind == "text" else media_part(scene, look, stem, rng)
-            pool[kind].append((scene, part))
+            scene = sample_scene(kind, split, rng)
+            look = sample_look(kind, rng, PLAIN)
+            pool[kind].append((scene, media_part(scene, look, folder / kind / str(i), rng)))
     return pool
-
-
-def draw_scene(kind: str, split: str, rng: np.random.Generator) -> Scene:
-    """Draw a scene of one of `KINDS`."""
-    return sample_solid(rng, split) if kind == "views3d" else sample_scene(kind, split, rng)
 
 
 class Trainer(Pretrainer):
@@ -84,11 +80,10 @@ class Trainer(Pretrainer):
 
     shares = SHARES
 
-    def __init__(
-        self, model, processor, pool: Pool, run: Run, total: int, lr: float, spoil: float | None = None, early=None
-    ):
+    def __init__(self, model, processor, pool: Pool, run: Run, total: int, lr: float, spoil=None, early=None):
         super().__init__(model, processor, run, total, lr)
-        self.pool, self.spoil = pool, spoil
+        self.pool = pool
+        self.spoil = spoil
         self.early = self.p["early_share"] if early is None else early
 
     def _batch(self, step: int) -> list[Example]:
@@ -106,33 +101,25 @@ class Trainer(Pretrainer):
         if self.spoil is not None:
             return "plain"
         if step < self.early * self.total:
-            return str(rng.choice(tuple(EARLY), p=tuple(EARLY.values())))
-        if rng.random() < self.p["several_media"]:
-            return "several"
-        return str(rng.choice(tuple(LATER), p=tuple(LATER.values())))
+            return pick_by_share(rng, EARLY)
+        return "several" if rng.random() < self.p["several_media"] else pick_by_share(rng, LATER)
 
     def _chat(self, kind: str, rng: np.random.Generator, phase: str) -> list[dict]:
-        def draw(m: str):
-            return self.pool[m][int(rng.integers(len(self.pool[m])))]
-
         if kind == "scores":
             return skills.bare_scores(rng)
         if self.spoil is not None:
-            return spoiled_chat(*draw(kind), rng, self.spoil)
+            return spoiled_chat(*pick(rng, self.pool[kind]), rng, self.spoil)
         if phase == "caption":
-            return skills.caption(*draw(kind))
+            return skills.caption(*pick(rng, self.pool[kind]))
         others = rng.choice(KINDS, size=int(rng.integers(1, 4))) if phase == "several" else ()
-        return skills.conversation([draw(k) for k in (kind, *others)], rng, phase)
+        return skills.conversation([pick(rng, self.pool[k]) for k in (kind, *others)], rng, phase)
 
 
 def spoiled_chat(scene: Scene, part: Part, rng: np.random.Generator, rate: float) -> list[dict]:
     """Build one exchange whose answer is defective on each dimension with probability `rate`."""
-    question = questions(scene)[int(rng.integers(len(questions(scene))))]
+    question = pick(rng, questions(scene))
     bad = {d for d in DIMENSIONS if rng.random() < rate}
-    return [
-        *skills.ask(part, question.text),
-        {"role": "assistant", "parts": [Part(type="text", text=compose(scene, question, bad, rng))]},
-    ]
+    return [*skills.ask(part, question.text), skills.say("assistant", compose(scene, question, bad, rng))]
 
 
 def save(model, processor, folder: Path) -> None:
