@@ -27,18 +27,7 @@ from omnirepro.toyworld.criteria import TASKS, Criterion, criteria_for
 from omnirepro.toyworld.facts import Facts, Said, store
 from omnirepro.toyworld.looks import Look, media_part
 
-OUTCOMES: list[tuple[Verdict, Verdict]] = [
-    ("A", "B"),
-    ("tie", "A"),
-    ("B", "A"),
-    ("tie", "B"),
-    ("A", "B"),
-    ("B", "A"),
-    ("A", "tie"),
-    ("A", "B"),
-    ("B", "tie"),
-    ("B", "A"),
-]
+LABELS = ("A B", "tie A", "B A", "tie B", "A B", "B A", "A tie", "A B", "B tie", "B A")  # of ten groups, in turn
 UNSEEN_EVERY = 3  # every third group of the test asks criteria of its own
 RIVALS = 8  # responses drawn, of which every two may become a pair
 TRIES = 6  # draws of criteria for these responses
@@ -85,7 +74,8 @@ def plan(task: str, split: str, groups: int, seed: int) -> Iterator[Group]:
     used = Counter()
     for i in range(groups):
         unseen = split == "test" and i % UNSEEN_EVERY == UNSEEN_EVERY - 1
-        group = _group(task, split, OUTCOMES[i % len(OUTCOMES)], criteria_for(task, unseen), used, rng)
+        labels = tuple(LABELS[i % len(LABELS)].split())
+        group = _group(task, split, labels, criteria_for(task, unseen), used, rng)
         used.update((criterion.name, label == "tie") for criterion, _, label in group.asked)
         yield group
 

@@ -23,13 +23,7 @@ from omnirepro.toyworld.nouns import FILLERS, PITCHES, UNSAFE, other, pick
 from omnirepro.toyworld.questions import Question, alter, evidence, facts
 from omnirepro.toyworld.scenes import Scene
 
-OPPOSITES = {
-    "disfluent": "fluency",
-    "off-topic": "relevance",
-    "false": "accuracy",
-    "unsupported": "reasoning",
-    "harmful": "safety",
-}
+OPPOSITES = dict(zip(("disfluent", "off-topic", "false", "unsupported", "harmful"), DIMENSIONS, strict=True))
 SHORT = 6  # words up to which a text is short
 LONG = 15  # words from which it is long
 FULL = 8  # scores of a response by itself

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from omnirepro.data import Pair, text_of
 from omnirepro.toyworld.language import Assessment, assess
 from omnirepro.toyworld.looks import Look
+from omnirepro.toyworld.nouns import PITCHES
 from omnirepro.toyworld.questions import Question
 from omnirepro.toyworld.scenes import Scene, scene_from
 
@@ -38,10 +38,6 @@ class Said:
     def words(self) -> list[str]:
         return re.findall(r"[a-z\-]+", self.text.lower())
 
-    def names(self, values: Iterable[str]) -> bool:
-        """Tell whether the text names one of the values."""
-        return not set(values).isdisjoint(self.words)
-
     @property
     def score(self) -> int:
         """The world's preference where no criterion is given, 0-10."""
@@ -56,6 +52,11 @@ class Made:
     shown: Scene
     look: Look
     given: Scene | None = None
+
+    @property
+    def pitches(self) -> list[int]:
+        """The places of a sound's pitches in their order from low to high."""
+        return [list(PITCHES).index(pitch) for pitch in self.shown.objects]
 
     def follows(self, aspect: str) -> int:
         """Count the wanted values of an aspect that are shown."""

@@ -2,7 +2,7 @@
 
 Consumes existing pairs; produces the proposals that every verifier labels as the writer did, and the others with the
 reason. Writer and verifiers are callables, so that models can take their places; the ones here are the world's truth
-seen through documented slips. What misleads all of them alike, such as a halo, no vote can remove.
+seen through documented self. What misleads all of them alike, such as a halo, no vote can remove.
 
 Departure: the paper's writer is GPT-4o, its verifiers GPT-4o-mini, Qwen2.5-VL-7B and Gemma-3-12B, with errors unknown.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,14 +26,16 @@ Verifier = Callable[[Pair], Verdict | None]
 
 
 @dataclass(frozen=True)
-class Slips:
-    """How often a labeller errs, as chances a pair.
+class Labeller:
+    """The world's truth through slips, as chances a pair; deterministic for responses, criterion, name and seed.
 
     `wrong`: any other verdict (in `weak` tasks three times as often); `halo`: takes the side that is better without a
     criterion; `decides`: the same, where the truth is a tie; `first`: prefers the response shown first; `silent`: gives
     none. Pairs that invite a halo or a decision do so for every labeller: who is more prone errs where the others do.
     """
 
+    name: str
+    seed: int = 0
     wrong: float = 0.0
     decides: float = 0.0
     halo: float = 0.0
@@ -41,31 +43,21 @@ class Slips:
     silent: float = 0.0
     weak: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class Labeller:
-    """The world's truth through slips; deterministic for responses, criterion, name and seed."""
-
-    name: str
-    slips: Slips = field(default_factory=Slips)
-    seed: int = 0
-
     def __call__(self, pair: Pair) -> Verdict | None:
         """Label a pair under its criterion; None is a verdict that could not be read."""
-        slips = self.slips
         truth = gold_of(pair)
         preferred = ranking(pair.meta["score_a"], pair.meta["score_b"])
         key = f"{pair.cluster} {pair.meta['group']} {pair.criterion}"
         own = np.random.default_rng([self.seed, *f"{self.name} {key}".encode()])
         silent, first, wrong = own.random(3)
         halo, decides = np.random.default_rng([*key.encode()]).random(2)
-        if silent < slips.silent:
+        if silent < self.silent:
             return None
-        if first < slips.first:
+        if first < self.first:
             return "A"
-        if halo < slips.halo and preferred != "tie" or truth == "tie" and decides < slips.decides:
+        if halo < self.halo and preferred != "tie" or truth == "tie" and decides < self.decides:
             return "A" if preferred == "A" else "B"
-        if wrong < slips.wrong * (3 if pair.task in slips.weak else 1):
+        if wrong < self.wrong * (3 if pair.task in self.weak else 1):
             return pick(own, sorted({"A", "B", "tie"} - {truth}))
         return truth
 
@@ -95,16 +87,15 @@ class WorldWriter:
 
 def world_writer(seed: int = 0) -> WorldWriter:
     """Return the writer: one label in ten wrong, one true tie in six decided, some halo."""
-    return WorldWriter(Labeller("writer", Slips(wrong=0.1, decides=0.15, halo=0.08), seed))
+    return WorldWriter(Labeller("writer", seed, wrong=0.1, decides=0.15, halo=0.08))
 
 
 def world_verifiers(seed: int = 0) -> dict[str, Labeller]:
     """Return three verifiers: one good, one weak in sound and films, one drawn to the first response."""
-    return {
-        "even": Labeller("even", Slips(wrong=0.06, decides=0.05, halo=0.03), seed),
-        "deaf": Labeller("deaf", Slips(wrong=0.08, decides=0.15, halo=0.08, weak=("TA2T", "T2A", "TV2T", "T2V")), seed),
-        "hasty": Labeller("hasty", Slips(wrong=0.08, decides=0.2, halo=0.1, first=0.08, silent=0.03), seed),
-    }
+    deaf = {"wrong": 0.08, "decides": 0.15, "halo": 0.08, "weak": ("TA2T", "T2A", "TV2T", "T2V")}
+    hasty = {"wrong": 0.08, "decides": 0.2, "halo": 0.1, "first": 0.08, "silent": 0.03}
+    slips = {"even": {"wrong": 0.06, "decides": 0.05, "halo": 0.03}, "deaf": deaf, "hasty": hasty}
+    return {name: Labeller(name, seed, **chances) for name, chances in slips.items()}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,12 @@ ANSWER = re.compile(
     rf"the (?P<attribute>{'|'.join(VALUES)}) is (?P<value>{'|'.join(sorted(set().union(*VALUES.values())))})"
     r"(?P<clause> because i (?P<sense>see|hear|read) (?P<basis>.+))?"
 )
+_EVIDENCE = {}
+for _modality, _about in MODALITIES.items():
+    _words = {attribute: f"(?:{'|'.join(NOUNS[nouns])})" for attribute, nouns in _about.attributes.items()}
+    if "pitch" in _words:  # a sound's beeps are one observation
+        _words["pitch"] += f"(?: {_words['pitch']})*"
+    _EVIDENCE[_modality] = re.compile("|".join(form.format(**_words) for form in _about.observed))
 
 
 @dataclass(frozen=True)
@@ -113,20 +119,6 @@ def _sentence(text: str) -> tuple[str, list[str], list[str]]:
     for filler in FILLERS:
         sentence = sentence.removeprefix(filler).strip()
     return sentence, words, once
-
-
-def _evidence_of(modality: str) -> re.Pattern:
-    """Return the pattern of a modality's observations; pitches may follow each other."""
-    attributes = MODALITIES[modality].attributes
-
-    def one_of(attribute: re.Match) -> str:
-        words = f"(?:{'|'.join(NOUNS[attributes[attribute[1]]])})"
-        return f"{words}(?: {words})*" if attribute[1] == "pitch" else words
-
-    return re.compile("|".join(re.sub(r"\{(\w+)\}", one_of, form) for form in MODALITIES[modality].observed))
-
-
-_EVIDENCE = {modality: _evidence_of(modality) for modality in MODALITIES}
 
 
 def _observed(scene: Scene, basis: str | None) -> list[str]:

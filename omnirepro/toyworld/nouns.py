@@ -45,10 +45,6 @@ MOTIONS = NOUNS["motions"]
 SPEEDS = NOUNS["speeds"]
 PITCHES = NOUNS["pitches"]
 TIMBRES = NOUNS["timbres"]
-NAMES = NOUNS["names"]
-THINGS = NOUNS["things"]
-SPOTS = NOUNS["spots"]
-TIMES = NOUNS["times"]
 THICKNESS = NOUNS["thickness"]
 MODALITIES = {name: Modality(**about) for name, about in WORLD["modalities"].items()}
 

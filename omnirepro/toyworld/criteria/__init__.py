@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from omnirepro.data import Pair, Verdict
-from omnirepro.toyworld.facts import Facts, Made, facts_of
-from omnirepro.toyworld.nouns import FILLERS, NOUNS, PITCHES, read
+from omnirepro.toyworld.facts import Facts, facts_of
+from omnirepro.toyworld.nouns import FILLERS, NOUNS, read
 
 TEXT_TASKS = ("T2T", "TI2T", "TV2T", "TA2T")
 MEDIA_TASKS = ("T2I", "T2V", "T2A", "T23D", "TI2I")
@@ -53,16 +53,12 @@ class Criterion:
         return self.phrasings if split == "test" else self.phrasings[:-1]
 
 
-def _pitches(made: Made) -> list[int]:
-    """Return the places of a sound's pitches in their order from low to high."""
-    return [list(PITCHES).index(pitch) for pitch in made.shown.objects]
-
-
 MEASURES: dict[str, Callable[..., float]] = {
     "mark": lambda said, dimension: said.marks[dimension],
     "words": lambda said: len(said.words),
     "opens": lambda said: said.text.startswith(FILLERS),
-    "names": lambda said, *nouns: said.names(word for noun in nouns for word in NOUNS[noun]),
+    "at-most": lambda said, number: len(said.words) <= int(number),
+    "names": lambda said, *words: any(not set(NOUNS.get(w, (w,))).isdisjoint(said.words) for w in words),
     "follows": lambda made, aspect: made.follows(aspect),
     "whole": lambda made: made.whole,
     "edited": lambda made: made.edited,
@@ -75,8 +71,8 @@ MEASURES: dict[str, Callable[..., float]] = {
     "showing": lambda made, *words: sum(not set(words).isdisjoint(o) for o in made.shown.objects),
     "extra": lambda made, *words: not set(words).isdisjoint(made.shown.extra),
     "plain": lambda made: made.shown.objects[0][0] == made.shown.extra[0],
-    "height": lambda made: sum(_pitches(made)) / len(_pitches(made)),
-    "rise": lambda made: _pitches(made)[-1] - _pitches(made)[0],
+    "height": lambda made: sum(made.pitches) / len(made.pitches),
+    "rise": lambda made: made.pitches[-1] - made.pitches[0],
 }
 
 
@@ -93,9 +89,10 @@ def measure(text: str) -> Value:
     return lambda facts: sign * function(facts, *arguments)
 
 
+LISTED = read("criteria.yaml")
 CRITERIA: dict[str, Criterion] = {}
 BY_PHRASE: dict[str, Criterion] = {}
-for _row in read("criteria.yaml"):
+for _row in LISTED["registry"]:
     _lists = {key: tuple(_row[key]) for key in ("tasks", "phrasings")}
     _made = Criterion(**_row | _lists | {"value": measure(_row["value"])})
     assert _made.name not in CRITERIA, f"two criteria share the name {_made.name}"

@@ -11,37 +11,17 @@ import itertools
 from typing import Literal
 
 from omnirepro.data import Pair, Verdict
-from omnirepro.toyworld.criteria import BY_PHRASE, CRITERIA, TASKS, TEXT_TASKS, Criterion, Value
+from omnirepro.toyworld.criteria import BY_PHRASE, CRITERIA, LISTED, TASKS, TEXT_TASKS, Criterion, measure
 from omnirepro.toyworld.facts import facts_of
-from omnirepro.toyworld.nouns import (
-    COLORS,
-    COUNTS,
-    MOTIONS,
-    NAMES,
-    PITCHES,
-    PLACES,
-    SHAPES,
-    SPEEDS,
-    SPOTS,
-    THINGS,
-    TIMBRES,
-    TIMES,
-)
+from omnirepro.toyworld.nouns import NOUNS
 
 Bearing = Literal["relevant", "irrelevant", "misleading"]
 BOOLEAN = ("rubric", "counter", "mention")
 ALREADY = ("sound", "whole", "exact")  # criteria of the registry that are compositions themselves
-NAMED = [
-    (("T2T", "TI2T", "TV2T"), COLORS),
-    (("TI2T", "TV2T"), SHAPES),
-    (("TI2T",), PLACES),
-    (("TV2T",), (*MOTIONS, *SPEEDS)),
-    (("TA2T",), (*PITCHES, *TIMBRES)),
-    (("T2T",), (*NAMES, *THINGS, *SPOTS, *TIMES)),
-    (("TI2T", "TA2T"), COUNTS[1:5]),
-]
-AT_MOST = ("has at most", "has no more than", "stays within")
-OVER = ("has over", "has more than", "goes beyond")
+LIMITS = {
+    "at-most": ("at-most", ("has at most", "has no more than", "stays within")),
+    "over": ("not at-most", ("has over", "has more than", "goes beyond")),
+}  # measures and phrasings of a number of words
 LENGTHS = range(5, 24, 2)
 
 
@@ -98,22 +78,16 @@ def _compositions() -> list[Criterion]:
 
 def _values() -> list[Criterion]:
     """Make criteria of a word that is named, and of a number of words that is not, or is, exceeded."""
-
-    def names(word: str) -> Value:
-        return lambda said: said.names((word,))
-
-    def within(number: int, wanted: bool) -> Value:
-        return lambda said: (len(said.words) <= number) == wanted
-
     out = []
-    for tasks, words in NAMED:
-        for word in words:
+    for row in LISTED["named"]:
+        for word in (word for words in row["words"] for word in NOUNS.get(words, (words,))):
             phrasings = (f"names {word}", f"says {word}", f"has {word} in it")
-            out.append(Criterion(f"names-{word}", tasks, "mention", names(word), phrasings))
-    for name, wanted, starts in (("at-most", True, AT_MOST), ("over", False, OVER)):
+            out.append(Criterion(f"names-{word}", tuple(row["tasks"]), "mention", measure(f"names {word}"), phrasings))
+    for name, (measured, starts) in LIMITS.items():
         for number in LENGTHS:
             phrasings = tuple(f"{start} {number} words" for start in starts)
-            out.append(Criterion(f"{name}-{number}", TEXT_TASKS, "style", within(number, wanted), phrasings))
+            value = measure(f"{measured} {number}")
+            out.append(Criterion(f"{name}-{number}", TEXT_TASKS, "style", value, phrasings))
     return out
 
 

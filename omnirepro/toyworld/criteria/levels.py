@@ -38,13 +38,9 @@ class Scale:
     def level(self, task: str, criterion: Criterion, facts: Facts) -> int:
         """Return 1 for the lowest value known, 5 for the highest, by mid-rank between them; 3 where all are equal."""
         values = self.values[task, criterion.name]
-
-        def rank(x: float) -> float:
-            return (np.searchsorted(values, x, "left") + np.searchsorted(values, x, "right")) / 2
-
-        low = rank(values[0])
-        high = rank(values[-1])
+        among = (values[0], float(criterion.value(facts)), values[-1])
+        low, at, high = (np.searchsorted(values, among, "left") + np.searchsorted(values, among, "right")) / 2
         if high <= low:
             return (1 + TOP) // 2
-        share = (rank(float(criterion.value(facts))) - low) / (high - low)
+        share = (at - low) / (high - low)
         return 1 + round((TOP - 1) * min(1.0, max(0.0, share)))

@@ -19,7 +19,8 @@ from omnirepro.models.loading import point_to
 from omnirepro.models.processing import OmniProcessor, collate_media
 from omnirepro.models.towers import remember
 from omnirepro.toyworld.looks import TURNS
-from omnirepro.toyworld.nouns import COLORS, PLACES, pick_by_share
+from omnirepro.toyworld.nouns import COLORS, PLACES
+from omnirepro.toyworld.pretraining import skills
 from omnirepro.toyworld.pretraining.gate import gate
 from omnirepro.toyworld.pretraining.graft import graft
 from omnirepro.toyworld.pretraining.loop import Pretrainer
@@ -31,8 +32,7 @@ from omnirepro.train.sft import LANGUAGE_LAYERS
 SEEN = ("image", "video", "audio", "views3d")
 TOWERS = (("image", "views3d"), ("video",), ("audio",))  # what is encoded together
 EACH = 16  # scenes of each in a step of the towers
-READING = {"caption": 0.5, "short": 0.5}  # shares of the batches
-SHARES = {"caption": dict.fromkeys(SEEN, 1), "short": dict.fromkeys((*SEEN, "text"), 1)}  # of conversations in turn
+TURNS_OF = {"caption": dict.fromkeys(SEEN, 1), "short": dict.fromkeys((*SEEN, "text"), 1)}  # conversations in turn
 TOKEN = 0.04  # seconds of sound
 
 
@@ -91,7 +91,7 @@ def graft_backbone(run: Run) -> None:
         errors = TowerTrainer(model, processor, pool, run).fit(p["tower_steps"], "towers")
         lora = LoraConfig(r=p["core_rank"], lora_alpha=4 * p["core_rank"], target_modules=LANGUAGE_LAYERS)
         tuned = get_peft_model(remember(model), lora)
-        reader = ReadingTrainer(tuned, processor, pool, run, p["steps"], p["core_lr"])
+        reader = ReadingTrainer(tuned, processor, pool, run, p["steps"], p["core_lr"], early=1.0)
         losses = reader.fit(p["steps"], "reading")
         model = tuned.merge_and_unload()
         run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
@@ -144,12 +144,10 @@ class TowerTrainer(Pretrainer):
 class ReadingTrainer(Trainer):
     """Teaches LoRA matrices, with AdamW, captions and one-word answers."""
 
-    shares = SHARES
+    turns = TURNS_OF
+    first = skills.CURRICULUM["reading"]
 
     def _optimizers(self, trained: dict) -> list:
         import torch
 
         return [torch.optim.AdamW(trained.values(), lr=self.lr, weight_decay=0.0)]
-
-    def _phase(self, rng: np.random.Generator, step: int) -> str:
-        return pick_by_share(rng, READING)

@@ -15,18 +15,11 @@ from omnirepro.data import DIMENSIONS, Part
 from omnirepro.judge import rubric
 from omnirepro.models.processing import Example
 from omnirepro.toyworld.language import Assessment, assess, claims, compose
-from omnirepro.toyworld.nouns import VALUES, pick, pick_by_share
+from omnirepro.toyworld.nouns import VALUES, pick, pick_by_share, read
 from omnirepro.toyworld.questions import Question, facts, questions, seen
 from omnirepro.toyworld.scenes import Scene, observations
 
-PHASES = {
-    "short": ({"short": 0.8, "match": 0.2}, 3),  # to see and to compare words comes first: all else rests on them
-    "plain": ({"short": 0.3, "answer": 0.35, "describe": 0.15, "match": 0.2}, 2),
-    "respond": ({"check": 0.62, "grade": 0.35, "refine": 0.03}, 1),
-    "several": ({"short": 0.14, "answer": 0.14, "describe": 0.05, "check": 0.41, "grade": 0.26}, 2),
-}  # what a batch is of -> chances of the skills, and exchanges of a conversation
-FAULTY = dict.fromkeys(DIMENSIONS, 0.3) | {"accuracy": 0.5}  # chances that a response shown is poor
-GARBLED = 0.2  # chance that a response shown is garbled, as many of a weak generator are
+CURRICULUM = read("curriculum.yaml")
 WORDS = sorted({"the", "is", "because", "i", "see", "go", "and", *VALUES}.union(*VALUES.values()))
 EVIDENCE = 0.5  # chance that what is false in an inaccurate response is its evidence alone
 ASKED_EVIDENCE = 0.2  # the same at the gate: about the share among the generators' inaccurate answers
@@ -57,30 +50,30 @@ def ask(part: Part | None, text: str) -> list[dict]:
 
 def caption(scene: Scene, part: Part) -> list[dict]:
     """Build the chat that names all that is in a medium."""
-    asked = {"role": "user", "parts": [part, Part(type="text", text=DESCRIBE)]}
-    return [asked, say("assistant", _description(scene))]
+    return [*ask(part, DESCRIBE), say("assistant", _description(scene))]
 
 
 def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, phase: str = "several") -> list[dict]:
-    """Build a chat about the media (`phase`: one of `PHASES`); several media are numbered and asked about by number.
+    """Build a chat about the media (`phase`: one of the curriculum's); several are numbered and asked about by number.
 
     A question is asked once and few follow each other: with more, answers were copied from earlier ones, and seeing
     was learned several times more slowly.
     """
-    opening = []
-    for i, (_, part) in enumerate(media, 1):
-        opening += [Part(type="text", text=f"{i}:")] if len(media) > 1 else []
-        opening.append(part)
+    several = len(media) > 1
+    about = CURRICULUM["phases"][phase]
     asks = [(i, question) for i, (scene, _) in enumerate(media) for question in questions(scene)]
-    shares, turns = PHASES[phase]
     chat: list[dict] = []
-    for turn, at in enumerate(rng.permutation(len(asks))[:turns]):
+    for at in rng.permutation(len(asks))[: about["exchanges"]]:
         which, question = asks[at]
-        asked, answer = exchange(media[which][0], question, rng, shares)
-        asked = f"{which + 1}: {asked}" if len(media) > 1 else asked
-        lead = "\n" if turn == 0 and media[-1][1].type == "text" else ""
-        user = {"role": "user", "parts": [*(opening if turn == 0 else []), Part(type="text", text=lead + asked)]}
-        chat += [user, say("assistant", answer)]
+        asked, answer = exchange(media[which][0], question, rng, about["skills"])
+        asked = f"{which + 1}: {asked}" if several else asked
+        chat += [say("user", asked) if chat else ask(media[-1][1], asked)[0], say("assistant", answer)]
+    numbered = []
+    for i, (_, part) in enumerate(media[:-1], 1):
+        numbered += [Part(type="text", text=f"{i}:"), part]
+    if several:
+        numbered.append(Part(type="text", text=f"{len(media)}:"))
+    chat[0]["parts"][:0] = numbered
     return chat
 
 
@@ -174,7 +167,7 @@ def garble(text: str, rng: np.random.Generator) -> str:
 
 def draw_faults(rng: np.random.Generator) -> set[str]:
     """Draw the defects of a response: as `compose` takes them, and "garbled"."""
-    faults = {d for d, chance in (FAULTY | {"garbled": GARBLED}).items() if rng.random() < chance}
+    faults = {d for d, chance in CURRICULUM["faults"].items() if rng.random() < chance}
     only_evidence = rng.random() < EVIDENCE and "accuracy" in faults and "reasoning" not in faults
     return faults - {"accuracy"} | {"evidence"} if only_evidence else faults
 
@@ -201,6 +194,5 @@ def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:
     for scene in scenes_:
         for question in questions(scene):
             for phase in ("plain", "respond"):
-                asked, answer = exchange(scene, question, rng, PHASES[phase][0])
-                lines += [asked, answer]
+                lines += exchange(scene, question, rng, CURRICULUM["phases"][phase]["skills"])
     return lines
