@@ -7,9 +7,8 @@ import pytest
 
 from omnirepro.data import DIMENSIONS, Label, Pair, Part
 from omnirepro.judge import rubric
-from omnirepro.toyworld.language import assess, claims, stated
+from omnirepro.toyworld.language import assess, claims, questions, stated
 from omnirepro.toyworld.pretraining import skills
-from omnirepro.toyworld.questions import questions
 from omnirepro.toyworld.scenes import passage
 from omnirepro.toyworld.tasks import sample_scene
 from omnirepro.train.sft import conversations

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from omnirepro.data import DIMENSIONS, media
 from omnirepro.data.errors import RunError
 from omnirepro.toyworld import scenes
-from omnirepro.toyworld.language import PENALTY, QUOTED, assess, claims, compose
+from omnirepro.toyworld.language import PENALTY, QUOTED, alter, assess, claims, compose, evidence, facts, questions
 from omnirepro.toyworld.nouns import COLORS, FILLERS, HARMS, PLACES, SHAPES, UNSAFE, VALUES
-from omnirepro.toyworld.questions import alter, evidence, facts, questions
 from omnirepro.toyworld.scenes import count_scenes, observations, render, sample, save, scene_from
 from omnirepro.toyworld.tasks import MODALITIES, SPLITS, Truth, World, check_disjoint, make_prompts, split_of
 

@@ -13,10 +13,9 @@ import numpy as np
 
 from omnirepro.data import DIMENSIONS
 from omnirepro.toyworld.facts import Facts, Made, Said
-from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.language import Question, add_object, alter, compose, questions
 from omnirepro.toyworld.looks import sample_look
 from omnirepro.toyworld.nouns import COLORS, FILLERS, PLACES, REQUESTS, SHAPES, other, pick
-from omnirepro.toyworld.questions import Question, add_object, alter, questions
 from omnirepro.toyworld.scenes import Scene, observations, passage
 from omnirepro.toyworld.tasks import sample_scene
 

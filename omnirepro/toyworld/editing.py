@@ -18,9 +18,8 @@ from omnirepro.data import DIMENSIONS
 from omnirepro.toyworld.criteria import Criterion
 from omnirepro.toyworld.criteria.composed import parts_of
 from omnirepro.toyworld.facts import Said
-from omnirepro.toyworld.language import ANSWER, SENSE, claims
+from omnirepro.toyworld.language import ANSWER, SENSE, Question, alter, claims, evidence, facts
 from omnirepro.toyworld.nouns import FILLERS, PITCHES, UNSAFE, other, pick
-from omnirepro.toyworld.questions import Question, alter, evidence, facts
 from omnirepro.toyworld.scenes import Scene
 
 OPPOSITES = dict(zip(("disfluent", "off-topic", "false", "unsupported", "harmful"), DIMENSIONS, strict=True))
@@ -124,24 +123,23 @@ def edit(said: Said, asked: str, rng: np.random.Generator) -> str:
         return said.text
     for one in asked.split(" , "):
         words = one.split()
-        parsed = _act(said, parsed, words[0], words[-1], rng)
+        what = words[0]
+        act = words[-1]
+        if act == "mend" and what in DIMENSIONS:
+            parsed = _mend(said, parsed, what)
+        elif act == "spoil" and what in DIMENSIONS:
+            parsed = _spoil(said, parsed, what, rng)
+        elif act == "open" or (act == "lengthen" and not parsed.filler):
+            parsed = replace(parsed, filler=pick(rng, FILLERS))
+        elif act == "start":
+            parsed = replace(parsed, filler="")
+        elif act == "shorten":
+            parsed = replace(parsed, filler="", basis="")
+        elif act == "drop":
+            parsed = replace(parsed, basis="")
+        elif act != "keep":
+            parsed = _mend(said, parsed, "reasoning")
     return parsed.write(SENSE[said.scene.modality])
-
-
-def _act(said: Said, text: _Parsed, what: str, act: str, rng: np.random.Generator) -> _Parsed:
-    if act == "keep":
-        return text
-    if act == "mend" and what in DIMENSIONS:
-        return _mend(said, text, what)
-    if act == "spoil" and what in DIMENSIONS:
-        return _spoil(said, text, what, rng)
-    if act == "open" or (act == "lengthen" and not text.filler):
-        return replace(text, filler=pick(rng, FILLERS))
-    if act == "start":
-        return replace(text, filler="")
-    if act == "shorten":
-        return replace(text, filler="", basis="")
-    return replace(text, basis="") if act == "drop" else _mend(said, text, "reasoning")
 
 
 def _mend(said: Said, text: _Parsed, dimension: str) -> _Parsed:

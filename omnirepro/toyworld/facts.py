@@ -14,10 +14,9 @@ from functools import cached_property
 from typing import Any
 
 from omnirepro.data import Pair, text_of
-from omnirepro.toyworld.language import Assessment, assess
+from omnirepro.toyworld.language import Assessment, Question, assess
 from omnirepro.toyworld.looks import Look
 from omnirepro.toyworld.nouns import PITCHES
-from omnirepro.toyworld.questions import Question
 from omnirepro.toyworld.scenes import Scene, scene_from
 
 

@@ -137,7 +137,10 @@ def propose_criteria(pairs: list[Pair], writer: Writer, verifiers: Mapping[str, 
             about |= {"wording": known.phrasings.index(criterion)}
         changes = {"id": f"{pair.id}+c", "criterion": criterion, "label": None, "meta": about or None}
         asked = pair.model_copy(update=changes)
-        votes = {name: _vote(verifier, asked, name) for name, verifier in verifiers.items()}
+        votes = {}
+        for name, verifier in verifiers.items():
+            swapped = np.random.default_rng([*f"{name} {asked.id}".encode()]).random() < 0.5
+            votes[name] = swap_verdict(verifier(asked.swap())) if swapped else verifier(asked)
         proposed = asked.model_copy(update={"label": label})
         against = sum(vote != label for vote in votes.values())
         if None in votes.values():
@@ -148,13 +151,6 @@ def propose_criteria(pairs: list[Pair], writer: Writer, verifiers: Mapping[str, 
             kept.append(proposed)
     assert len(kept) + len(dropped) == len(pairs), "a proposal was lost: kept and dropped must add up"
     return Instruction(kept, dropped)
-
-
-def _vote(verifier: Verifier, pair: Pair, name: str) -> Verdict | None:
-    """Return a verifier's verdict in the pair's own frame; by chance it sees the responses exchanged."""
-    if np.random.default_rng([*f"{name} {pair.id}".encode()]).random() < 0.5:
-        return swap_verdict(verifier(pair.swap()))
-    return verifier(pair)
 
 
 def correctness(outcome: Instruction) -> list[dict]:

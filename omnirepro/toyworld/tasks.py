@@ -15,10 +15,9 @@ import numpy as np
 
 from omnirepro.data import Part, Prompt, Row
 from omnirepro.data.errors import RunError
-from omnirepro.toyworld.language import Assessment, assess
+from omnirepro.toyworld.language import Assessment, Question, assess, questions
 from omnirepro.toyworld.looks import Look, media_part
 from omnirepro.toyworld.nouns import pick
-from omnirepro.toyworld.questions import Question, questions
 from omnirepro.toyworld.scenes import Scene, sample, scene_from
 
 MODALITIES = ("image", "video", "audio", "text")

@@ -11,9 +11,8 @@ import numpy as np
 from omnirepro.data import Pair, Part
 from omnirepro.toyworld.criteria import TEXT_TASKS
 from omnirepro.toyworld.facts import facts_of
-from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.language import compose, questions
 from omnirepro.toyworld.nouns import pick
-from omnirepro.toyworld.questions import questions
 
 
 def two_turns(pair: Pair, seed: int = 0) -> Pair:

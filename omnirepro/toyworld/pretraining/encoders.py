@@ -10,7 +10,7 @@ Departure from released omni models, which train towers through the language mod
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -115,10 +115,13 @@ class TowerTrainer(Pretrainer):
         self.pool = {kind: [(part, words(scene, part)) for scene, part in pool[kind]] for kind in SEEN}
         table = model.get_input_embeddings().weight.detach()
         self.scale = table.std()
-        self.said = lru_cache(None)(lambda text: table[self._ids(text)].sum(0))
+        tokenizer = processor.tokenizer
 
-    def _ids(self, text: str) -> list[int]:
-        return self.processor.tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
+        @cache
+        def said(text: str):
+            return table[tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []].sum(0)
+
+        self.said = said
 
     def _loss(self, step: int):
         rng = np.random.default_rng([self.run.seed, step, 5])

@@ -12,9 +12,9 @@ import pandas as pd
 
 from omnirepro.data import Part
 from omnirepro.judge import rubric
+from omnirepro.toyworld.language import facts, questions
 from omnirepro.toyworld.nouns import pick
 from omnirepro.toyworld.pretraining import skills
-from omnirepro.toyworld.questions import facts, questions
 from omnirepro.toyworld.scenes import Scene
 
 WINNER = '"better": "'  # what stands before the winner in a judgement

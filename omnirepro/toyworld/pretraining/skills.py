@@ -14,9 +14,8 @@ import numpy as np
 from omnirepro.data import DIMENSIONS, Part
 from omnirepro.judge import rubric
 from omnirepro.models.processing import Example
-from omnirepro.toyworld.language import Assessment, assess, claims, compose
+from omnirepro.toyworld.language import Assessment, Question, assess, claims, compose, facts, questions, seen
 from omnirepro.toyworld.nouns import VALUES, pick, pick_by_share, read
-from omnirepro.toyworld.questions import Question, facts, questions, seen
 from omnirepro.toyworld.scenes import Scene, observations
 
 CURRICULUM = read("curriculum.yaml")

@@ -17,12 +17,11 @@ import pandas as pd
 from omnirepro.data import DIMENSIONS, Part
 from omnirepro.models.device import quiet, seed_all
 from omnirepro.models.processing import Example
-from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.language import compose, questions
 from omnirepro.toyworld.looks import media_part, sample_look
 from omnirepro.toyworld.nouns import pick, pick_by_share
 from omnirepro.toyworld.pretraining import skills
 from omnirepro.toyworld.pretraining.loop import Pretrainer
-from omnirepro.toyworld.questions import questions
 from omnirepro.toyworld.scenes import Scene
 from omnirepro.toyworld.tasks import MODALITIES, sample_scene
 from omnirepro.train.run import Run
