@@ -15,20 +15,13 @@ from omnirepro.data import DIMENSIONS
 from omnirepro.toyworld.facts import Facts, Made, Said
 from omnirepro.toyworld.language import Question, add_object, alter, compose, questions
 from omnirepro.toyworld.looks import sample_look
-from omnirepro.toyworld.nouns import COLORS, FILLERS, PLACES, REQUESTS, SHAPES, other, pick
+from omnirepro.toyworld.nouns import COLORS, FILLERS, MODALITIES, PLACES, REQUESTS, SHAPES, other, pick
 from omnirepro.toyworld.scenes import Scene, observations, passage
 from omnirepro.toyworld.tasks import sample_scene
 
 ABOUT = {"T2T": "text", "TI2T": "image", "TV2T": "video", "TA2T": "audio", "TI2I": "image"}
 MAKES = {"T2I": "image", "T2V": "video", "T2A": "audio", "T23D": "views3d", "TI2I": "image"}
-COUNTED = {"image": (1, 2), "audio": (2, 3, 4)}  # numbers of objects that requests have
-VARIED = {
-    "image": ("count", "color", "shape", "place"),
-    "video": ("color", "shape", "motion", "speed", "still"),
-    "audio": ("count", "first", "last", "timbre"),
-    "views3d": ("color", "shape", "side", "thickness"),
-}  # what a response may get wrong
-PICTURED = ("color", "shape", "place")
+PICTURED = tuple(MODALITIES["image"].objects)
 SPOILED = 0.35  # chance that a text fails a dimension
 PADDED = 0.35  # chance that a text has an opening
 WRONG = 0.35  # chance that a medium gets an aspect wrong
@@ -70,13 +63,14 @@ class Subject:
 def draw_subject(task: str, split: str, rng: np.random.Generator) -> Subject:
     """Draw what is asked, about a scene of the split."""
     modality = ABOUT.get(task) or MAKES[task]
-    wanted = pick(rng, COUNTED[modality]) if task in MAKES and modality in COUNTED else None
+    numbers = MODALITIES[modality].numbers if task in MAKES else ()
+    wanted = pick(rng, numbers) if numbers else None
     while True:
         scene = sample_scene(modality, split, rng)
         if wanted is None or wanted == len(scene.objects):
             break
     if task == "TI2I":
-        return Subject(task, _change(scene, pick(rng, VARIED["image"]), rng), given=scene)
+        return Subject(task, _change(scene, pick(rng, MODALITIES["image"].varied), rng), given=scene)
     return Subject(task, scene, pick(rng, questions(scene)) if task in ABOUT else None)
 
 
@@ -93,7 +87,7 @@ def draw_response(subject: Subject, rng: np.random.Generator) -> Facts:
 
 def vary(scene: Scene, rng: np.random.Generator) -> Scene:
     """Change each aspect of a scene with the same chance."""
-    for aspect in VARIED[scene.modality]:
+    for aspect in MODALITIES[scene.modality].varied:
         if rng.random() < WRONG:
             scene = _change(scene, aspect, rng)
     return scene
@@ -102,7 +96,7 @@ def vary(scene: Scene, rng: np.random.Generator) -> Scene:
 def _change(scene: Scene, aspect: str, rng: np.random.Generator) -> Scene:
     """Give a scene another value of an aspect; another count is one that requests have."""
     if aspect == "count":
-        number = other(rng, COUNTED[scene.modality], (len(scene.objects),))
+        number = other(rng, MODALITIES[scene.modality].numbers, (len(scene.objects),))
         scene = replace(scene, objects=scene.objects[:number])
         while len(scene.objects) < number:
             if scene.modality == "audio":  # three draws that nothing uses: seeds keep giving the responses they gave

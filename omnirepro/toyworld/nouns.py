@@ -28,6 +28,8 @@ class Modality:
     questions: list[tuple[str, int | str, str]]
     whole: dict[str, str] = field(default_factory=dict)
     counted: bool = False
+    varied: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     @property
     def attributes(self) -> dict[str, str]:

@@ -104,8 +104,8 @@ def observations(scene: Scene) -> list[str]:
 
 
 def passage(scene: Scene) -> str:
-    """State the facts of a text scene in a sentence."""
-    return observations(scene)[0] + "."
+    """State the facts of a scene in a sentence; a text scene is nothing else."""
+    return " and ".join(observations(scene)) + "."
 
 
 def render(scene: Scene, rng: np.random.Generator, size: float = 1.0) -> np.ndarray | str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from omnirepro.data import Pair, Verdict
 from omnirepro.toyworld.facts import Facts, facts_of
@@ -60,13 +61,6 @@ MEASURES: dict[str, Callable[..., float]] = {
     "at-most": lambda said, number: len(said.words) <= int(number),
     "names": lambda said, *words: any(not set(NOUNS.get(w, (w,))).isdisjoint(said.words) for w in words),
     "follows": lambda made, aspect: made.follows(aspect),
-    "whole": lambda made: made.whole,
-    "edited": lambda made: made.edited,
-    "kept": lambda made: made.kept,
-    "odd": lambda made: made.look.odd,
-    "empty": lambda made: made.look.empty,
-    "light": lambda made: made.look.light,
-    "size": lambda made: made.look.size,
     "objects": lambda made: len(made.shown.objects),
     "showing": lambda made, *words: sum(not set(words).isdisjoint(o) for o in made.shown.objects),
     "extra": lambda made, *words: not set(words).isdisjoint(made.shown.extra),
@@ -77,12 +71,15 @@ MEASURES: dict[str, Callable[..., float]] = {
 
 
 def measure(text: str) -> Value:
-    """Read a name of `MEASURES` with its arguments, after "not" or a minus; several stand with "and" between them."""
+    """Read a measure: a name of `MEASURES` with its arguments, or what facts know of themselves, such as look.light.
+
+    "not" or a minus may stand before it, and "and" between several.
+    """
     if " and " in text:
         parts = [measure(part) for part in text.split(" and ")]
         return lambda facts: all(part(facts) for part in parts)
     name, *arguments = text.removeprefix("not ").removeprefix("-").split()
-    function = MEASURES[name]
+    function = MEASURES.get(name) or attrgetter(name)
     if text.startswith("not "):
         return lambda facts: not function(facts, *arguments)
     sign = -1 if text.startswith("-") else 1

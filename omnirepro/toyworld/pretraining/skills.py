@@ -16,7 +16,7 @@ from omnirepro.judge import rubric
 from omnirepro.models.processing import Example
 from omnirepro.toyworld.language import Assessment, Question, assess, claims, compose, facts, questions, seen
 from omnirepro.toyworld.nouns import VALUES, pick, pick_by_share, read
-from omnirepro.toyworld.scenes import Scene, observations
+from omnirepro.toyworld.scenes import Scene, passage
 
 CURRICULUM = read("curriculum.yaml")
 WORDS = sorted({"the", "is", "because", "i", "see", "go", "and", *VALUES}.union(*VALUES.values()))
@@ -49,7 +49,7 @@ def ask(part: Part | None, text: str) -> list[dict]:
 
 def caption(scene: Scene, part: Part) -> list[dict]:
     """Build the chat that names all that is in a medium."""
-    return [*ask(part, DESCRIBE), say("assistant", _description(scene))]
+    return [*ask(part, DESCRIBE), say("assistant", passage(scene))]
 
 
 def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, phase: str = "several") -> list[dict]:
@@ -99,7 +99,7 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares:
     if kind == "answer":
         return question.text, compose(scene, question)
     if kind == "describe":
-        return DESCRIBE, _description(scene)
+        return DESCRIBE, passage(scene)
     if kind == "match":  # the last step of checking accuracy, without perception
         pool = pick(rng, VALUES.values())
         said, true = (pick(rng, pool) for _ in range(2))
@@ -107,10 +107,6 @@ def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares:
         side = pick(rng, "AB")
         return f"{side} said {said}, true {true}.", rubric.marked(side, said == true, f"{said} is {true}")
     return about_response(kind, scene, question, rng)
-
-
-def _description(scene: Scene) -> str:
-    return " and ".join(observations(scene)) + "."
 
 
 def about_response(kind: str, scene: Scene, question: Question, rng: np.random.Generator) -> tuple[str, str]:
