@@ -15,10 +15,9 @@ from omnirepro.data import Label, Pair, Part
 from omnirepro.judge import rubric
 from omnirepro.models.processing import OmniProcessor, collate_media
 from omnirepro.models.towers import remember
-from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.language import compose, questions
 from omnirepro.toyworld.pretraining import skills, tiny
 from omnirepro.toyworld.pretraining.trainer import make_pool
-from omnirepro.toyworld.questions import questions
 from omnirepro.toyworld.tasks import MODALITIES
 from omnirepro.train.omni_grpo import OmniGRPOTrainer
 from omnirepro.train.sft import LANGUAGE_LAYERS

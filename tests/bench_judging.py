@@ -11,10 +11,9 @@ from omnirepro.judge.generative import Judge
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.models.towers import remember
-from omnirepro.toyworld.language import compose
+from omnirepro.toyworld.language import compose, questions
 from omnirepro.toyworld.pretraining import skills, tiny
 from omnirepro.toyworld.pretraining.trainer import make_pool
-from omnirepro.toyworld.questions import questions
 
 PAIRS = 64
 

@@ -7,9 +7,8 @@ import pytest
 
 from omnirepro.data import DIMENSIONS, read_jsonl, write_jsonl
 from omnirepro.evaluate.statistics import clustered_bootstrap
-from omnirepro.toyworld.criteria import CRITERIA, TASKS, TEXT_TASKS
+from omnirepro.toyworld.criteria import CRITERIA, TASKS, TEXT_TASKS, Criterion
 from omnirepro.toyworld.criteria.composed import POOL, POOL_BY_PHRASE, bearing, parts_of, pool_for, truth_under
-from omnirepro.toyworld.criteria.criterion import Criterion
 from omnirepro.toyworld.editing import OPPOSITES, critique, edit
 from omnirepro.toyworld.facts import Said, facts_of
 from omnirepro.toyworld.preferences import make_preferences

@@ -11,11 +11,12 @@ from omnirepro.kit.run import open_run
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import ModelError, load
 from omnirepro.toyworld import scenes
+from omnirepro.toyworld.nouns import PLACES
 from omnirepro.toyworld.pretraining.backbone import prepare_backbone
 from omnirepro.toyworld.pretraining.encoders import SEEN, TowerTrainer, words
 from omnirepro.toyworld.pretraining.graft import graft
 from omnirepro.toyworld.pretraining.trainer import make_pool
-from omnirepro.toyworld.scenes import PLACES, Scene, render, save
+from omnirepro.toyworld.scenes import Scene, render, save
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # A package imports itself and what stands before it. The first seven are the core.
 ORDER = (
     *("data", "models", "judge", "reward", "evaluate", "search", "train"),
-    *("kit", "toyworld", "papers", "cli"),
+    *("toyworld", "kit", "papers", "cli"),
 )
 EARLIER_NAMES = {"schema", "rubric", "meta", "labels"}  # import names that keep working; nothing here uses them
 PURE = (

@@ -263,6 +263,30 @@ def test_a_training_leaves_the_mean_of_its_last_fifth(trainer):
     assert any(not torch.equal(weights[8][name], weights[9][name]) for name in long.trained), "the last steps moved it"
 
 
+def test_a_training_that_is_killed_while_weights_are_averaged_leaves_the_same_mean(trainer, monkeypatch):
+    """Of twenty steps the last four are averaged, and a checkpoint stands within them."""
+    whole = trainer("whole")
+    whole.total = 20
+    whole.fit(20, "skills")
+    first = trainer("cut")
+    first.total = 20
+    update = first._update
+
+    def until_killed():
+        if first.step == 18:
+            raise Killed
+        return update()
+
+    monkeypatch.setattr(first, "_update", until_killed)
+    with pytest.raises(Killed):
+        first.fit(20, "skills")
+    second = trainer("cut")
+    second.total = 20
+    second.fit(20, "skills")
+    for name, weight in whole.trained.items():
+        assert torch.allclose(weight, second.trained[name], atol=1e-4), name
+
+
 @pytest.mark.parametrize("at", [3, 4, 6])
 def test_a_killed_training_goes_on_as_if_nothing_happened(trainer, straight, monkeypatch, at):
     first = trainer("killed")

@@ -31,8 +31,15 @@ from omnirepro.toyworld.bench import make_bench
 from omnirepro.toyworld.criteria import BY_PHRASE, CRITERIA, TASKS, TEXT_TASKS, gold_of
 from omnirepro.toyworld.criteria.levels import Scale
 from omnirepro.toyworld.facts import facts_of
-from omnirepro.toyworld.pretraining.primer import LAYOUTS, NUMBERS, QUESTIONS, _loss_on_levels, _taught, lesson
-from omnirepro.toyworld.pretraining.vocabulary import spoken
+from omnirepro.toyworld.pretraining.vocabulary import (
+    LAYOUTS,
+    NUMBERS,
+    QUESTIONS,
+    level_chats,
+    loss_on_levels,
+    spoken,
+    training_phrasings,
+)
 from omnirepro.toyworld.turns import two_turns
 from omnirepro.train.completion_loss import sparing_loss
 from omnirepro.train.grpo import _reward_function
@@ -181,7 +188,7 @@ def test_lessons_of_the_primer_never_compare_and_never_ask_a_test_criterion(benc
     answers = set()
     for i in range(400):
         layout = tuple(LAYOUTS)[i % 3]
-        chats = lesson(bench[i % len(bench)], scale, layout, rng)
+        chats = level_chats(bench[i % len(bench)], scale, layout, rng)
         for turns in chats[: NUMBERS * (layout == "both")]:
             asked, tag = (text_of(turns.pop(at)["parts"]) for at in (-2, -1))
             a, b = map(int, re.fullmatch(r"A (\d) B (\d) larger\.", asked).groups())
@@ -195,9 +202,9 @@ def test_lessons_of_the_primer_never_compare_and_never_ask_a_test_criterion(benc
 
 
 def test_only_words_that_training_asks_become_tokens():
-    taught = {word.strip(",") for words in _taught() for word in words.split()}
+    taught = {word.strip(",") for words in training_phrasings() for word in words.split()}
     unseen = {word.strip(",") for c in CRITERIA.values() for p in c.phrasings for word in p.split()} - taught
-    assert unseen and not {word.strip() for word in spoken(_taught())} & unseen
+    assert unseen and not {word.strip() for word in spoken(training_phrasings())} & unseen
 
 
 @pytest.mark.usefixtures("no_half_precision")
@@ -205,7 +212,7 @@ def test_only_words_that_training_asks_become_tokens():
 def test_the_primers_loss_is_that_of_the_plain_model(bench, layout):
     scale, rng, model = Scale.of(bench), np.random.default_rng(0), make_model()
     pairs = [next(pair for pair in bench if pair.task == task) for task in TASKS]
-    rows = [[_loss_on_levels(processor(), chat) for chat in lesson(pair, scale, layout, rng)] for pair in pairs]
+    rows = [[loss_on_levels(processor(), chat) for chat in level_chats(pair, scale, layout, rng)] for pair in pairs]
     alone = processor().collate([example for row in rows for example in row])
     batch = collate(processor(), rows)
     assert batch["input_ids"].numel() < alone["input_ids"].numel() / 2

@@ -21,8 +21,7 @@ from omnirepro.judge.rubric import (
     parse,
     render,
 )
-from omnirepro.toyworld.language import claims, compose
-from omnirepro.toyworld.questions import questions, seen
+from omnirepro.toyworld.language import claims, compose, questions, seen
 from omnirepro.toyworld.tasks import MODALITIES, sample_scene
 
 KEYS = {"score_A", "score_B", "better", "reasoning", "final_verdict"}

@@ -7,9 +7,8 @@ import pytest
 
 from omnirepro.data import DIMENSIONS, Label, Pair, Part
 from omnirepro.judge import rubric
-from omnirepro.toyworld.language import assess, claims, stated
+from omnirepro.toyworld.language import assess, claims, questions, stated
 from omnirepro.toyworld.pretraining import skills
-from omnirepro.toyworld.questions import questions
 from omnirepro.toyworld.scenes import passage
 from omnirepro.toyworld.tasks import sample_scene
 from omnirepro.train.sft import conversations
@@ -49,7 +48,7 @@ def test_checks_mark_each_response_by_itself_as_the_world_does():
         rng = np.random.default_rng(i)
         scene = sample_scene("text", "train", rng)
         question = questions(scene)[i % 5]
-        asked, answer = skills._about_response("check", scene, question, rng)
+        asked, answer = skills.about_response("check", scene, question, rng)
         shown = dict(re.findall(r"\n([AB]): (.*)", asked))
         dimensions = re.search(r"check (.*)\.", asked)[1].split()
         marks = rubric.Parsed("ok", reasoning=answer.replace("\\n", "\n")).marks
@@ -83,7 +82,7 @@ def test_the_side_that_is_asked_about_is_the_one_that_is_marked():
 def test_bare_scores_name_their_winner_and_equal_ones_name_none():
     verdicts = set()
     for i in range(100):
-        asked, written = skills._state(np.random.default_rng(i))
+        asked, written = skills.state_scores(np.random.default_rng(i))
         found = rubric.parse(written.replace("seen: <", "seen: x<"), "rationale-first")
         assert found.status == "ok"
         assert not re.search(r"\d", asked), "the winner must be read off the judgement's own scores"

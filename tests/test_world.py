@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omnirepro.data.errors import RunError
 
 from omnirepro.data import DIMENSIONS, media
 from omnirepro.toyworld import scenes
-from omnirepro.toyworld.language import FILLERS, HARMS, PENALTY, QUOTED, UNSAFE, assess, claims, compose
-from omnirepro.toyworld.questions import VALUES, alter, evidence, facts, observations, questions
-from omnirepro.toyworld.scenes import COLORS, PLACES, SHAPES, count_scenes, render, sample, save, scene_from
+from omnirepro.toyworld.language import PENALTY, QUOTED, alter, assess, claims, compose, evidence, facts, questions
+from omnirepro.toyworld.nouns import COLORS, FILLERS, HARMS, PLACES, SHAPES, UNSAFE, VALUES
+from omnirepro.toyworld.scenes import count_scenes, observations, render, sample, save, scene_from
 from omnirepro.toyworld.tasks import MODALITIES, SPLITS, Truth, World, check_disjoint, make_prompts, split_of
 
 QUICK = settings(max_examples=150, deadline=None)
@@ -191,10 +192,10 @@ def test_prompts_are_distinct_and_disjoint(made):
 def test_a_shared_prompt_or_scene_is_refused(made):
     train, dev = made["train"][0], made["dev"][0]
     renamed = train[5].model_copy(update={"id": "other", "cluster": "elsewhere"})
-    with pytest.raises(AssertionError, match="train and dev share"):
+    with pytest.raises(RunError, match="train and dev share"):
         check_disjoint({"train": train, "dev": [*dev, renamed]})
     same_scene = dev[0].model_copy(update={"id": "x", "cluster": train[0].cluster})
-    with pytest.raises(AssertionError, match="train and dev share"):
+    with pytest.raises(RunError, match="train and dev share"):
         check_disjoint({"train": train, "dev": [same_scene]})
 
 

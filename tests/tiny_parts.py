@@ -10,14 +10,15 @@ from torch.utils._pytree import tree_leaves
 from omnirepro.data import Part
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.toyworld.pretraining.backbone import make_tokenizer
-from omnirepro.toyworld.pretraining.trainer import KINDS, draw_scene
+from omnirepro.toyworld.pretraining.trainer import KINDS
+from omnirepro.toyworld.tasks import sample_scene
 
 
 @cache
 def processor() -> OmniProcessor:
     """Return a processor whose tokenizer is trained as the backbone's stage does (from scenes, without files)."""
     rng = np.random.default_rng(0)
-    pool = {kind: [(draw_scene(kind, "train", rng), None) for _ in range(300)] for kind in KINDS}
+    pool = {kind: [(sample_scene(kind, "train", rng), None) for _ in range(300)] for kind in KINDS}
     return OmniProcessor(make_tokenizer(pool, 0))
 
 

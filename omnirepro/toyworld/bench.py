@@ -17,22 +17,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from omnirepro.data import Pair, Part, Verdict, text_part
 from omnirepro.toyworld.candidates import ABOUT, Subject, draw_response, draw_subject
 from omnirepro.toyworld.criteria import TASKS, Criterion, criteria_for
-from omnirepro.toyworld.facts import Facts, Made, Said, store
+from omnirepro.toyworld.facts import Facts, Said, store
 from omnirepro.toyworld.looks import Look, media_part
-from omnirepro.toyworld.scenes import Scene
 
-OUTCOMES: tuple[tuple[Verdict, Verdict], ...] = (
-    ("A", "B"), ("tie", "A"), ("B", "A"), ("tie", "B"), ("A", "B"),
-    ("B", "A"), ("A", "tie"), ("A", "B"), ("B", "tie"), ("B", "A"),
-)  # fmt: skip
-UNSEEN_EVERY, RIVALS, TRIES, PATIENCE = 3, 8, 6, 40
-BANDS = (-30, -16, -6, 0, 1, 7, 17, 31)
+LABELS = ("A B", "tie A", "B A", "tie B", "A B", "B A", "A tie", "A B", "B tie", "B A")  # of ten groups, in turn
+UNSEEN_EVERY = 3  # every third group of the test asks criteria of its own
+RIVALS = 8  # responses drawn, of which every two may become a pair
+TRIES = 6  # draws of criteria for these responses
+PATIENCE = 40  # draws of responses to one subject
+BANDS = (-30, -16, -6, 0, 1, 7, 17, 31)  # differences of length, in characters, that count as alike
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,14 @@ def make_bench(folder: Path, split: str, per_task: int, seed: int, tasks: tuple[
         rng = np.random.default_rng([seed, *f"{split} {task}".encode()])
         rows: list[Pair] = []
         for number, group in enumerate(plan(task, split, -(-per_task // 2), seed)):
-            parts = _render(group, Path(folder) / "media_data" / task, f"{seed} {split} {number}", rng)
-            rows += [_row(group, row, parts, number) for row in range(2)]
+            keys = (f"{seed} {split} {number} {part}" for part in ("prompt", "one", "two"))
+            stems = [Path(folder) / "media_data" / task / sha256(key.encode()).hexdigest()[:16] for key in keys]
+            parts = render(group.subject, (group.a, group.b), stems, rng)
+            for criterion, wording, label in group.asked:
+                about = {"criterion": criterion.name, "family": criterion.family, "unseen": criterion.held_out}
+                about |= {"wording": wording, "group": number}
+                asked = {"criterion": criterion.phrasings[wording], "label": label}
+                rows.append(make_pair(group.subject, (group.a, group.b), parts, about, id="", **asked))
         order = rng.permutation(per_task)
         pairs += [rows[j].model_copy(update={"id": f"{task}-{split}-{i:05d}"}) for i, j in enumerate(order)]
     return pairs
@@ -64,10 +70,12 @@ def make_bench(folder: Path, split: str, per_task: int, seed: int, tasks: tuple[
 
 def plan(task: str, split: str, groups: int, seed: int) -> Iterator[Group]:
     """Yield groups as facts, without rendering anything: the same ones that `make_bench` renders."""
-    rng, used = np.random.default_rng([seed, *f"plan {split} {task}".encode()]), Counter()
+    rng = np.random.default_rng([seed, *f"plan {split} {task}".encode()])
+    used = Counter()
     for i in range(groups):
         unseen = split == "test" and i % UNSEEN_EVERY == UNSEEN_EVERY - 1
-        group = _group(task, split, OUTCOMES[i % len(OUTCOMES)], criteria_for(task, unseen), used, rng)
+        labels = tuple(LABELS[i % len(LABELS)].split())
+        group = _group(task, split, labels, criteria_for(task, unseen), used, rng)
         used.update((criterion.name, label == "tie") for criterion, _, label in group.asked)
         yield group
 
@@ -107,37 +115,30 @@ def contrast(a: Facts, b: Facts) -> tuple[int, ...]:
     """Return how two responses differ in what a rule without a criterion could use: length, or light, size, number."""
     if isinstance(a, Said):
         return (int(np.digitize(len(a.text) - len(b.text), BANDS)),)
-    return tuple(int(np.sign(x - y)) for x, y in zip(_bulk(a), _bulk(b), strict=True))
+    bulks = [(made.look.light, made.look.size, len(made.shown.objects), made.look.empty) for made in (a, b)]
+    return tuple(int(np.sign(x - y)) for x, y in zip(*bulks, strict=True))
 
 
-def _bulk(made: Made) -> tuple[float, ...]:
-    return made.look.light, made.look.size, len(made.shown.objects), made.look.empty
-
-
-def _render(group: Group, folder: Path, key: str, rng: np.random.Generator) -> tuple[list[Part], ...]:
-    """Render prompt and responses; return the parts of the prompt, of A and of B."""
-    subject, text = group.subject, text_part(group.subject.text)
-
-    def render(scene: Scene, look: Look, part: str) -> Part:
-        return media_part(scene, look, folder / sha256(f"{key} {part}".encode()).hexdigest()[:16], rng)
-
-    shown = ABOUT.get(subject.task, "text") != "text"
-    prompt = [render(subject.source, Look(), "prompt")] if shown else []
-    answers = [
-        text_part(f.text) if isinstance(f, Said) else render(f.shown, f.look, side)
-        for side, f in (("one", group.a), ("two", group.b))
+def render(
+    subject: Subject, responses: tuple[Facts, Facts], stems: list[Path], rng: np.random.Generator
+) -> list[list[Part]]:
+    """Render prompt and responses, media to `stems`; return the parts of the prompt, of A and of B."""
+    prompt = [text_part(subject.text)]
+    if ABOUT.get(subject.task, "text") != "text":
+        prompt.insert(0, media_part(subject.source, Look(), stems[0], rng))
+    sides = [
+        text_part(facts.text) if isinstance(facts, Said) else media_part(facts.shown, facts.look, stem, rng)
+        for facts, stem in zip(responses, stems[1:], strict=True)
     ]
-    return [*prompt, text], answers[:1], answers[1:]
+    return [prompt, sides[:1], sides[1:]]
 
 
-def _row(group: Group, row: int, parts: tuple[list[Part], ...], number: int) -> Pair:
-    criterion, wording, label = group.asked[row]
-    about = {
-        "criterion": criterion.name, "family": criterion.family, "unseen": criterion.held_out, "wording": wording,
-        "group": number, "score_a": group.a.score, "score_b": group.b.score,
-    }  # fmt: skip
-    return Pair(
-        id="", task=group.subject.task, prompt=parts[0], response_a=parts[1], response_b=parts[2],
-        criterion=criterion.phrasings[wording], label=label, source="world",
-        cluster=group.subject.source.key()[:12], meta=about | store(group.a, group.b),
-    )  # fmt: skip
+def make_pair(
+    subject: Subject, responses: tuple[Facts, Facts], parts: list[list[Part]], about: dict[str, Any], **fields: Any
+) -> Pair:
+    """Make the row of two rendered responses; `about`, both scores and all facts become its `meta`."""
+    a, b = responses
+    meta = about | {"score_a": a.score, "score_b": b.score} | store(a, b)
+    shown = dict(zip(("prompt", "response_a", "response_b"), parts, strict=True))
+    cluster = subject.source.key()[:12]
+    return Pair(task=subject.task, source="world", cluster=cluster, meta=meta, **shown, **fields)

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from omnirepro.data import Pair, text_of
-from omnirepro.toyworld.language import assess
+from omnirepro.toyworld.language import Assessment, Question, assess
 from omnirepro.toyworld.looks import Look
-from omnirepro.toyworld.questions import Question
+from omnirepro.toyworld.nouns import PITCHES
 from omnirepro.toyworld.scenes import Scene, scene_from
 
 
@@ -38,14 +37,10 @@ class Said:
     def words(self) -> list[str]:
         return re.findall(r"[a-z\-]+", self.text.lower())
 
-    def names(self, values: Iterable[str]) -> bool:
-        """Tell whether the text names one of the values."""
-        return not set(values).isdisjoint(self.words)
-
     @property
     def score(self) -> int:
         """The world's preference where no criterion is given, 0-10."""
-        return assess(self.scene, self.question, self.text).score
+        return Assessment(self.marks).score
 
 
 @dataclass(frozen=True)
@@ -56,6 +51,11 @@ class Made:
     shown: Scene
     look: Look
     given: Scene | None = None
+
+    @property
+    def pitches(self) -> list[int]:
+        """The places of a sound's pitches in their order from low to high."""
+        return [list(PITCHES).index(pitch) for pitch in self.shown.objects]
 
     def follows(self, aspect: str) -> int:
         """Count the wanted values of an aspect that are shown."""
@@ -102,29 +102,27 @@ Facts = Said | Made
 def aspects(scene: Scene) -> dict[str, tuple]:
     """Map each aspect that a request can fix to its values."""
     if scene.modality == "image":
-        color, shape, place = (tuple(sorted(v)) for v in zip(*scene.objects, strict=True))
-        return {"color": color, "shape": shape, "place": place, "count": (len(scene.objects),)}
+        columns = zip(("color", "shape", "place"), zip(*scene.objects, strict=True), strict=True)
+        return {name: tuple(sorted(values)) for name, values in columns} | {"count": (len(scene.objects),)}
     if scene.modality == "audio":
-        first, last = scene.objects[0], scene.objects[-1]
-        return {"first": (first,), "last": (last,), "count": (len(scene.objects),), "timbre": scene.extra}
-    (color, shape), second, third = scene.objects[0], *((e,) for e in scene.extra)
-    known = {"color": (color,), "shape": (shape,)}
-    if scene.modality == "video":
-        return known | {"motion": second, "speed": third, "still": tuple(scene.objects[1])}
-    return known | {"sides": second, "thickness": third}
+        ends = {"first": scene.objects[:1], "last": scene.objects[-1:]}
+        return ends | {"count": (len(scene.objects),), "timbre": scene.extra}
+    known = {name: (value,) for name, value in scene.named(0).items()}
+    return known | ({"still": scene.objects[1]} if scene.modality == "video" else {})
 
 
 def store(a: Facts, b: Facts) -> dict[str, Any]:
-    """Return the facts of both responses in JSON form, for a pair's `meta`; keys of one side end in _a or _b."""
+    """Return the facts of both responses in JSON form, for a pair's `meta`; keys of one side end in _a or _b.
+
+    It holds lists for tuples, so that a row equals itself when it is read again.
+    """
     if isinstance(a, Said):
-        return {"scene": _plain(a.scene), "question": _plain(a.question)}
-    sides = {f"shown_{s}": {"scene": _plain(m.shown), "look": _plain(m.look)} for s, m in (("a", a), ("b", b))}
-    return {"scene": _plain(a.wanted)} | ({"given": _plain(a.given)} if a.given else {}) | sides
-
-
-def _plain(fact: Scene | Question | Look) -> dict[str, Any]:
-    """Return the JSON form, lists for tuples, so that a row equals itself when it is read again."""
-    return json.loads(json.dumps(asdict(fact)))
+        found = {"scene": asdict(a.scene), "question": asdict(a.question)}
+    else:
+        found = {"scene": asdict(a.wanted)} | ({"given": asdict(a.given)} if a.given else {})
+        for side, made in (("a", a), ("b", b)):
+            found[f"shown_{side}"] = {"scene": asdict(made.shown), "look": asdict(made.look)}
+    return json.loads(json.dumps(found))
 
 
 def facts_of(pair: Pair) -> tuple[Facts, Facts]:

@@ -1,8 +1,8 @@
 """The small language of the embedded world: questions, free-text answers, defects, and the oracle.
 
-Consumes a `Scene`; produces questions about one fact, answers of the form "the color is red because i see a red
-circle top-left.", answers spoiled on any of the five rubric dimensions, and `assess`, which scores any text
-deterministically on those dimensions and 0-10 overall (Omni-RRM's rubric and scale).
+Consumes a `Scene`; produces questions with exactly one answer, the facts of their target, answers of the form "the
+color is red because i see a red circle top-left.", answers spoiled on any of the five rubric dimensions, and `assess`,
+which scores any text deterministically on those dimensions and 0-10 overall (Omni-RRM's rubric and scale).
 
 Departure: the paper scores by a teacher's impression; here each failed dimension costs fixed points
 (fluency 1, reasoning 2, relevance 3, accuracy 4, safety 5), which reproduces its bands for 0, 1 and many defects.
@@ -17,29 +17,102 @@ from itertools import zip_longest
 import numpy as np
 
 from omnirepro.data import DIMENSIONS
-from omnirepro.toyworld.questions import COUNTS, VALUES, Question, alter, evidence, facts, misstate, observations, other
-from omnirepro.toyworld.scenes import (
-    COLORS,
-    MOTIONS,
-    NAMES,
-    PITCHES,
-    PLACES,
-    SHAPES,
-    SPEEDS,
-    SPOTS,
-    THICKNESS,
-    THINGS,
-    TIMBRES,
-    TIMES,
-    Scene,
-)
+from omnirepro.toyworld.nouns import COUNTS, FILLERS, HARMS, MODALITIES, NOUNS, PITCHES, UNSAFE, VALUES, other, pick
+from omnirepro.toyworld.scenes import Scene, observations
 
 PENALTY = {"fluency": 1, "relevance": 3, "accuracy": 4, "reasoning": 2, "safety": 5}
-SENSE = {"image": "see", "video": "see", "audio": "hear", "text": "read", "views3d": "see"}
+SENSE = {name: about.sense for name, about in MODALITIES.items()}
 QUOTED = ("relevance", "accuracy")
-FILLERS = ("well,", "to be clear,", "in short,")
-HARMS = ("burn", "steal", "smash", "poison")
-UNSAFE = tuple(f"go and {verb} {what}." for verb in HARMS for what in ("it", "them"))
+ANSWER = re.compile(
+    rf"the (?P<attribute>{'|'.join(VALUES)}) is (?P<value>{'|'.join(sorted(set().union(*VALUES.values())))})"
+    r"(?P<clause> because i (?P<sense>see|hear|read) (?P<basis>.+))?"
+)
+_EVIDENCE = {}
+for _modality, _about in MODALITIES.items():
+    _words = {attribute: f"(?:{'|'.join(NOUNS[nouns])})" for attribute, nouns in _about.attributes.items()}
+    if "pitch" in _words:  # a sound's beeps are one observation
+        _words["pitch"] += f"(?: {_words['pitch']})*"
+    _EVIDENCE[_modality] = re.compile("|".join(form.format(**_words) for form in _about.observed))
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about one attribute of one target (an index into the scene's objects; -1: last, or the whole)."""
+
+    attribute: str
+    target: int
+    text: str = ""
+
+
+def questions(scene: Scene) -> list[Question]:
+    """List every question that has exactly one answer in the scene."""
+    forms = MODALITIES[scene.modality].questions
+    once = [Question(*form) for form in forms if form[1] != "each"]
+    each = [(attribute, text) for attribute, target, text in forms if target == "each"]
+    numbers = range(len(scene.objects))
+    return once + [Question(attribute, i, text.format(**scene.named(i))) for i in numbers for attribute, text in each]
+
+
+def facts(scene: Scene, target: int) -> dict[str, str]:
+    """Map each attribute of a target to its true value; in a film, motion and speed are the first object's."""
+    known = scene.named(target)
+    if scene.modality == "video" and target != 0:
+        return {attribute: known[attribute] for attribute in MODALITIES["video"].objects}
+    return known | ({"count": COUNTS[len(scene.objects)]} if MODALITIES[scene.modality].counted else {})
+
+
+def evidence(scene: Scene, question: Question) -> str:
+    """Return the observation that supports the answer; a count rests on all of them."""
+    observed = observations(scene)
+    if question.attribute == "count" or scene.modality == "audio":
+        return " and ".join(observed)
+    return observed[question.target]
+
+
+def seen(scene: Scene, question: Question) -> str:
+    """Return what a rationale notes first: the true value and the observation behind it."""
+    return f"{facts(scene, question.target)[question.attribute]}, {evidence(scene, question)}"
+
+
+def alter(scene: Scene, question: Question, rng: np.random.Generator) -> Scene:
+    """Return a scene in which the asked fact, and only it, is another."""
+    about = MODALITIES[scene.modality]
+    attribute = question.attribute
+    objects = list(scene.objects)
+    if attribute == "count":
+        if len(objects) > 1 and rng.random() < 0.5:
+            return replace(scene, objects=scene.objects[:-1])
+        return add_object(scene, rng)
+    if attribute in about.whole:
+        values = zip(about.whole, scene.extra, strict=True)
+        return replace(scene, extra=tuple(other(rng, VALUES[a], (v,)) if a == attribute else v for a, v in values))
+    old = facts(scene, question.target)[attribute]
+    if attribute == "pitch":
+        objects[question.target] = other(rng, PITCHES, (old,))
+    else:
+        new = other(rng, NOUNS[about.objects[attribute]], [v for o in objects for v in o], old)
+        objects[question.target] = tuple(new if v == old else v for v in objects[question.target])
+    return replace(scene, objects=tuple(objects))
+
+
+def add_object(scene: Scene, rng: np.random.Generator) -> Scene:
+    """Return a picture with one more object, unlike the others in everything, or a sound with one more beep."""
+    if scene.modality == "audio":
+        return replace(scene, objects=(*scene.objects, other(rng, PITCHES, ())))
+    used = [v for o in scene.objects for v in o]
+    new = tuple(other(rng, NOUNS[nouns], used) for nouns in MODALITIES["image"].objects.values())
+    return replace(scene, objects=(*scene.objects, new))
+
+
+def misstate(scene: Scene, question: Question, rng: np.random.Generator) -> Scene:
+    """Return a scene in which another fact of the asked target is another, and the answer to the question is not."""
+    others = [a for a in facts(scene, question.target) if a not in (question.attribute, "count")]
+    if scene.modality == "audio":  # every pitch is part of the evidence, whichever is asked about
+        others = ["timbre"] if question.attribute == "pitch" else ["pitch"]
+    return alter(scene, replace(question, attribute=pick(rng, others)), rng)
+
+
+# ---- answers
 
 
 @dataclass(frozen=True)
@@ -69,41 +142,16 @@ def compose(scene: Scene, question: Question, defects=(), rng: np.random.Generat
         answer += f" because i {SENSE[scene.modality]} {basis}"
     if "fluency" in defects:
         words = answer.split()
-        spots = [i for i, w in enumerate(words) if w not in PITCHES]
-        at = spots[int(rng.integers(len(spots)))]
+        at = pick(rng, [i for i, w in enumerate(words) if w not in PITCHES])
         answer = " ".join([*words[: at + 1], *words[at:]])
     if "safety" in defects:
-        answer += ". " + UNSAFE[int(rng.integers(len(UNSAFE)))][:-1]
+        answer += ". " + pick(rng, UNSAFE)[:-1]
     return answer + "."
-
-
-_ANSWER = re.compile(
-    rf"the (?P<attribute>{'|'.join(VALUES)}) is (?P<value>{'|'.join(sorted(set().union(*VALUES.values())))})"
-    r"(?P<clause> because i (?P<sense>see|hear|read) (?P<basis>.+))?"
-)
-
-
-def _one_of(values) -> str:
-    return f"(?:{'|'.join(values)})"
-
-
-_EVIDENCE = {
-    "image": re.compile(rf"a {_one_of(COLORS)} {_one_of(SHAPES)} {_one_of(PLACES)}"),
-    "video": re.compile(
-        rf"a {_one_of(COLORS)} {_one_of(SHAPES)} moving {_one_of(MOTIONS)} {_one_of(SPEEDS)}"
-        rf"|a still {_one_of(COLORS)} {_one_of(SHAPES)}"
-    ),
-    "audio": re.compile(rf"{_one_of(TIMBRES)}(?: {_one_of(PITCHES)})+"),
-    "views3d": re.compile(rf"a {_one_of(THICKNESS)} {_one_of(COLORS)} {_one_of(SHAPES)} with {_one_of(COLORS)} sides"),
-    "text": re.compile(
-        rf"{_one_of(NAMES)} has a {_one_of(COLORS)} {_one_of(THINGS)} in the {_one_of(SPOTS)} at {_one_of(TIMES)}"
-    ),
-}
 
 
 def stated(text: str) -> str | None:
     """Return what an answer states, as "color red"; None where it has no such sentence. Needs no truth."""
-    found = _ANSWER.search(_sentence(text)[0])
+    found = ANSWER.search(_sentence(text)[0])
     return found and f"{found['attribute']} {found['value']}"
 
 
@@ -112,42 +160,33 @@ def claims(scene: Scene, question: Question, text: str) -> dict[str, str]:
 
     Where nothing is false, the quote for accuracy is the value, twice.
     """
-    found = _ANSWER.search(_sentence(text)[0])
+    found = ANSWER.search(_sentence(text)[0])
     if not found:
         return dict.fromkeys(QUOTED, "none")
-    value, true = found["value"], facts(scene, question.target).get(found["attribute"], "none")
-    false = None if value != true else _first_false(scene, found["basis"])
-    stated, held = false or (value, true)
-    return {"relevance": found["attribute"], "accuracy": f"{stated} is {held}"}
-
-
-def _first_false(scene: Scene, basis: str | None) -> tuple[str, str] | None:
-    """Return the first false word of the evidence and what is true instead; None where all is true or ill formed."""
-    for stated in _observed(scene, basis):
-        true = [o.split() for o in observations(scene)]
-        words = stated.split()
-        if words in true:
-            continue
-        nearest = max(true, key=lambda o: sum(a == b for a, b in zip(words, o, strict=False)))
-        return next((a, b) for a, b in zip_longest(words, nearest, fillvalue="none") if a != b)
-    return None
-
-
-def _observed(scene: Scene, basis: str | None) -> list[str]:
-    """Return the observations that evidence states; none where one of them is not of the world's form."""
-    stated = basis.split(" and ") if basis else []
-    return stated if all(_EVIDENCE[scene.modality].fullmatch(s) for s in stated) else []
+    value = found["value"]
+    true = facts(scene, question.target).get(found["attribute"], "none")
+    false = _first_false(scene, found["basis"]) if value == true else None
+    return {"relevance": found["attribute"], "accuracy": " is ".join(false or (value, true))}
 
 
 def assess(scene: Scene, question: Question, text: str) -> Assessment:
     """Score any text on the five dimensions against the scene's truth; never raises."""
     sentence, words, once = _sentence(text)
     safe = not set(words) & set(HARMS)
-    found = _ANSWER.fullmatch(sentence) or _ANSWER.search(sentence)
+    found = ANSWER.fullmatch(sentence) or ANSWER.search(sentence)
     if not found:
         return Assessment(dict.fromkeys(DIMENSIONS, False) | {"safety": safe})
-    whole = found.group(0) == sentence and once == words
-    return Assessment(_marks(scene, question, found, whole) | {"safety": safe})
+    attribute = found["attribute"]
+    observed = _observed(scene, found["basis"])
+    true = facts(scene, question.target).get(attribute) == found["value"]
+    marks = {
+        "fluency": found[0] == sentence and once == words and bool(observed or not found["basis"]),
+        "relevance": attribute == question.attribute,
+        "accuracy": true and _first_false(scene, found["basis"]) is None,
+        "reasoning": bool(observed) and _supports(scene, question, attribute, found["value"], observed),
+        "safety": safe,
+    }
+    return Assessment(marks)
 
 
 def _sentence(text: str) -> tuple[str, list[str], list[str]]:
@@ -161,24 +200,28 @@ def _sentence(text: str) -> tuple[str, list[str], list[str]]:
     return sentence, words, once
 
 
-def _marks(scene: Scene, question: Question, found: re.Match, whole: bool) -> dict[str, bool]:
-    attribute, value, basis = found["attribute"], found["value"], found["basis"]
-    stated = _observed(scene, basis)
-    true = facts(scene, question.target).get(attribute) == value
-    return {
-        "fluency": whole and bool(stated or not basis),
-        "relevance": attribute == question.attribute,
-        "accuracy": true and _first_false(scene, basis) is None,
-        "reasoning": bool(stated) and _supports(scene, question, attribute, value, stated),
-    }
+def _observed(scene: Scene, basis: str | None) -> list[str]:
+    """Return the observations that evidence states; none where one of them is not of the world's form."""
+    observed = basis.split(" and ") if basis else []
+    return observed if all(_EVIDENCE[scene.modality].fullmatch(o) for o in observed) else []
 
 
-def _supports(scene: Scene, question: Question, attribute: str, value: str, stated: list[str]) -> bool:
+def _first_false(scene: Scene, basis: str | None) -> tuple[str, str] | None:
+    """Return the first false word of the evidence and what is true instead; None where all is true or ill formed."""
+    true = [o.split() for o in observations(scene)]
+    for words in (o.split() for o in _observed(scene, basis)):
+        if words not in true:
+            nearest = max(true, key=lambda o: sum(a == b for a, b in zip(words, o, strict=False)))
+            return next((a, b) for a, b in zip_longest(words, nearest, fillvalue="none") if a != b)
+    return None
+
+
+def _supports(scene: Scene, question: Question, attribute: str, value: str, observed: list[str]) -> bool:
     """Tell whether the evidence, true or not, implies the stated value."""
-    words = " ".join(stated).split()
+    words = " ".join(observed).split()
     pitches = [w for w in words if w in PITCHES]
     if attribute == "count":
-        number = len(pitches) if scene.modality == "audio" else len(stated)
+        number = len(pitches) if scene.modality == "audio" else len(observed)
         return COUNTS[number : number + 1] == (value,)
     if attribute == "pitch":
         return bool(pitches) and pitches[question.target] == value

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from omnirepro.data import Pair, Part, text_part
-from omnirepro.toyworld.bench import contrast
-from omnirepro.toyworld.candidates import ABOUT, draw_response, draw_subject
+from omnirepro.data import Pair
+from omnirepro.judge.rubric import ranking
+from omnirepro.toyworld.bench import contrast, make_pair, render
+from omnirepro.toyworld.candidates import Subject, draw_response, draw_subject
 from omnirepro.toyworld.criteria import TASKS
-from omnirepro.toyworld.facts import Facts, Said, store
-from omnirepro.toyworld.looks import Look, media_part
+from omnirepro.toyworld.facts import Facts
+
+TRIES = 60  # draws of two responses to one subject
 
 
 def make_preferences(folder: Path, split: str, per_task: int, seed: int, tasks: tuple[str, ...] = TASKS) -> list[Pair]:
@@ -29,34 +31,24 @@ def make_preferences(folder: Path, split: str, per_task: int, seed: int, tasks: 
     for task in tasks:
         rng = np.random.default_rng([seed, *f"preferences {split} {task}".encode()])
         for i in range(per_task):
-            pairs.append(_pair(Path(folder), f"{task}-{split}-p{i:05d}", task, split, "AB"[i % 2], seed, rng))
+            label = "AB"[i % 2]
+            name = f"{task}-{split}-p{i:05d}"
+            subject, a, b = _draw(task, split, label, rng)
+            stem = sha256(f"{seed} {name}".encode()).hexdigest()[:16]
+            stems = [Path(folder) / task / f"{stem}-{part}" for part in ("prompt", 0, 1)]
+            parts = render(subject, (a, b), stems, rng)
+            margin = float(abs(a.score - b.score))
+            pairs.append(make_pair(subject, (a, b), parts, {}, id=name, label=label, margin=margin))
     return pairs
 
 
-def _pair(folder: Path, name: str, task: str, split: str, label: str, seed: int, rng: np.random.Generator) -> Pair:
-    subject, a, b = _draw(task, split, label, rng)
-    stem = folder / task / sha256(f"{seed} {name}".encode()).hexdigest()[:16]
-    shown = ABOUT.get(task, "text") != "text"
-    prompt = [media_part(subject.source, Look(), stem.with_name(f"{stem.name}-prompt"), rng)] if shown else []
-    sides = [_part(f, stem.with_name(f"{stem.name}-{i}"), rng) for i, f in enumerate((a, b))]
-    about = {"score_a": a.score, "score_b": b.score} | store(a, b)
-    return Pair(
-        id=name, task=task, prompt=[*prompt, text_part(subject.text)], response_a=[sides[0]],
-        response_b=[sides[1]], label=label, margin=float(abs(a.score - b.score)), source="world",
-        cluster=subject.source.key()[:12], meta=about,
-    )  # fmt: skip
-
-
-def _draw(task: str, split: str, label: str, rng: np.random.Generator) -> tuple:
+def _draw(task: str, split: str, label: str, rng: np.random.Generator) -> tuple[Subject, Facts, Facts]:
     """Draw how two responses contrast in bulk first, then responses with that contrast that bear out the label."""
     while True:
         subject = draw_subject(task, split, rng)
         target = contrast(draw_response(subject, rng), draw_response(subject, rng))
-        for _ in range(60):
-            a, b = draw_response(subject, rng), draw_response(subject, rng)
-            if contrast(a, b) == target and (a.score > b.score) - (a.score < b.score) == (1 if label == "A" else -1):
+        for _ in range(TRIES):
+            a = draw_response(subject, rng)
+            b = draw_response(subject, rng)
+            if contrast(a, b) == target and ranking(a.score, b.score) == label:
                 return subject, a, b
-
-
-def _part(facts: Facts, stem: Path, rng: np.random.Generator) -> Part:
-    return text_part(facts.text) if isinstance(facts, Said) else media_part(facts.shown, facts.look, stem, rng)

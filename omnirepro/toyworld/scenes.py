@@ -15,28 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-COLORS = {
-    "red": (230, 50, 45),
-    "green": (50, 190, 70),
-    "blue": (60, 100, 245),
-    "yellow": (245, 220, 50),
-    "white": (245, 245, 245),
-    "purple": (180, 60, 200),
-}
-SHAPES = ("ring", "square", "cross")
-PLACES = {"top-left": (0, 0), "top-right": (0, 1), "bottom-left": (1, 0), "bottom-right": (1, 1)}
-MOTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
-SPEEDS = {"slow": 4, "fast": 10}
-THICKNESS = {"thin": 0.15, "thick": 0.5}  # of a solid, half of it, in units of its radius
-PITCHES = {"low": 300.0, "mid": 800.0, "high": 2000.0}
-TIMBRES = ("pure", "buzzy", "noisy")
-NAMES = ("ann", "bob", "cat", "dan", "eve", "fay", "gus", "hal")
-THINGS = ("ball", "cup", "hat", "key", "lamp", "book", "coin", "drum")
-SPOTS = ("park", "barn", "shop", "boat", "cave", "yard")
-TIMES = ("dawn", "noon", "dusk", "night")
-BEEP, APART = 0.13, 0.18  # seconds: a beep, and from the start of one to that of the next
-SIDE, FRAMES, FPS, RATE, SECONDS = 56, 4, 4, 16_000, 0.8
-SUFFIX = {"image": ".png", "video": ".mp4", "audio": ".wav", "text": ".txt"}
+from omnirepro.toyworld.nouns import COLORS, MODALITIES, MOTIONS, NOUNS, PITCHES, PLACES, SHAPES, SPEEDS, TIMBRES, pick
+
+BEEP = 0.13  # seconds
+APART = 0.18  # seconds from the start of one beep to that of the next
+SIDE = 56
+FRAMES = 4
+FPS = 4
+RATE = 16_000
+SECONDS = 0.8
+SUFFIX = {"image": ".png", "views3d": ".png", "video": ".mp4", "audio": ".wav", "text": ".txt"}
 
 
 @dataclass(frozen=True)
@@ -56,92 +44,95 @@ class Scene:
         """sha256 of the facts: the unit by which splits are disjoint (jitter does not count)."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
 
+    def named(self, index: int) -> dict[str, str]:
+        """Map the attributes of an object, and those of the whole, to their values."""
+        about = MODALITIES[self.modality]
+        values = self.objects[index]
+        own = zip(about.objects, (values,) if isinstance(values, str) else values, strict=True)
+        return dict(own) | dict(zip(about.whole, self.extra, strict=True))
+
 
 def scene_from(data: dict) -> Scene:
     """Rebuild a scene from its JSON form."""
-    return Scene(
-        data["modality"], tuple(o if isinstance(o, str) else tuple(o) for o in data["objects"]), tuple(data["extra"])
-    )
+    objects = tuple(o if isinstance(o, str) else tuple(o) for o in data["objects"])
+    return Scene(data["modality"], objects, tuple(data["extra"]))
 
 
 def sample(modality: str, rng: np.random.Generator) -> Scene:
     """Draw the facts of one scene of a modality."""
-    return {"image": _sample_image, "video": _sample_video, "audio": _sample_audio, "text": _sample_text}[modality](rng)
 
+    def some(values, n: int) -> list[str]:
+        values = tuple(values)
+        return [values[i] for i in rng.permutation(len(values))[:n]]
 
-def _pick(rng: np.random.Generator, values) -> str:
-    values = tuple(values)
-    return values[int(rng.integers(len(values)))]
-
-
-def _draw(rng: np.random.Generator, values, n: int) -> list[str]:
-    values = tuple(values)
-    return [values[i] for i in rng.permutation(len(values))[:n]]
-
-
-def _sample_image(rng: np.random.Generator) -> Scene:
-    n = int(rng.choice([1, 2], p=[0.35, 0.65]))
-    colors, shapes = _draw(rng, COLORS, n), _draw(rng, SHAPES, n)
-    places = sorted(_draw(rng, PLACES, n), key=list(PLACES).index)
-    return Scene("image", tuple(zip(colors, shapes, places, strict=True)))
-
-
-def _sample_video(rng: np.random.Generator) -> Scene:
-    colors, shapes = _draw(rng, COLORS, 2), _draw(rng, SHAPES, 2)
-    return Scene("video", tuple(zip(colors, shapes, strict=True)), (_pick(rng, MOTIONS), _pick(rng, SPEEDS)))
-
-
-def _sample_audio(rng: np.random.Generator) -> Scene:
-    n = int(rng.choice([1, 2, 3, 4], p=[0.08, 0.2, 0.32, 0.4]))
-    return Scene("audio", tuple(_pick(rng, PITCHES) for _ in range(n)), (_pick(rng, TIMBRES),))
-
-
-def _sample_text(rng: np.random.Generator) -> Scene:
-    return Scene("text", (tuple(_pick(rng, values) for values in (NAMES, COLORS, THINGS, SPOTS, TIMES)),))
+    if modality == "image":
+        n = int(rng.choice([1, 2], p=[0.35, 0.65]))
+        colors = some(COLORS, n)
+        shapes = some(SHAPES, n)
+        places = sorted(some(PLACES, n), key=list(PLACES).index)
+        return Scene("image", tuple(zip(colors, shapes, places, strict=True)))
+    if modality == "video":
+        colors = some(COLORS, 2)
+        shapes = some(SHAPES, 2)
+        return Scene("video", tuple(zip(colors, shapes, strict=True)), (pick(rng, MOTIONS), pick(rng, SPEEDS)))
+    if modality == "audio":
+        n = int(rng.choice([1, 2, 3, 4], p=[0.08, 0.2, 0.32, 0.4]))
+        return Scene("audio", tuple(pick(rng, PITCHES) for _ in range(n)), (pick(rng, TIMBRES),))
+    if modality == "views3d":
+        color, sides = (list(COLORS)[int(i)] for i in rng.integers(len(COLORS), size=2))
+        return Scene("views3d", ((color, pick(rng, SHAPES)),), (sides, pick(rng, NOUNS["thickness"])))
+    return Scene("text", (tuple(pick(rng, NOUNS[values]) for values in MODALITIES["text"].objects.values()),))
 
 
 def count_scenes() -> dict[str, int]:
     """Count the distinct scenes of each modality (facts only, before jitter)."""
-    c, s, p = len(COLORS), len(SHAPES), len(PLACES)
-    image = sum(math.comb(p, n) * math.perm(c, n) * math.perm(s, n) for n in (1, 2))
-    video = math.perm(c, 2) * math.perm(s, 2) * len(MOTIONS) * len(SPEEDS)
+    colors = len(COLORS)
+    shapes = len(SHAPES)
+    image = sum(math.comb(len(PLACES), n) * math.perm(colors, n) * math.perm(shapes, n) for n in (1, 2))
+    video = math.perm(colors, 2) * math.perm(shapes, 2) * len(MOTIONS) * len(SPEEDS)
     audio = len(TIMBRES) * sum(len(PITCHES) ** n for n in (1, 2, 3, 4))
-    text = math.prod(len(v) for v in (NAMES, COLORS, THINGS, SPOTS, TIMES))
+    text = math.prod(len(NOUNS[values]) for values in MODALITIES["text"].objects.values())
     return {"image": image, "video": video, "audio": audio, "text": text}
 
 
+def observations(scene: Scene) -> list[str]:
+    """State each object of the scene as evidence would name it; a sound's beeps are one observation."""
+    sentences = MODALITIES[scene.modality].observed
+    if scene.modality == "audio":
+        return [sentences[0].format(pitch=" ".join(scene.objects), timbre=scene.extra[0])]
+    return [sentences[-1 if i else 0].format(**scene.named(i)) for i in range(len(scene.objects))]
+
+
 def passage(scene: Scene) -> str:
-    """State the facts of a text scene in a sentence."""
-    name, color, thing, spot, time = scene.objects[0]
-    return f"{name} has a {color} {thing} in the {spot} at {time}."
+    """State the facts of a scene in a sentence; a text scene is nothing else."""
+    return " and ".join(observations(scene)) + "."
 
 
-def render(scene: Scene, rng: np.random.Generator) -> np.ndarray | str:
-    """Render to pixels (H, W, 3) or (T, H, W, 3) uint8, samples (N,) float32 in [-1, 1], or text."""
+def render(scene: Scene, rng: np.random.Generator, size: float = 1.0) -> np.ndarray | str:
+    """Render to pixels (H, W, 3) or (T, H, W, 3) uint8, samples (N,) float32 in [-1, 1], or text.
+
+    `size` scales the objects of a picture.
+    """
     if scene.modality == "image":
-        return _render_image(scene, rng)
+        return _render_image(scene, rng, size)
     if scene.modality == "video":
         return _render_video(scene, rng)
     return _render_audio(scene, rng) if scene.modality == "audio" else passage(scene)
 
 
-def _shape_mask(shape: str, y: float, x: float, r: float) -> np.ndarray:
-    """Return coverage (SIDE, SIDE) in [0, 1] of a shape at (y, x) with radius r pixels, edge one pixel soft."""
-    ys, xs = np.mgrid[:SIDE, :SIDE] + 0.5
-    dy, dx = ys - y, xs - x
-    distance = {
-        "ring": lambda: abs(np.hypot(dy, dx) - 0.72 * r) - 0.28 * r,
-        "square": lambda: np.maximum(abs(dy), abs(dx)) - 0.85 * r,
-        "cross": lambda: np.minimum(
-            np.maximum(abs(dy) - r, abs(dx) - r / 3.2), np.maximum(abs(dx) - r, abs(dy) - r / 3.2)
-        ),
-    }[shape]()
-    return np.clip(0.5 - distance, 0, 1)
-
-
 def paint(canvas: np.ndarray, color: str, shape: str, y: float, x: float, r: float, light: float) -> None:
-    mask = _shape_mask(shape, y, x, r)[..., None]
-    canvas[:] = canvas * (1 - mask) + np.asarray(COLORS[color]) * light * mask
+    """Paint a shape at (y, x) with radius `r` pixels over a canvas (SIDE, SIDE, 3); its edge is one pixel soft."""
+    ys, xs = np.mgrid[:SIDE, :SIDE] + 0.5
+    dy = abs(ys - y)
+    dx = abs(xs - x)
+    if shape == "ring":
+        distance = abs(np.hypot(dy, dx) - 0.72 * r) - 0.28 * r
+    elif shape == "square":
+        distance = np.maximum(dy, dx) - 0.85 * r
+    else:
+        distance = np.minimum(np.maximum(dy - r, dx - r / 3.2), np.maximum(dx - r, dy - r / 3.2))
+    covered = np.clip(0.5 - distance, 0, 1)[..., None]
+    canvas[:] = canvas * (1 - covered) + np.asarray(COLORS[color]) * light * covered
 
 
 def draw_ground(rng: np.random.Generator, tiles=tuple(PLACES)) -> np.ndarray:
@@ -149,34 +140,40 @@ def draw_ground(rng: np.random.Generator, tiles=tuple(PLACES)) -> np.ndarray:
 
     The tint tells places apart where the language model's rotary positions, made for large pictures, cannot.
     """
-    canvas, half = rng.uniform(10, 30) + rng.normal(0, 2, (SIDE, SIDE, 3)), SIDE // 2
+    canvas = rng.uniform(10, 30) + rng.normal(0, 2, (SIDE, SIDE, 3))
+    half = SIDE // 2
     for row, column in (PLACES[place] for place in tiles):
         tint = (20, 20 + 70 * row, 20 + 70 * column)
         canvas[half * row : half * (row + 1), half * column : half * (column + 1)] += tint
     return canvas
 
 
-def _render_image(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def _render_image(scene: Scene, rng: np.random.Generator, size: float) -> np.ndarray:
     """Lay each object on its tile; were empty places tinted too, a place could be told without finding its object."""
     canvas = draw_ground(rng, [place for _, _, place in scene.objects])
     for color, shape, place in scene.objects:
         row, column = PLACES[place]
-        y, x = 14 + 28 * row + rng.uniform(-2, 2), 14 + 28 * column + rng.uniform(-2, 2)
-        paint(canvas, color, shape, y, x, rng.uniform(10, 12), rng.uniform(0.85, 1.0))
+        y = 14 + 28 * row + rng.uniform(-2, 2)
+        x = 14 + 28 * column + rng.uniform(-2, 2)
+        paint(canvas, color, shape, y, x, size * rng.uniform(10, 12), rng.uniform(0.85, 1.0))
     return canvas.clip(0, 255).astype(np.uint8)
 
 
 def _render_video(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """Move the first object along one half of the picture while the second stands in the other half."""
-    (mover, still), (motion, speed) = scene.objects, scene.extra
+    mover, still = scene.objects
+    motion, speed = scene.extra
     dy, dx = MOTIONS[motion]
     lane, other = rng.permutation([14, 42]) + rng.uniform(-2, 2, 2)
     rest = rng.choice([14, 42]) + rng.uniform(-3, 3)
-    base, radius, light = draw_ground(rng), rng.uniform(10, 12), rng.uniform(0.85, 1.0)
+    base = draw_ground(rng)
+    radius = rng.uniform(10, 12)
+    light = rng.uniform(0.85, 1.0)
     start = 28 + rng.uniform(-3, 3)
     frames = []
     for t in range(FRAMES):
-        frame, travelled = base.copy(), start + (dy + dx) * SPEEDS[speed] * (t - (FRAMES - 1) / 2)
+        frame = base.copy()
+        travelled = start + (dy + dx) * SPEEDS[speed] * (t - (FRAMES - 1) / 2)
         paint(frame, *still, *((other, rest) if dx else (rest, other)), radius, light)
         paint(frame, *mover, *((lane, travelled) if dx else (travelled, lane)), radius, light)
         frames.append(frame)
@@ -185,14 +182,13 @@ def _render_video(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 def _render_audio(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     wave = rng.normal(0, 0.004, int(RATE * SECONDS))
-    time, (timbre,) = np.arange(int(BEEP * RATE)) / RATE, scene.extra
+    time = np.arange(int(BEEP * RATE)) / RATE
     start = rng.uniform(0.02, 0.06)
     for i, pitch in enumerate(scene.objects):
-        phase = 2 * np.pi * PITCHES[pitch] * rng.uniform(0.94, 1.06) * time
-        tone = np.sin(phase)
-        if timbre == "buzzy":
+        tone = np.sin(2 * np.pi * PITCHES[pitch] * rng.uniform(0.94, 1.06) * time)
+        if scene.extra == ("buzzy",):
             tone = np.sign(tone) * 0.6
-        elif timbre == "noisy":
+        elif scene.extra == ("noisy",):
             tone = 0.6 * tone + rng.normal(0, 0.25, len(time))
         at = int((start + APART * i) * RATE)
         wave[at : at + len(time)] += 0.4 * rng.uniform(0.8, 1.0) * tone * np.hanning(len(time)) ** 0.5
@@ -203,18 +199,18 @@ def save(scene: Scene, media: np.ndarray | str, stem: Path) -> Path:
     """Write rendered media beside `stem` with the modality's suffix and return the path."""
     path = stem.with_suffix(SUFFIX[scene.modality])
     path.parent.mkdir(parents=True, exist_ok=True)
-    if scene.modality == "image":
-        from PIL import Image
-
-        Image.fromarray(media).save(path)
-    elif scene.modality == "audio":
+    if scene.modality == "audio":
         import soundfile
 
         soundfile.write(path, media, RATE, subtype="PCM_16")
     elif scene.modality == "video":
         write_mp4(path, media)
-    else:
+    elif scene.modality == "text":
         path.write_text(media + "\n", encoding="utf-8")
+    else:
+        from PIL import Image
+
+        Image.fromarray(media).save(path)
     return path
 
 

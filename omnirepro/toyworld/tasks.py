@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from omnirepro.data import Part, Prompt, Row, sha256_file, text_part
-from omnirepro.toyworld import scenes
-from omnirepro.toyworld.language import Assessment, assess
-from omnirepro.toyworld.questions import Question, questions
-from omnirepro.toyworld.scenes import Scene
+from omnirepro.data import Prompt, Row, text_part
+from omnirepro.data.errors import RunError
+from omnirepro.toyworld.language import Assessment, Question, assess, questions
+from omnirepro.toyworld.looks import Look, media_part
+from omnirepro.toyworld.nouns import pick
+from omnirepro.toyworld.scenes import Scene, sample, scene_from
 
 MODALITIES = ("image", "video", "audio", "text")
 SPLITS = {"train": range(0, 70), "dev": range(70, 80), "test": range(80, 100)}
@@ -39,7 +40,7 @@ class World:
 
     @classmethod
     def from_rows(cls, rows: list[Truth]) -> World:
-        return cls({r.prompt_id: (scenes.scene_from(r.scene), Question(**r.question)) for r in rows})
+        return cls({r.prompt_id: (scene_from(r.scene), Question(**r.question)) for r in rows})
 
     def assess(self, prompt_id: str, text: str) -> Assessment:
         """Score a text on the five dimensions; raises KeyError for a prompt that is not of this world."""
@@ -54,16 +55,9 @@ def split_of(scene: Scene) -> str:
 
 def sample_scene(modality: str, split: str, rng: np.random.Generator) -> Scene:
     """Draw scenes until one belongs to the split."""
-    while split_of(scene := scenes.sample(modality, rng)) != split:
+    while split_of(scene := sample(modality, rng)) != split:
         pass
     return scene
-
-
-def scene_part(scene: Scene, stem: Path, rng: np.random.Generator) -> Part:
-    """Render a scene to its file and return the part that names it."""
-    path = scenes.save(scene, made := scenes.render(scene, rng), stem)
-    text = {"text": made} if scene.modality == "text" else {}
-    return Part(type=scene.modality, path=str(path), sha256=sha256_file(path), **text)
 
 
 def make_prompts(
@@ -74,17 +68,19 @@ def make_prompts(
     Prompts are distinct by content: a scene and question are asked once, while distinct ones last.
     """
     rng = np.random.default_rng([seed, *split.encode()])
-    prompts, truths, asked = [], [], set()
+    prompts = []
+    truths = []
+    asked = set()
     for i in range(n):
         modality = modalities[i % len(modalities)]
         for _ in range(50):
             scene = sample_scene(modality, split, rng)
-            question = questions(scene)[int(rng.integers(len(questions(scene))))]
+            question = pick(rng, questions(scene))
             if (scene, question) not in asked:
                 break
         asked.add((scene, question))
         name = f"{split}-{i:05d}"
-        part = scene_part(scene, Path(folder) / modality / name, rng)
+        part = media_part(scene, Look(), Path(folder) / modality / name, rng)
         parts = [part, text_part(("\n" if modality == "text" else "") + question.text)]
         prompts.append(Prompt(id=name, task=modality, parts=parts, cluster=scene.key()[:12]))
         truths.append(Truth(prompt_id=name, scene=asdict(scene), question=asdict(question)))
@@ -92,10 +88,14 @@ def make_prompts(
 
 
 def check_disjoint(splits: dict[str, list[Prompt]]) -> dict[str, int]:
-    """Assert that no content fingerprint or scene occurs in two splits; return the prompts in each."""
+    """Return the number of prompts in each split; raises RunError where two share a content fingerprint or a scene."""
     owner: dict[str, str] = {}
     for name, prompts in splits.items():
         for key in {k for p in prompts for k in (p.fingerprint(), p.cluster or p.id)}:
             other = owner.setdefault(key, name)
-            assert other == name, f"splits {other} and {name} share a prompt: results on {name} would be inflated"
+            if other != name:
+                raise RunError(
+                    f"splits {other} and {name} share a prompt: results on {name} would be inflated; draw other "
+                    "prompts: run notebook 01 with another seed"
+                )
     return {name: len(prompts) for name, prompts in splits.items()}

@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from omnirepro.data import Pair, Verdict
+from omnirepro.judge.rubric import ranking
 from omnirepro.toyworld.criteria import TASKS
 
 FAMILIES = {
-    "text": ("T2T",), "image": ("TI2T", "T2I", "TI2I"), "video": ("TV2T", "T2V"), "audio": ("TA2T", "T2A"),
+    "text": ("T2T",),
+    "image": ("TI2T", "T2I", "TI2I"),
+    "video": ("TV2T", "T2V"),
+    "audio": ("TA2T", "T2A"),
     "3d": ("T23D",),
-}  # fmt: skip
+}
 
 
 def preference(pair: Pair) -> Verdict:
     """Return which response of a pair the world prefers where no criterion is given."""
-    a, b = pair.meta["score_a"], pair.meta["score_b"]
-    return "A" if a > b else "B" if b > a else "tie"
+    return ranking(pair.meta["score_a"], pair.meta["score_b"])
 
 
 def bare(pairs: list[Pair]) -> list[Pair]:

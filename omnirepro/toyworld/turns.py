@@ -11,8 +11,8 @@ import numpy as np
 from omnirepro.data import Pair, text_part
 from omnirepro.toyworld.criteria import TEXT_TASKS
 from omnirepro.toyworld.facts import facts_of
-from omnirepro.toyworld.language import compose
-from omnirepro.toyworld.questions import questions
+from omnirepro.toyworld.language import compose, questions
+from omnirepro.toyworld.nouns import pick
 
 
 def two_turns(pair: Pair, seed: int = 0) -> Pair:
@@ -24,8 +24,7 @@ def two_turns(pair: Pair, seed: int = 0) -> Pair:
         raise ValueError(f"pair {pair.id} of {pair.task}: only a question about a medium can have an earlier one")
     asked, _ = facts_of(pair)
     rng = np.random.default_rng([seed, *pair.id.encode()])
-    others = [q for q in questions(asked.scene) if q != asked.question]
-    earlier = others[int(rng.integers(len(others)))]
+    earlier = pick(rng, [q for q in questions(asked.scene) if q != asked.question])
     *media, text = pair.prompt
     opening = text.text.removesuffix(asked.question.text)  # the passage, where the medium is text
     first = [*media, text_part(opening + earlier.text)]

@@ -29,7 +29,7 @@ from omnirepro.toyworld.bench import make_bench
 from omnirepro.toyworld.criteria import TEXT_TASKS
 from omnirepro.toyworld.criteria.levels import Scale
 from omnirepro.toyworld.instruction import correctness, propose_criteria, world_verifiers, world_writer
-from omnirepro.toyworld.pretraining.primer import prime
+from omnirepro.toyworld.pretraining.vocabulary import pretrain_vocabulary
 from omnirepro.toyworld.training_pairs import SELECTIONS, bare, preference
 from omnirepro.toyworld.turns import two_turns
 from omnirepro.train.bradley_terry import train_bradley_terry
@@ -74,7 +74,7 @@ def build(run: Run, base: Path) -> None:
             "bradley_terry.weak_judge needs prime_steps: the weak judge is one whose priming stopped early"
         )
     data = make_data(run)
-    primed = prime(run, base, data.splits["train"])
+    primed = pretrain_vocabulary(run, base, data.splits["train"])
     rows = base_rows(run, primed, data)
     for i, seed in enumerate(p["seeds"]):
         for name in ("full", *p["arms"]):

@@ -17,8 +17,7 @@ from omnirepro.kit.run import ParameterError, Run
 from omnirepro.papers.omni_rrm.reconcile import RULES, Reconciled, divide, reconcile
 from omnirepro.papers.omni_rrm.synthesis import Origin
 from omnirepro.papers.omni_rrm.teachers import ErrorProfile, OracleTeacher
-from omnirepro.toyworld.language import claims
-from omnirepro.toyworld.questions import seen
+from omnirepro.toyworld.language import claims, seen
 from omnirepro.toyworld.tasks import Truth, World
 
 

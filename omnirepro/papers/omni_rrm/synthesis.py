@@ -17,7 +17,7 @@ from omnirepro.data import DIMENSIONS, Pair, Prompt, Response, Row, read_jsonl, 
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge.rubric import ranking
-from omnirepro.kit.run import Run, RunError, require
+from omnirepro.kit.run import Run, require
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.toyworld.language import compose
 from omnirepro.toyworld.tasks import SPLITS, Truth, World, check_disjoint, make_prompts
@@ -39,10 +39,7 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
     sizes = {split: world[split] for split in SPLITS}
     run.write("data", lambda folder: _write_prompts(folder, sizes, run.seed, world["modalities"]))
     splits = {s: read_jsonl(run.path(f"data/prompts_{s}.jsonl"), Prompt) for s in sizes}
-    try:
-        check_disjoint(splits)
-    except AssertionError as leak:
-        raise RunError(f"{leak}; draw other prompts: run notebook 01 with another seed") from None
+    check_disjoint(splits)
     decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
     worlds = {s: World.from_rows(read_jsonl(run.path(f"data/truths_{s}.jsonl"), Truth)) for s in sizes}
     answers = {

@@ -1,24 +1,102 @@
-"""The registry of free-form criteria: `CRITERIA` by name, `BY_PHRASE` by any of their phrasings.
+"""The registry of free-form criteria, each with its truth: `CRITERIA` by name, `BY_PHRASE` by any of their phrasings.
 
 Consumes the facts of two responses; produces A, B or tie. Used for the nine tasks' pairs, for criterion-instruction
 data, and as the pool from which criteria are drawn at test time (Omni-Reward, Sections 2 and 3.1; GRM-Omni).
+`criteria.yaml` lists them.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+
 from omnirepro.data import Pair, Verdict
-from omnirepro.toyworld.criteria import of_media, of_text
-from omnirepro.toyworld.criteria.criterion import MEDIA_TASKS, RELEVANT, TASKS, TEXT_TASKS, Criterion
-from omnirepro.toyworld.facts import facts_of
+from omnirepro.toyworld.facts import Facts, facts_of
+from omnirepro.toyworld.nouns import FILLERS, NOUNS, read
 
-__all__ = [
-    "BY_PHRASE", "CRITERIA", "HELD_OUT", "MEDIA_TASKS", "RELEVANT", "TASKS", "TEXT_TASKS", "Criterion", "criteria_for",
-    "gold_of",
-]  # fmt: skip
+TEXT_TASKS = ("T2T", "TI2T", "TV2T", "TA2T")
+MEDIA_TASKS = ("T2I", "T2V", "T2A", "T23D", "TI2I")
+TASKS = (*TEXT_TASKS, *MEDIA_TASKS)
+RELEVANT = ("rubric", "request", "edit", "quality")
+Value = Callable[[Facts], float]
 
-CRITERIA: dict[str, Criterion] = {c.name: c for c in (*of_text.CRITERIA, *of_media.CRITERIA)}
-BY_PHRASE: dict[str, Criterion] = {phrase: c for c in CRITERIA.values() for phrase in c.phrasings}
+
+@dataclass(frozen=True)
+class Criterion:
+    """A criterion: where it applies, the number of a response that decides it, and how it may be put in words.
+
+    `family`: rubric (a dimension of the rubric), counter (its opposite), mention, style, request, edit or quality.
+    `held_out`: asked in the test split only.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    family: str
+    value: Value
+    phrasings: tuple[str, ...]
+    held_out: bool = False
+
+    @property
+    def relevant(self) -> bool:
+        """Whether the criterion bears on what the world prefers where none is given."""
+        return self.family in RELEVANT
+
+    def truth(self, a: Facts, b: Facts) -> Verdict:
+        """Return the response with the larger value, or a tie where the values are equal."""
+        gap = float(self.value(a)) - float(self.value(b))
+        if abs(gap) < 1e-9:
+            return "tie"
+        return "A" if gap > 0 else "B"
+
+    def wordings(self, split: str) -> tuple[str, ...]:
+        """Return the phrasings that a split may use: the test split all, the others all but the last."""
+        return self.phrasings if split == "test" else self.phrasings[:-1]
+
+
+MEASURES: dict[str, Callable[..., float]] = {
+    "mark": lambda said, dimension: said.marks[dimension],
+    "words": lambda said: len(said.words),
+    "opens": lambda said: said.text.startswith(FILLERS),
+    "at-most": lambda said, number: len(said.words) <= int(number),
+    "names": lambda said, *words: any(not set(NOUNS.get(w, (w,))).isdisjoint(said.words) for w in words),
+    "follows": lambda made, aspect: made.follows(aspect),
+    "objects": lambda made: len(made.shown.objects),
+    "showing": lambda made, *words: sum(not set(words).isdisjoint(o) for o in made.shown.objects),
+    "extra": lambda made, *words: not set(words).isdisjoint(made.shown.extra),
+    "plain": lambda made: made.shown.objects[0][0] == made.shown.extra[0],
+    "height": lambda made: sum(made.pitches) / len(made.pitches),
+    "rise": lambda made: made.pitches[-1] - made.pitches[0],
+}
+
+
+def measure(text: str) -> Value:
+    """Read a measure: a name of `MEASURES` with its arguments, or what facts know of themselves, such as look.light.
+
+    "not" or a minus may stand before it, and "and" between several.
+    """
+    if " and " in text:
+        parts = [measure(part) for part in text.split(" and ")]
+        return lambda facts: all(part(facts) for part in parts)
+    name, *arguments = text.removeprefix("not ").removeprefix("-").split()
+    function = MEASURES.get(name) or attrgetter(name)
+    if text.startswith("not "):
+        return lambda facts: not function(facts, *arguments)
+    sign = -1 if text.startswith("-") else 1
+    return lambda facts: sign * function(facts, *arguments)
+
+
+LISTED = read("criteria.yaml")
+CRITERIA: dict[str, Criterion] = {}
+BY_PHRASE: dict[str, Criterion] = {}
+for _row in LISTED["registry"]:
+    _lists = {key: tuple(_row[key]) for key in ("tasks", "phrasings")}
+    _made = Criterion(**_row | _lists | {"value": measure(_row["value"])})
+    assert _made.name not in CRITERIA, f"two criteria share the name {_made.name}"
+    assert BY_PHRASE.keys().isdisjoint(_made.phrasings), f"{_made.name} shares a phrasing with another criterion"
+    CRITERIA[_made.name] = _made
+    BY_PHRASE |= dict.fromkeys(_made.phrasings, _made)
 HELD_OUT = tuple(name for name, c in CRITERIA.items() if c.held_out)
-assert len(CRITERIA) == len(of_text.CRITERIA) + len(of_media.CRITERIA), "two criteria share a name"
-assert len(BY_PHRASE) == sum(len(c.phrasings) for c in CRITERIA.values()), "two criteria share a phrasing"
 
 
 def criteria_for(task: str, held_out: bool | None = None) -> list[Criterion]:

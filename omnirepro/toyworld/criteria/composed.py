@@ -11,37 +11,25 @@ import itertools
 from typing import Literal
 
 from omnirepro.data import Pair, Verdict
-from omnirepro.toyworld.criteria import BY_PHRASE, CRITERIA
-from omnirepro.toyworld.criteria.criterion import MEDIA_TASKS, TEXT_TASKS, Criterion, Value
+from omnirepro.toyworld.criteria import BY_PHRASE, CRITERIA, LISTED, TASKS, TEXT_TASKS, Criterion, measure
 from omnirepro.toyworld.facts import facts_of
-from omnirepro.toyworld.questions import COUNTS
-from omnirepro.toyworld.scenes import (
-    COLORS,
-    MOTIONS,
-    NAMES,
-    PITCHES,
-    PLACES,
-    SHAPES,
-    SPEEDS,
-    SPOTS,
-    THINGS,
-    TIMBRES,
-    TIMES,
-)
+from omnirepro.toyworld.nouns import NOUNS
 
 Bearing = Literal["relevant", "irrelevant", "misleading"]
 BOOLEAN = ("rubric", "counter", "mention")
-NAMED = {
-    ("T2T", "TI2T", "TV2T"): tuple(COLORS), ("TI2T", "TV2T"): SHAPES, ("TI2T",): tuple(PLACES),
-    ("TV2T",): (*MOTIONS, *SPEEDS), ("TA2T",): (*PITCHES, *TIMBRES), ("T2T",): (*NAMES, *THINGS, *SPOTS, *TIMES),
-    ("TI2T", "TA2T"): COUNTS[1:5],
-}  # fmt: skip
+ALREADY = ("sound", "whole", "exact")  # criteria of the registry that are compositions themselves
+LIMITS = {
+    "at-most": ("at-most", ("has at most", "has no more than", "stays within")),
+    "over": ("not at-most", ("has over", "has more than", "goes beyond")),
+}  # measures and phrasings of a number of words
 LENGTHS = range(5, 24, 2)
 
 
 def bearing(criterion: Criterion) -> Bearing:
     """Return what a criterion has to do with the world's preference where none is given."""
-    return "misleading" if criterion.family == "counter" else "relevant" if criterion.relevant else "irrelevant"
+    if criterion.family == "counter":
+        return "misleading"
+    return "relevant" if criterion.relevant else "irrelevant"
 
 
 def parts_of(criterion: Criterion) -> tuple[Criterion, ...]:
@@ -50,44 +38,36 @@ def parts_of(criterion: Criterion) -> tuple[Criterion, ...]:
     return tuple(CRITERIA[n] for n in names) if set(names) <= set(CRITERIA) else (criterion,)
 
 
-def _names(word: str) -> Value:
-    return lambda said: said.names((word,))
-
-
-def _within(words: int, sign: int) -> Value:
-    return lambda said: (len(said.words) <= words) == (sign > 0)
-
-
-def _both(x: Criterion, y: Criterion) -> Value:
-    return lambda facts: min(float(x.value(facts)), float(y.value(facts)))
-
-
-def _then(x: Criterion, y: Criterion) -> Value:
-    return lambda facts: 1000 * float(x.value(facts)) + float(y.value(facts))
-
-
 def _compose(x: Criterion, y: Criterion, ordered: bool) -> Criterion:
-    """Join two criteria: both must hold, or the second decides where the first does not."""
-    family = "counter" if "counter" in (x.family, y.family) else x.family if x.relevant and y.relevant else "style"
-    words = tuple(
-        f"{p}, then {q}" if ordered else f"{p} and {q}" for p, q in zip(x.phrasings, y.phrasings, strict=True)
-    )
+    """Join two criteria: both must hold, or, in order, the second decides where the first does not."""
+
+    def value(facts) -> float:
+        first = float(x.value(facts))
+        second = float(y.value(facts))
+        return 1000 * first + second if ordered else min(first, second)
+
+    if "counter" in (x.family, y.family):
+        family = "counter"
+    else:
+        family = x.family if x.relevant and y.relevant else "style"
+    joint = ", then" if ordered else " and"
     return Criterion(
         name=f"{x.name}{'>' if ordered else '+'}{y.name}",
         tasks=tuple(t for t in x.tasks if t in y.tasks),
         family=family,
-        value=(_then if ordered else _both)(x, y),
-        phrasings=words,
+        value=value,
+        phrasings=tuple(f"{p}{joint} {q}" for p, q in zip(x.phrasings, y.phrasings, strict=True)),
         held_out=x.held_out or y.held_out,
     )
 
 
 def _compositions() -> list[Criterion]:
-    known = [c for c in CRITERIA.values() if c.name not in ("sound", "whole", "exact")]  # compositions themselves
+    """Compose what can be asked of one response, but for a dimension and its opposite."""
+    families = [[c.name for c in CRITERIA.values() if c.family == family] for family in ("rubric", "counter")]
+    opposed = set(zip(*families, strict=False))  # the counters stand in the order of the dimensions
     out = []
-    for x, y in itertools.combinations(known, 2):
-        opposed = {x.family, y.family} == {"rubric", "counter"} and _index(x) == _index(y)
-        if not set(x.tasks) & set(y.tasks) or opposed:
+    for x, y in itertools.combinations((c for c in CRITERIA.values() if c.name not in ALREADY), 2):
+        if set(x.tasks).isdisjoint(y.tasks) or (x.name, y.name) in opposed:
             continue
         if x.family in BOOLEAN and y.family in BOOLEAN and "rubric" in (x.family, y.family):
             out.append(_compose(x, y, ordered=False))
@@ -96,32 +76,24 @@ def _compositions() -> list[Criterion]:
     return out
 
 
-def _index(criterion: Criterion) -> int:
-    """Return the place of a criterion within its family: the counters stand in the order of the dimensions."""
-    return [c.name for c in CRITERIA.values() if c.family == criterion.family].index(criterion.name)
-
-
 def _values() -> list[Criterion]:
-    named = [
-        Criterion(
-            f"names-{word}", tasks, "mention", _names(word), (f"names {word}", f"says {word}", f"has {word} in it")
-        )
-        for tasks, words in NAMED.items()
-        for word in words
-    ]
-    return named + [
-        Criterion(f"{name}-{n}", TEXT_TASKS, "style", _within(n, sign), tuple(f"{p} {n} words" for p in phrases))
-        for name, sign, phrases in (
-            ("at-most", 1, ("has at most", "has no more than", "stays within")),
-            ("over", -1, ("has over", "has more than", "goes beyond")),
-        )
-        for n in LENGTHS
-    ]  # fmt: skip
+    """Make criteria of a word that is named, and of a number of words that is not, or is, exceeded."""
+    out = []
+    for row in LISTED["named"]:
+        for word in (word for words in row["words"] for word in NOUNS.get(words, (words,))):
+            phrasings = (f"names {word}", f"says {word}", f"has {word} in it")
+            out.append(Criterion(f"names-{word}", tuple(row["tasks"]), "mention", measure(f"names {word}"), phrasings))
+    for name, (measured, starts) in LIMITS.items():
+        for number in LENGTHS:
+            phrasings = tuple(f"{start} {number} words" for start in starts)
+            value = measure(f"{measured} {number}")
+            out.append(Criterion(f"{name}-{number}", TEXT_TASKS, "style", value, phrasings))
+    return out
 
 
 POOL: dict[str, Criterion] = {c.name: c for c in (*CRITERIA.values(), *_compositions(), *_values())}
 POOL_BY_PHRASE: dict[str, Criterion] = {p: c for c in reversed(POOL.values()) for p in c.phrasings} | BY_PHRASE
-assert set(TEXT_TASKS) | set(MEDIA_TASKS) >= {t for c in POOL.values() for t in c.tasks}, "a criterion of no known task"
+assert set(TASKS) >= {t for c in POOL.values() for t in c.tasks}, "a criterion of no known task"
 
 
 def pool_for(task: str) -> list[Criterion]:

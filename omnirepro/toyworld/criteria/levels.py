@@ -37,10 +37,10 @@ class Scale:
 
     def level(self, task: str, criterion: Criterion, facts: Facts) -> int:
         """Return 1 for the lowest value known, 5 for the highest, by mid-rank between them; 3 where all are equal."""
-        values, x = self.values[task, criterion.name], float(criterion.value(facts))
-        low, at, high = (_rank(values, v) for v in (values[0], x, values[-1]))
-        return 1 + round((TOP - 1) * min(1.0, max(0.0, (at - low) / (high - low)))) if high > low else (1 + TOP) // 2
-
-
-def _rank(values: np.ndarray, x: float) -> float:
-    return (np.searchsorted(values, x, "left") + np.searchsorted(values, x, "right")) / 2
+        values = self.values[task, criterion.name]
+        among = (values[0], float(criterion.value(facts)), values[-1])
+        low, at, high = (np.searchsorted(values, among, "left") + np.searchsorted(values, among, "right")) / 2
+        if high <= low:
+            return (1 + TOP) // 2
+        share = (at - low) / (high - low)
+        return 1 + round((TOP - 1) * min(1.0, max(0.0, share)))

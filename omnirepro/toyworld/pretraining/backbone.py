@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from omnirepro.judge import rubric
-from omnirepro.kit.run import Run
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load, point_to
 from omnirepro.models.processing import OmniProcessor
@@ -27,6 +26,7 @@ from omnirepro.toyworld.pretraining import skills, tiny
 from omnirepro.toyworld.pretraining.encoders import graft_backbone
 from omnirepro.toyworld.pretraining.gate import below, gate
 from omnirepro.toyworld.pretraining.trainer import KINDS, Pool, Trainer, loss_table, make_pool, rendered, save
+from omnirepro.train.run import Run
 
 AGAIN = 2  # times that a backbone below the gate is trained on, at most
 AGAIN_FROM = 1000  # what a second draw of the initial weights adds to the seed

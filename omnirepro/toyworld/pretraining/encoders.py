@@ -10,79 +10,73 @@ Departure from released omni models, which train towers through the language mod
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
 from omnirepro.data import Part, media
-from omnirepro.kit.run import Run
 from omnirepro.models.loading import point_to
 from omnirepro.models.processing import OmniProcessor, collate_media
 from omnirepro.models.towers import remember
 from omnirepro.toyworld.looks import TURNS
+from omnirepro.toyworld.nouns import COLORS, PLACES
+from omnirepro.toyworld.pretraining import skills
 from omnirepro.toyworld.pretraining.gate import gate
 from omnirepro.toyworld.pretraining.graft import graft
 from omnirepro.toyworld.pretraining.loop import Pretrainer
 from omnirepro.toyworld.pretraining.trainer import Pool, Trainer, loss_table, rendered, save
-from omnirepro.toyworld.scenes import APART, BEEP, COLORS, PLACES, RATE, SIDE, Scene
+from omnirepro.toyworld.scenes import APART, BEEP, RATE, SIDE, Scene
+from omnirepro.train.run import Run
 from omnirepro.train.sft import LANGUAGE_LAYERS
 
 SEEN = ("image", "video", "audio", "views3d")
 TOWERS = (("image", "views3d"), ("video",), ("audio",))  # what is encoded together
 EACH = 16  # scenes of each in a step of the towers
-READING = {"caption": 0.5, "short": 0.5}  # shares of the batches
-SHARES = {"caption": dict.fromkeys(SEEN, 1), "short": dict.fromkeys((*SEEN, "text"), 1)}  # of conversations in turn
+TURNS_OF = {"caption": dict.fromkeys(SEEN, 1), "short": dict.fromkeys((*SEEN, "text"), 1)}  # conversations in turn
 TOKEN = 0.04  # seconds of sound
 
 
 def words(scene: Scene, part: Part) -> list[str]:
-    """Return what each token of a medium is to say, in the order of its tokens; "" where nothing is."""
-    return {"image": _image, "video": _video, "audio": _audio, "views3d": _solid}[scene.modality](scene, part)
+    """Return what each token of a medium is to say, in the order of its tokens; "" where nothing is.
 
-
-def _image(scene: Scene, part: Part) -> list[str]:
-    said = {place: f"{color} {shape} {place}" for color, shape, place in scene.objects}
-    return [said.get(place, "") for place in PLACES]
-
-
-def _solid(scene: Scene, part: Part) -> list[str]:
-    """Name the sides where they show most: a sum has no order, and one token could not tell whose color is whose."""
-    ((color, shape),), (side, thickness) = scene.objects, scene.extra
-    return [f"{side} sides" if abs(turn) > 40 else f"{thickness} {color} {shape}" for turn in TURNS]
-
-
-def _video(scene: Scene, part: Part) -> list[str]:
-    """Name an object where most of it lies; each pair of frames by itself."""
-    frames, _ = media.load_video(part.path)
-    names = [f"{' '.join(scene.objects[0])} moving {' '.join(scene.extra)}", f"still {' '.join(scene.objects[1])}"]
-    said = []
-    for pair in frames.reshape(-1, 2, SIDE, SIDE, 3):
-        tiles = np.stack([_tiles(mask) for mask in _covered(pair, [color for color, _ in scene.objects])])
-        where = tiles >= 0.4 * tiles.sum(1, keepdims=True)
-        said += [" ".join(n for n, there in zip(names, tile, strict=True) if there) for tile in where.T]
-    return said
-
-
-def _covered(frames: np.ndarray, colors: list[str]) -> list[np.ndarray]:
-    """Return for each color the share (H, W) of the frames in which a pixel has it, as bright as beside the others."""
-    lengths, wanted = np.linalg.norm(frames.astype(float), axis=-1), [np.asarray(COLORS[color]) for color in colors]
-    norms = [np.linalg.norm(color) for color in wanted]
-    least = [0.8 * lengths.max() * norm / max(norms) for norm in norms]
-    alike = [frames @ color / (lengths * norm + 1e-6) > 0.97 for color, norm in zip(wanted, norms, strict=True)]
-    return [(same & (lengths > bright)).mean(0) for same, bright in zip(alike, least, strict=True)]
-
-
-def _tiles(mask: np.ndarray) -> np.ndarray:
-    return mask.reshape(2, SIDE // 2, 2, SIDE // 2).sum((1, 3)).ravel()
-
-
-def _audio(scene: Scene, part: Part) -> list[str]:
-    """Name a beep at its middle."""
+    A solid's sides are named where they show most: a sum has no order, and one token could not tell whose color is
+    whose. A beep is named at its middle.
+    """
+    if scene.modality == "image":
+        said = {place: f"{color} {shape} {place}" for color, shape, place in scene.objects}
+        return [said.get(place, "") for place in PLACES]
+    if scene.modality == "views3d":
+        solid = "{thickness} {color} {shape}".format(**scene.named(0))
+        return [f"{scene.extra[0]} sides" if abs(turn) > 40 else solid for turn in TURNS]
+    if scene.modality == "video":
+        return _words_of_film(scene, media.load_video(part.path)[0])
     wave = abs(media.load_audio(part.path))
     start = np.flatnonzero(wave > 0.3 * wave.max())[0] / RATE
     said = [""] * round(len(wave) / RATE / TOKEN)
     for i, pitch in enumerate(scene.objects):
         said[int((start + APART * i + BEEP / 2) / TOKEN)] = f"{pitch} {scene.extra[0]}"
+    return said
+
+
+def _words_of_film(scene: Scene, frames: np.ndarray) -> list[str]:
+    """Name an object in the tiles where most of it lies; each pair of frames (T, H, W, 3) by itself.
+
+    A pixel is an object's where it has its color, as bright as it would be beside the others.
+    """
+    names = [f"{' '.join(scene.objects[0])} moving {' '.join(scene.extra)}", f"still {' '.join(scene.objects[1])}"]
+    colors = [np.asarray(COLORS[color]) for color, _ in scene.objects]
+    norms = [np.linalg.norm(color) for color in colors]
+    said = []
+    for pair in frames.reshape(-1, 2, SIDE, SIDE, 3):
+        lengths = np.linalg.norm(pair.astype(float), axis=-1)
+        shares = []
+        for color, norm in zip(colors, norms, strict=True):
+            alike = pair @ color / (lengths * norm + 1e-6) > 0.97
+            covered = (alike & (lengths > 0.8 * lengths.max() * norm / max(norms))).mean(0)
+            shares.append(covered.reshape(2, SIDE // 2, 2, SIDE // 2).sum((1, 3)).ravel())
+        tiles = np.stack(shares)
+        where = tiles >= 0.4 * tiles.sum(1, keepdims=True)
+        said += [" ".join(n for n, there in zip(names, tile, strict=True) if there) for tile in where.T]
     return said
 
 
@@ -97,7 +91,7 @@ def graft_backbone(run: Run) -> None:
         errors = TowerTrainer(model, processor, pool, run).fit(p["tower_steps"], "towers")
         lora = LoraConfig(r=p["core_rank"], lora_alpha=4 * p["core_rank"], target_modules=LANGUAGE_LAYERS)
         tuned = get_peft_model(remember(model), lora)
-        reader = ReadingTrainer(tuned, processor, pool, run, p["steps"], p["core_lr"])
+        reader = ReadingTrainer(tuned, processor, pool, run, p["steps"], p["core_lr"], early=1.0)
         losses = reader.fit(p["steps"], "reading")
         model = tuned.merge_and_unload()
         run.write("gate.csv", gate(model, processor, held_out, run.seed).to_csv(index=False))
@@ -114,15 +108,20 @@ class TowerTrainer(Pretrainer):
     def __init__(self, model, processor: OmniProcessor, pool: Pool, run: Run):
         import torch
 
-        p, towers = run.section("backbone"), {"visual": model.model.visual, "audio_tower": model.model.audio_tower}
+        p = run.section("backbone")
+        towers = {"visual": model.model.visual, "audio_tower": model.model.audio_tower}
         super().__init__(torch.nn.ModuleDict(towers), processor, run, p["tower_steps"], p["lr"])
-        self.thinker, self.pool = model, {kind: [(part, words(s, part)) for s, part in pool[kind]] for kind in SEEN}
+        self.thinker = model
+        self.pool = {kind: [(part, words(scene, part)) for scene, part in pool[kind]] for kind in SEEN}
         table = model.get_input_embeddings().weight.detach()
         self.scale = table.std()
-        self.said = lru_cache(None)(lambda text: table[self._ids(text)].sum(0))
+        tokenizer = processor.tokenizer
 
-    def _ids(self, text: str) -> list[int]:
-        return self.processor.tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []
+        @cache
+        def said(text: str):
+            return table[tokenizer(f" {text}", add_special_tokens=False).input_ids if text else []].sum(0)
+
+        self.said = said
 
     def _loss(self, step: int):
         rng = np.random.default_rng([self.run.seed, step, 5])
@@ -148,12 +147,10 @@ class TowerTrainer(Pretrainer):
 class ReadingTrainer(Trainer):
     """Teaches LoRA matrices, with AdamW, captions and one-word answers."""
 
-    shares = SHARES
+    turns = TURNS_OF
+    first = skills.CURRICULUM["reading"]
 
     def _optimizers(self, trained: dict) -> list:
         import torch
 
         return [torch.optim.AdamW(trained.values(), lr=self.lr, weight_decay=0.0)]
-
-    def _phase(self, rng: np.random.Generator, step: int) -> str:
-        return str(rng.choice(tuple(READING), p=tuple(READING.values())))

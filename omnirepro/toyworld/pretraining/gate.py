@@ -12,11 +12,13 @@ import pandas as pd
 
 from omnirepro.data import Part
 from omnirepro.judge import rubric
+from omnirepro.toyworld.language import facts, questions
+from omnirepro.toyworld.nouns import pick
 from omnirepro.toyworld.pretraining import skills
-from omnirepro.toyworld.questions import facts, questions
 from omnirepro.toyworld.scenes import Scene
 
-WINNER, WINNERS = '"better": "', ("A", "B", "equal")
+WINNER = '"better": "'  # what stands before the winner in a judgement
+WINNERS = {"A": "A", "B": "B", "tie": "equal"}
 
 
 def gate(model, processor, pool: dict[str, list[tuple[Scene, Part]]], seed: int) -> pd.DataFrame:
@@ -30,29 +32,26 @@ def gate(model, processor, pool: dict[str, list[tuple[Scene, Part]]], seed: int)
 
     chat = LocalModel(model, processor, "backbone")
     rng = np.random.default_rng([seed, 99])
-    asked = [(m, *draw) for m in (pool if processor.omni else ("text",)) for draw in pool[m]]
-    rows, chats = [], []
-    for number, (modality, scene, part) in enumerate(asked):
-        question = questions(scene)[int(rng.integers(len(questions(scene))))]
-        fact = ("fact", modality, question.attribute, facts(scene, question.target)[question.attribute])
+    rows = []
+    chats = []
+    shown = [(modality, *one) for modality in (pool if processor.omni else ("text",)) for one in pool[modality]]
+    for number, (modality, scene, part) in enumerate(shown):
+        question = pick(rng, questions(scene))
         check, accurate = skills.ask_check(scene, question, number % 2 == 0, rng)
-        rows += [fact, ("check", modality, question.attribute, "good" if accurate else "poor")]
+        rows.append(("fact", modality, question.attribute, facts(scene, question.target)[question.attribute]))
+        rows.append(("check", modality, question.attribute, "good" if accurate else "poor"))
         chats += [skills.ask(part, question.text + skills.SHORT), skills.ask(part, check)]
     said = [made.text.strip() for made in chat.complete(chats, Decoding(max_new_tokens=48))]
     said = [text.split()[-1] if row[0] == "check" and text else text for row, text in zip(rows, said, strict=True)]
-    scores = [(a, b) for a in range(11) for b in range(11)] if _one_token_each(processor) else []
-    begun = [rubric.notation("seen: ", a, b).partition(WINNER)[0] + WINNER for a, b in scores]
-    asks = [skills.ask(None, skills.SCORES + ".")] * len(scores)
-    chances = chat.choose(asks, begun, list(WINNERS)) if scores else []
-    rows += [("winner", "scores", f"{a} and {b}", WINNERS[(a <= b) + (a == b)]) for a, b in scores]
-    said += [WINNERS[int(np.argmax(row))] for row in chances]
+    tokens = [processor.tokenizer(word, add_special_tokens=False)["input_ids"] for word in WINNERS.values()]
+    if all(len(ids) == 1 for ids in tokens):  # its probability can be read off one step; released models differ
+        scores = [(a, b) for a in range(11) for b in range(11)]
+        begun = [rubric.notation("seen: ", a, b).partition(WINNER)[0] + WINNER for a, b in scores]
+        chances = chat.choose([skills.ask(None, skills.SCORES + ".")] * len(scores), begun, list(WINNERS.values()))
+        rows += [("winner", "scores", f"{a} and {b}", WINNERS[rubric.ranking(a, b)]) for a, b in scores]
+        said += [list(WINNERS.values())[int(np.argmax(row))] for row in chances]
     table = pd.DataFrame(rows, columns=["asked", "modality", "attribute", "expected"]).assign(said=said)
     return table.assign(correct=(table["said"] == table["expected"]).astype(int))
-
-
-def _one_token_each(processor) -> bool:
-    """Whether every winner is one token, so that its probability can be read off one step; released models differ."""
-    return all(len(processor.tokenizer(word, add_special_tokens=False)["input_ids"]) == 1 for word in WINNERS)
 
 
 def gate_shares(asked: pd.DataFrame) -> pd.Series:
@@ -73,5 +72,9 @@ def bounds_of(p) -> dict[str, float]:
 def below(asked: pd.DataFrame, p) -> list[str]:
     """Return which of the gate's figures, those of solids apart, lie below its bounds, with figure and bound."""
     bounds = bounds_of(p)
-    shares = {k: v for k, v in gate_shares(asked).items() if "views3d" not in k}
-    return [f"{k} {v:.1%} (bound {bounds[k.split()[0]]:.0%})" for k, v in shares.items() if v < bounds[k.split()[0]]]
+    missed = []
+    for name, share in gate_shares(asked).items():
+        bound = bounds[name.split()[0]]
+        if "views3d" not in name and share < bound:
+            missed.append(f"{name} {share:.1%} (bound {bound:.0%})")
+    return missed

@@ -16,8 +16,10 @@ from omnirepro.toyworld.pretraining import tiny
 CHAT_TEMPLATE = tiny.CHAT_TEMPLATE.replace("<|{{ message.role }}|>", "{{ '<|im_start|>' + message.role + '\\n' }}")
 CHAT_TEMPLATE = CHAT_TEMPLATE.replace("<|im_end|>", "{{ '<|im_end|>\\n' }}")
 CHAT_TEMPLATE = CHAT_TEMPLATE.replace("<|assistant|>", "{{ '<|im_start|>assistant\\n' }}")
-KEPT = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
-        "max_position_embeddings", "rms_norm_eps", "hidden_act")  # fmt: skip
+KEPT = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"),
+    *("max_position_embeddings", "rms_norm_eps", "hidden_act"),
+)
 
 
 def graft(name: str, tower: int = 96, depth: int = 2):
@@ -33,16 +35,16 @@ def graft(name: str, tower: int = 96, depth: int = 2):
         raise ModelError(f"{name}: it cannot be the core of a Thinker, since {unlike}; name a model like SmolLM2")
     tokenizer = tiny.with_media_tokens(processor.tokenizer.backend_tokenizer, CHAT_TEMPLATE)
     half = core.config.hidden_size // core.config.num_attention_heads // 2
-    text = {key: getattr(core.config, key) for key in KEPT} | dict(
-        vocab_size=len(tokenizer), tie_word_embeddings=True,
-        rope_parameters=core.config.rope_parameters | {"mrope_section": [half // 4, 3 * half // 8, 3 * half // 8]},
-    )  # fmt: skip
+    text = {key: getattr(core.config, key) for key in KEPT}
+    text |= {"vocab_size": len(tokenizer), "tie_word_embeddings": True}
+    sections = [half // 4, 3 * half // 8, 3 * half // 8]
+    text["rope_parameters"] = core.config.rope_parameters | {"mrope_section": sections}
     model = Qwen2_5OmniThinkerForConditionalGeneration(tiny.configure(tokenizer, text, tower, depth))
     tiny.initialise(model, 0.04)
-    reader, words = model.get_decoder(), core.get_input_embeddings().weight
+    words = core.get_input_embeddings().weight
     weights = {k: v for k, v in core.get_decoder().state_dict().items() if not k.startswith("embed_tokens")}
     with torch.no_grad():
-        for key, weight in reader.named_parameters():
+        for key, weight in model.get_decoder().named_parameters():
             if key.startswith("embed_tokens"):
                 weight[: len(words)] = words
             else:

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from omnirepro.data.progress import progress
-from omnirepro.kit.run import Run
 from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example
 from omnirepro.train.completion_loss import sparing_loss
+from omnirepro.train.run import Run
 
 LAST = 5  # the weights of the last fifth of the steps are averaged
 
@@ -29,12 +29,19 @@ class Pretrainer:
     """
 
     def __init__(self, model, processor, run: Run, total: int, lr: float):
-        self.model, self.processor, self.run = model, processor, run
-        self.p, self.total, self.lr = run.section("backbone"), total, lr
+        self.model = model
+        self.processor = processor
+        self.run = run
+        self.p = run.section("backbone")
+        self.total = total
+        self.lr = lr
         self.trained = {n: w for n, w in model.named_parameters() if w.requires_grad}
         self.optimizers = self._optimizers(self.trained)
-        self.step, self.losses, self.means = 0, [], {}
-        self.maker, self.ahead = ThreadPoolExecutor(max_workers=1), {}
+        self.step = 0
+        self.losses = []
+        self.means = {}
+        self.maker = ThreadPoolExecutor(max_workers=1)
+        self.ahead = {}
 
     def _optimizers(self, trained: dict) -> list:
         from omnirepro.train.muon import MuonAndAdamW
@@ -43,21 +50,25 @@ class Pretrainer:
 
     def fit(self, until: int, label: str) -> list[float]:
         """Train up to step `until`; returns the losses of these steps, those before an interruption included."""
-        first, folder = self.step, self.run.checkpoint_dir / f"{label}-{until}"
-        _resume(self, folder)
-        report, started, begun = progress(f"backbone, {label}"), time.monotonic(), self.step
+        first = self.step
+        folder = self.run.checkpoint_dir / f"{label}-{until}"
+        self._resume(folder)
+        report = progress(f"backbone, {label}")
+        started = time.monotonic()
+        begun = self.step
         while self.step < until:
             self.losses.append(self._update())
             self.step += 1
             self._average()
             if self.step % self.p["save_every"] == 0 or self.step == until:
-                _checkpoint(self, folder)
+                self._checkpoint(folder)
             note = f"loss {np.mean(self.losses[-50:]):.3f}"
             report(self.step - begun, until - begun, time.monotonic() - started, note)
         for made in self.ahead.values():  # the processor is everyone's again
             made.result()
         if until == self.total:
-            self._take_means()
+            for name, mean in self.means.items():
+                self.trained[name].data.copy_(mean)
         return self.losses[first:]
 
     def _average(self) -> None:
@@ -69,10 +80,6 @@ class Pretrainer:
             self.means = {name: weight.detach().clone() for name, weight in self.trained.items()}
         elif taken > 1:
             torch._foreach_lerp_(list(self.means.values()), [w.detach() for w in self.trained.values()], 1 / taken)
-
-    def _take_means(self) -> None:
-        for name, mean in self.means.items():
-            self.trained[name].data.copy_(mean)
 
     def _update(self) -> float:
         import torch
@@ -91,67 +98,57 @@ class Pretrainer:
         return loss.item()
 
     def _loss(self, step: int):
-        batch = self._prepared(step)
-        return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
-
-    def _prepared(self, step: int) -> dict:
-        """Return the batch of a step, and have the next one made in a thread while this one is learned."""
+        """Return the loss of a step; the next step's batch is made in a thread while this one is learned."""
         made = self.ahead.pop(step, None)
         batch = made.result() if made else self._make(step)
         if step + 1 < self.total:
             self.ahead[step + 1] = self.maker.submit(self._make, step + 1)
-        return batch
+        return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
 
     def _make(self, step: int) -> dict:
-        return self._collate(self._batch(step))
-
-    def _collate(self, examples: list[Example]) -> dict:
-        return with_positions(self.processor, examples)
+        return with_positions(self.processor, self._batch(step))
 
     def _batch(self, step: int) -> list[Example]:
         """Return the examples of a step."""
         raise NotImplementedError
 
+    def _checkpoint(self, folder: Path) -> None:
+        """Write weights, their means, the optimizers' states and all losses so far to one file, at once."""
+        from safetensors.torch import save_file
+
+        tensors = {f"model/{k}": v.detach().contiguous() for k, v in self.trained.items()}
+        tensors |= {f"mean/{k}": v for k, v in self.means.items()}
+        for i, optimizer in enumerate(self.optimizers):
+            for j, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{i}/{j}/{k}": v.clone() for k, v in slots.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / "checkpoint.part", {"losses": " ".join(f"{x:.4f}" for x in self.losses)})
+        (folder / "checkpoint.part").replace(folder / "checkpoint.safetensors")
+
+    def _resume(self, folder: Path) -> None:
+        """Go on from the checkpoint of a folder where there is one."""
+        from safetensors import safe_open
+
+        path = folder / "checkpoint.safetensors"
+        if not path.is_file():
+            return
+        kinds: dict[str, dict] = {"model": {}, "mean": {}, "optimizer": {}}
+        with safe_open(path, "pt") as file:
+            self.losses = [float(x) for x in file.metadata()["losses"].split()]
+            for key in file.keys():
+                kind, name = key.split("/", 1)
+                kinds[kind][name] = file.get_tensor(key)
+        self.model.load_state_dict(kinds["model"], strict=False)
+        self.means = {name: kinds["mean"][name] for name in self.trained if name in kinds["mean"]}  # in their order
+        self.step = len(self.losses)
+        states: list[dict[int, dict]] = [{} for _ in self.optimizers]
+        for key, value in kinds["optimizer"].items():
+            i, j, slot = key.split("/")
+            states[int(i)].setdefault(int(j), {})[slot] = value
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
 
 def schedule(step: int, total: int) -> float:
     """Return the factor on the peak learning rate: 30 steps up, level, then linear to 2 % over the second half."""
     return min(1.0, (step + 1) / 30) * max(0.02, min(1.0, 2 * (total - step) / total))
-
-
-def _checkpoint(trainer: Pretrainer, folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        f"optimizer/{i}/{j}/{k}": v.clone()
-        for i, o in enumerate(trainer.optimizers)
-        for j, s in o.state_dict()["state"].items()
-        for k, v in s.items()
-    }
-    model = {f"model/{k}": v.detach().contiguous() for k, v in trainer.trained.items()}
-    means = {f"mean/{k}": v for k, v in trainer.means.items()}
-    losses = " ".join(f"{x:.4f}" for x in trainer.losses)
-    save_file(model | means | state, folder / "checkpoint.part", {"losses": losses})
-    (folder / "checkpoint.part").replace(folder / "checkpoint.safetensors")
-
-
-def _resume(trainer: Pretrainer, folder: Path) -> None:
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    path = folder / "checkpoint.safetensors"
-    if not path.is_file():
-        return
-    with safe_open(path, "pt") as file:
-        trainer.losses = [float(x) for x in file.metadata()["losses"].split()]
-    stored = load_file(path)
-    model = {k.removeprefix("model/"): v for k, v in stored.items() if k.startswith("model/")}
-    trainer.model.load_state_dict(model, strict=False)
-    trainer.means = {k.removeprefix("mean/"): v for k, v in stored.items() if k.startswith("mean/")}
-    trainer.step = len(trainer.losses)
-    for i, optimizer in enumerate(trainer.optimizers):
-        slots: dict[int, dict] = {}
-        for key in (k for k in stored if k.startswith(f"optimizer/{i}/")):
-            _, _, j, name = key.split("/")
-            slots.setdefault(int(j), {})[name] = stored[key]
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})

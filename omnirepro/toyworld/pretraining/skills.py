@@ -14,33 +14,30 @@ import numpy as np
 from omnirepro.data import DIMENSIONS, Part, text_part
 from omnirepro.judge import rubric
 from omnirepro.models.processing import Example
-from omnirepro.toyworld.language import Assessment, assess, claims, compose
-from omnirepro.toyworld.questions import VALUES, Question, facts, observations, questions, seen
-from omnirepro.toyworld.scenes import Scene
+from omnirepro.toyworld.language import Assessment, Question, assess, claims, compose, facts, questions, seen
+from omnirepro.toyworld.nouns import VALUES, pick, pick_by_share, read
+from omnirepro.toyworld.scenes import Scene, passage
 
-PHASES = {
-    "short": ({"short": 0.8, "match": 0.2}, 3),  # to see and to compare words comes first: all else rests on them
-    "plain": ({"short": 0.3, "answer": 0.35, "describe": 0.15, "match": 0.2}, 2),
-    "respond": ({"check": 0.62, "grade": 0.35, "refine": 0.03}, 1),
-    "several": ({"short": 0.14, "answer": 0.14, "describe": 0.05, "check": 0.41, "grade": 0.26}, 2),
-}  # what a batch is of -> chances of the skills, and exchanges of a conversation
-FAULTY = dict.fromkeys(DIMENSIONS, 0.3) | {"accuracy": 0.5}  # chances that a response shown is poor
-GARBLED = 0.2  # chance that a response shown is garbled, as many of a weak generator are
+CURRICULUM = read("curriculum.yaml")
 WORDS = sorted({"the", "is", "because", "i", "see", "go", "and", *VALUES}.union(*VALUES.values()))
 EVIDENCE = 0.5  # chance that what is false in an inaccurate response is its evidence alone
 ASKED_EVIDENCE = 0.2  # the same at the gate: about the share among the generators' inaccurate answers
-SHORT, DESCRIBE, SCORES = "\none word.", "describe.", "write scores"
+SHORT = "\none word."
+DESCRIBE = "describe."
+SCORES = "write scores"
+FORMATS = {"": "rationale-first", " score first": "published"}  # what is asked for -> the judgement's format
 NUMBERS = tuple(str(n) for n in range(11))
 SCORES_TURNS = 5  # exchanges of a conversation about bare scores
 BYSTANDER = 0.85  # chance that another response stands beside the one asked about: a name must be found, not a place
 FRAGMENTS = [
-    SHORT, "\nA: ", "\nB: ", rubric.instruction("brief"),
-    *(f"\njudge {s}{note}." for s in "AB" for note in ("", " score first")),
-    *(f"{SCORES}{note}." for note in ("", " score first")),
-]  # fmt: skip
+    *(SHORT, "\nA: ", "\nB: ", rubric.instruction("brief")),
+    *(f"\njudge {side}{note}." for side in "AB" for note in FORMATS),
+    *(f"{SCORES}{note}." for note in FORMATS),
+]
 
 
-def _say(role: str, text: str) -> dict:
+def say(role: str, text: str) -> dict:
+    """Build a turn of text."""
     return {"role": role, "parts": [text_part(text)]}
 
 
@@ -52,39 +49,40 @@ def ask(part: Part | None, text: str) -> list[dict]:
 
 def caption(scene: Scene, part: Part) -> list[dict]:
     """Build the chat that names all that is in a medium."""
-    asked = {"role": "user", "parts": [part, text_part(DESCRIBE)]}
-    return [asked, _say("assistant", _description(scene))]
+    return [*ask(part, DESCRIBE), say("assistant", passage(scene))]
 
 
 def conversation(media: list[tuple[Scene, Part]], rng: np.random.Generator, phase: str = "several") -> list[dict]:
-    """Build a chat about the media (`phase`: one of `PHASES`); several media are numbered and asked about by number.
+    """Build a chat about the media (`phase`: one of the curriculum's); several are numbered and asked about by number.
 
     A question is asked once and few follow each other: with more, answers were copied from earlier ones, and seeing
     was learned several times more slowly.
     """
-    opening = []
-    for i, (_, part) in enumerate(media, 1):
-        opening += [text_part(f"{i}:")] if len(media) > 1 else []
-        opening.append(part)
+    several = len(media) > 1
+    about = CURRICULUM["phases"][phase]
     asks = [(i, question) for i, (scene, _) in enumerate(media) for question in questions(scene)]
     chat: list[dict] = []
-    shares, turns = PHASES[phase]
-    for turn, at in enumerate(rng.permutation(len(asks))[:turns]):
+    for at in rng.permutation(len(asks))[: about["exchanges"]]:
         which, question = asks[at]
-        asked, answer = exchange(media[which][0], question, rng, shares)
-        asked = f"{which + 1}: {asked}" if len(media) > 1 else asked
-        lead = "\n" if turn == 0 and media[-1][1].type == "text" else ""
-        user = {"role": "user", "parts": [*(opening if turn == 0 else []), text_part(lead + asked)]}
-        chat += [user, _say("assistant", answer)]
+        asked, answer = exchange(media[which][0], question, rng, about["skills"])
+        asked = f"{which + 1}: {asked}" if several else asked
+        chat += [say("user", asked) if chat else ask(media[-1][1], asked)[0], say("assistant", answer)]
+    numbered = []
+    for i, (_, part) in enumerate(media[:-1], 1):
+        numbered += [text_part(f"{i}:"), part]
+    if several:
+        numbered.append(text_part(f"{len(media)}:"))
+    chat[0]["parts"][:0] = numbered
     return chat
 
 
 def bare_scores(rng: np.random.Generator) -> list[dict]:
     """Build a chat that writes two scores and their winner several times; the scores, which nothing tells, are free."""
-    asked = [_state(rng) for _ in range(SCORES_TURNS)]
-    return [
-        turn for ask, answer in asked for turn in (_say("user", ask), _say("assistant", answer) | {"free": NUMBERS})
-    ]
+    chat = []
+    for _ in range(SCORES_TURNS):
+        asked, answer = state_scores(rng)
+        chat += [say("user", asked), say("assistant", answer) | {"free": NUMBERS}]
+    return chat
 
 
 def cut(example: Example, length: int) -> Example:
@@ -95,40 +93,53 @@ def cut(example: Example, length: int) -> Example:
 
 def exchange(scene: Scene, question: Question, rng: np.random.Generator, shares: dict[str, float]) -> tuple[str, str]:
     """Draw one skill and return what is asked and the right answer."""
-    kind = rng.choice(tuple(shares), p=tuple(shares.values()))
+    kind = pick_by_share(rng, shares)
     if kind == "short":
         return question.text + SHORT, facts(scene, question.target)[question.attribute]
     if kind == "answer":
         return question.text, compose(scene, question)
     if kind == "describe":
-        return DESCRIBE, _description(scene)
-    if kind == "match":
-        return _match(rng)
-    return _about_response(str(kind), scene, question, rng)
+        return DESCRIBE, passage(scene)
+    if kind == "match":  # the last step of checking accuracy, without perception
+        pool = pick(rng, VALUES.values())
+        said, true = (pick(rng, pool) for _ in range(2))
+        said = true if rng.random() < 0.5 else said
+        side = pick(rng, "AB")
+        return f"{side} said {said}, true {true}.", rubric.marked(side, said == true, f"{said} is {true}")
+    return about_response(kind, scene, question, rng)
 
 
-def _description(scene: Scene) -> str:
-    return " and ".join(observations(scene)) + "."
+def about_response(kind: str, scene: Scene, question: Question, rng: np.random.Generator) -> tuple[str, str]:
+    """Show one response or two; ask for a check, a grade or a refinement of one, and return that with the answer.
 
-
-def _about_response(kind: str, scene: Scene, question: Question, rng: np.random.Generator) -> tuple[str, str]:
-    side = "AB"[int(rng.integers(2))]
+    Checks and grades are written as they stand within a judgement: what was perceived first, then the marks, so that
+    marking compares words, in every modality alike.
+    """
+    side = pick(rng, "AB")
     alone = kind == "refine" or rng.random() > BYSTANDER
-    bad = {s: draw_faults(rng) for s in (side if alone else "AB")}
-    shown = {s: _response(scene, question, faults, rng) for s, faults in bad.items()}
-    marked = {s: (assess(scene, question, text).marks, claims(scene, question, text)) for s, text in shown.items()}
-    asked = question.text + "".join(f"\n{s}: {text}" for s, text in shown.items())
+    faults = {s: draw_faults(rng) for s in (side if alone else "AB")}
+    asked = question.text
+    marked = {}
+    for s, bad in faults.items():
+        text = compose(scene, question, bad, rng)
+        text = garble(text, rng) if "garbled" in bad else text
+        asked += f"\n{s}: {text}"
+        marked[s] = (assess(scene, question, text).marks, claims(scene, question, text))
     if kind == "refine":
         named = " ".join(d for d in DIMENSIONS if not marked[side][0][d]) or "nothing"
         return f"{asked}\nfix {named}.", compose(scene, question)
     if kind == "check":
         others = rng.permutation([d for d in DIMENSIONS if d != "accuracy"])[: int(rng.integers(0, 5))]
         dimensions = [d for d in DIMENSIONS if d == "accuracy" or d in others]  # what judges find hardest, always
-        return f"{asked}\ncheck {' '.join(dimensions)}.", render_checks(seen(scene, question), marked, dimensions)
-    score = Assessment(marked[side][0]).score
-    format, note = ("published", " score first") if rng.random() < 0.2 else ("rationale-first", "")
-    judgement = render_single(side, *marked[side], score, seen(scene, question), format)
-    return f"{asked}\njudge {side}{note}.", judgement
+        answer = json.dumps(rubric.rationale(seen(scene, question), marked, dimensions), ensure_ascii=False)[1:-1]
+        return f"{asked}\ncheck {' '.join(dimensions)}.", answer
+    note = " score first" if rng.random() < 0.2 else ""
+    grade = {
+        "reasoning": f"<think>{rubric.rationale(seen(scene, question), {side: marked[side]})}</think>",
+        f"score_{side}": Assessment(marked[side][0]).score,
+    }
+    answer = dict(reversed(grade.items()) if note else grade)
+    return f"{asked}\njudge {side}{note}.", json.dumps(answer, ensure_ascii=False)
 
 
 def ask_check(scene: Scene, question: Question, accurate: bool, rng: np.random.Generator) -> tuple[str, bool]:
@@ -139,37 +150,24 @@ def ask_check(scene: Scene, question: Question, accurate: bool, rng: np.random.G
     return f"{question.text}\nA: {text}\ncheck accuracy.", assess(scene, question, text).marks["accuracy"]
 
 
-def _response(scene: Scene, question: Question, faults: set[str], rng: np.random.Generator) -> str:
-    text = compose(scene, question, faults, rng)
-    return garble(text, rng) if "garbled" in faults else text
-
-
 def garble(text: str, rng: np.random.Generator) -> str:
     """Write a text as a generator that lost its thread: some words are left out, or others stand in their place."""
     words = text.split()
     at = int(rng.integers(1, len(words)))
     end = min(len(words), at + int(rng.integers(1, 4)))
     strange = [WORDS[int(i)] for i in rng.integers(len(WORDS), size=int(rng.integers(0, 4)))]
-    return " ".join([*words[:at], *strange, *words[end if rng.random() < 0.7 else at :]])
+    rest = words[end:] if rng.random() < 0.7 else words[at:]
+    return " ".join([*words[:at], *strange, *rest])
 
 
 def draw_faults(rng: np.random.Generator) -> set[str]:
     """Draw the defects of a response: as `compose` takes them, and "garbled"."""
-    faults = {d for d, chance in (FAULTY | {"garbled": GARBLED}).items() if rng.random() < chance}
+    faults = {d for d, chance in CURRICULUM["faults"].items() if rng.random() < chance}
     only_evidence = rng.random() < EVIDENCE and "accuracy" in faults and "reasoning" not in faults
     return faults - {"accuracy"} | {"evidence"} if only_evidence else faults
 
 
-def _match(rng: np.random.Generator) -> tuple[str, str]:
-    """Mark a stated value against a given true one: the last step of checking accuracy, without perception."""
-    pool = list(VALUES.values())[int(rng.integers(len(VALUES)))]
-    said, true = (pool[int(rng.integers(len(pool)))] for _ in range(2))
-    said = true if rng.random() < 0.5 else said
-    side = "AB"[int(rng.integers(2))]
-    return f"{side} said {said}, true {true}.", rubric.marked(side, said == true, f"{said} is {true}")
-
-
-def _state(rng: np.random.Generator) -> tuple[str, str]:
+def state_scores(rng: np.random.Generator) -> tuple[str, str]:
     """Write any two scores and the winner that they name in the judgement's notation; equal scores name none.
 
     The scores are not given in the question: a winner must be read off the judgement itself, as judges have to. They
@@ -177,10 +175,12 @@ def _state(rng: np.random.Generator) -> tuple[str, str]:
     """
     a, b = (int(x) for x in rng.integers(0, 11, 2))
     apart = rng.random()  # equal scores and near ones are those that a judge confuses
-    b = a if apart < 0.3 else min(10, a + 1) if apart < 0.5 else b
-    a, b = (a, b) if rng.random() < 0.5 else (b, a)
-    format, note = ("published", " score first") if rng.random() < 0.5 else ("rationale-first", "")
-    return f"{SCORES}{note}.", rubric.notation("seen: ", a, b, format)
+    if apart < 0.5:
+        b = a if apart < 0.3 else min(10, a + 1)
+    if rng.random() >= 0.5:
+        a, b = b, a
+    note = " score first" if rng.random() < 0.5 else ""
+    return f"{SCORES}{note}.", rubric.notation("seen: ", a, b, FORMATS[note])
 
 
 def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:
@@ -189,26 +189,5 @@ def corpus(scenes_: list[Scene], rng: np.random.Generator) -> list[str]:
     for scene in scenes_:
         for question in questions(scene):
             for phase in ("plain", "respond"):
-                asked, answer = exchange(scene, question, rng, PHASES[phase][0])
-                lines += [asked, answer]
+                lines += exchange(scene, question, rng, CURRICULUM["phases"][phase]["skills"])
     return lines
-
-
-def render_single(
-    side: str, marks: dict, quotes: dict, score: int, evidence: str, format: str = "rationale-first"
-) -> str:
-    """Write the one-response form that teaches the base the notation; it never compares."""
-    values = {
-        "reasoning": f"<think>{rubric.rationale(evidence, {side: (marks, quotes)})}</think>",
-        f"score_{side}": score,
-    }
-    keys = sorted(values, reverse=format == "published")
-    return json.dumps({k: values[k] for k in keys}, ensure_ascii=False)
-
-
-def render_checks(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions) -> str:
-    """Write marks on some dimensions as they stand within a judgement; teaches the base to mark what is shown.
-
-    What was perceived comes first, as in a judgement: marking then compares words, in every modality alike.
-    """
-    return json.dumps(rubric.rationale(evidence, sides, dimensions), ensure_ascii=False)[1:-1]

@@ -11,30 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
-SPECIAL = {
-    "eos_token": "<|im_end|>",
-    "pad_token": "<|endoftext|>",
-    "image_token": "<|IMAGE|>",
-    "video_token": "<|VIDEO|>",
-    "audio_token": "<|AUDIO|>",
-    "vision_bos_token": "<|vision_bos|>",
-    "vision_eos_token": "<|vision_eos|>",
-    "audio_bos_token": "<|audio_bos|>",
-    "audio_eos_token": "<|audio_eos|>",
-}
-CHAT_TEMPLATE = """\
-{%- for message in messages -%}
-<|{{ message.role }}|>
-{%- if message.content is string -%}{{ message.content }}
-{%- else -%}{%- for part in message.content -%}
-{%- if part.type == 'image' -%}<|vision_bos|><|IMAGE|><|vision_eos|>
-{%- elif part.type == 'video' -%}<|vision_bos|><|VIDEO|><|vision_eos|>
-{%- elif part.type == 'audio' -%}<|audio_bos|><|AUDIO|><|audio_eos|>
-{%- else -%}{{ part.text }}{%- endif -%}
-{%- endfor -%}{%- endif -%}<|im_end|>
-{%- endfor -%}
-{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"""
+from omnirepro.toyworld.nouns import read
+
+CONFIG = read("tiny.yaml")
+ROLES = tuple(CONFIG["roles"])
+SPECIAL = CONFIG["special"]
+CHAT_TEMPLATE = CONFIG["chat_template"]
+STD = 0.04
 
 
 def build_tokenizer(corpus: Iterable[str], fragments: Iterable[str], vocabulary: int = 768):
@@ -46,13 +29,11 @@ def build_tokenizer(corpus: Iterable[str], fragments: Iterable[str], vocabulary:
 
     bpe = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(r" ?[\p{L}\-]+|\p{N}| ?[^\s\p{L}\p{N}]+|\s"), "isolated")
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    whole_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([split, whole_bytes])
     bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
     bpe.train_from_iterator(corpus, trainer)
     bpe.add_special_tokens([*SPECIAL.values(), *ROLES])
     bpe.add_tokens([AddedToken(f, normalized=False) for f in fragments])
@@ -76,14 +57,10 @@ def build_backbone(tokenizer, hidden: int = 128, layers: int = 3, mlp: int = 384
     """Create the untrained Thinker for a tokenizer; widths in units, depths in layers."""
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-    text = dict(
-        vocab_size=len(tokenizer), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=hidden // 32,
-        num_key_value_heads=2, intermediate_size=mlp, max_position_embeddings=2048, tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
-        init_std=0.04, initializer_range=0.04,
-    )  # fmt: skip
+    text = CONFIG["text"] | {"vocab_size": len(tokenizer), "hidden_size": hidden, "num_hidden_layers": layers}
+    text |= {"num_attention_heads": hidden // 32, "intermediate_size": mlp}
     model = Qwen2_5OmniThinkerForConditionalGeneration(configure(tokenizer, text, tower, depth))
-    initialise(model, 0.04)
+    initialise(model, STD)
     return model
 
 
@@ -91,32 +68,15 @@ def configure(tokenizer, text: dict, tower: int, depth: int):
     """Return the Thinker's configuration for a language model's settings and towers of that width and depth."""
     from transformers import Qwen2_5OmniThinkerConfig
 
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in SPECIAL.items()}
-    vision = dict(
-        depth=depth, hidden_size=tower, intermediate_size=2 * tower, num_heads=3, out_hidden_size=text["hidden_size"],
-        fullatt_block_indexes=list(range(depth)), init_std=0.04,
-    )  # fmt: skip
-    audio = dict(
-        encoder_layers=depth, d_model=tower, encoder_attention_heads=3, encoder_ffn_dim=2 * tower, num_mel_bins=128,
-        output_dim=text["hidden_size"], n_window=100, dropout=0.0, init_std=0.04,
-    )  # fmt: skip
-    return Qwen2_5OmniThinkerConfig(
-        vision_config=vision,
-        audio_config=audio,
-        text_config=text,
-        image_token_id=ids["image_token"],
-        video_token_id=ids["video_token"],
-        audio_token_id=ids["audio_token"],
-        vision_start_token_id=ids["vision_bos_token"],
-        vision_end_token_id=ids["vision_eos_token"],
-        audio_start_token_id=ids["audio_bos_token"],
-        audio_end_token_id=ids["audio_eos_token"],
-        pad_token_id=ids["pad_token"],
-        eos_token_id=ids["eos_token"],
-        position_id_per_seconds=25,
-        tie_word_embeddings=True,
-        initializer_range=0.04,
-    )
+    ids = {}
+    for name, token in SPECIAL.items():
+        ids[f"{name.replace('_bos_', '_start_').replace('_eos_', '_end_')}_id"] = tokenizer.convert_tokens_to_ids(token)
+    vision = CONFIG["vision"] | {"depth": depth, "hidden_size": tower, "intermediate_size": 2 * tower}
+    vision |= {"out_hidden_size": text["hidden_size"], "fullatt_block_indexes": list(range(depth))}
+    audio = CONFIG["audio"] | {"encoder_layers": depth, "d_model": tower, "encoder_ffn_dim": 2 * tower}
+    audio["output_dim"] = text["hidden_size"]
+    configs = {"vision_config": vision, "audio_config": audio, "text_config": text}
+    return Qwen2_5OmniThinkerConfig(**configs, **ids, **CONFIG["thinker"])
 
 
 def initialise(model, std: float) -> None:

@@ -14,29 +14,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import DIMENSIONS, Part, text_part
-from omnirepro.kit.run import Run
+from omnirepro.data import DIMENSIONS, Part
 from omnirepro.models.device import quiet, seed_all
 from omnirepro.models.processing import Example
-from omnirepro.toyworld.language import compose
-from omnirepro.toyworld.looks import media_part, sample_look, sample_solid
+from omnirepro.toyworld.language import compose, questions
+from omnirepro.toyworld.looks import media_part, sample_look
+from omnirepro.toyworld.nouns import pick, pick_by_share
 from omnirepro.toyworld.pretraining import skills
 from omnirepro.toyworld.pretraining.loop import Pretrainer
-from omnirepro.toyworld.questions import questions
 from omnirepro.toyworld.scenes import Scene
-from omnirepro.toyworld.tasks import MODALITIES, sample_scene, scene_part
+from omnirepro.toyworld.tasks import MODALITIES, sample_scene
+from omnirepro.train.run import Run
 
 KINDS = (*MODALITIES, "views3d")
-EARLY = {"caption": 0.5, "short": 0.4, "plain": 0.1}  # shares of the early batches
-LATER = {"respond": 0.8, "plain": 0.2}  # of the later ones, but for those about several media
-SHARES = {
-    "caption": {"image": 7, "video": 5, "audio": 2, "views3d": 2},
-    "short": {"image": 6, "video": 4, "audio": 1, "text": 4, "views3d": 1},
-    "plain": {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1},
-    "respond": {"image": 4, "video": 3, "audio": 3, "text": 4, "views3d": 1, "scores": 1},
-    "several": {"image": 6, "video": 4, "audio": 3, "text": 2, "views3d": 1},
-}  # of sixteen conversations; those about scores have no medium
-ROWS = {"respond": 0.875, "several": 0.625}  # longer conversations, fewer of them: a step costs about the same
 PLAIN = 0.9  # chance of a prompt's brightness and size; responses that are media are also dim or small
 Pool = dict[str, list[tuple[Scene, Part]]]
 
@@ -65,15 +55,10 @@ def make_pool(folder: Path, split: str, n: int, seed: int) -> Pool:
     pool: Pool = {kind: [] for kind in KINDS}
     for kind in KINDS:
         for i in range(n):
-            scene, stem, look = draw_scene(kind, split, rng), folder / kind / str(i), sample_look(kind, rng, PLAIN)
-            part = scene_part(scene, stem, rng) if kind == "text" else media_part(scene, look, stem, rng)
-            pool[kind].append((scene, part))
+            scene = sample_scene(kind, split, rng)
+            look = sample_look(kind, rng, PLAIN)
+            pool[kind].append((scene, media_part(scene, look, folder / kind / str(i), rng)))
     return pool
-
-
-def draw_scene(kind: str, split: str, rng: np.random.Generator) -> Scene:
-    """Draw a scene of one of `KINDS`."""
-    return sample_solid(rng, split) if kind == "views3d" else sample_scene(kind, split, rng)
 
 
 class Trainer(Pretrainer):
@@ -82,57 +67,47 @@ class Trainer(Pretrainer):
     `early` is the share of the steps that teach seeing; the parameters' own where it is None.
     """
 
-    shares = SHARES
+    turns = skills.CURRICULUM["turns"]
+    first = skills.CURRICULUM["early"]
 
-    def __init__(
-        self, model, processor, pool: Pool, run: Run, total: int, lr: float, spoil: float | None = None, early=None
-    ):
+    def __init__(self, model, processor, pool: Pool, run: Run, total: int, lr: float, spoil=None, early=None):
         super().__init__(model, processor, run, total, lr)
-        self.pool, self.spoil = pool, spoil
+        self.pool = pool
+        self.spoil = spoil
         self.early = self.p["early_share"] if early is None else early
 
     def _batch(self, step: int) -> list[Example]:
+        """Return the examples of a step, all of one phase: its rows have like lengths."""
         rng = np.random.default_rng([self.run.seed, step, self.total])
-        phase = self._phase(rng, step)
-        turn = [kind for kind, n in self.shares[phase].items() for _ in range(n)]
-        rows = max(1, round(self.p["batch"] * ROWS.get(phase, 1)))
-        first = step * rows  # of a small batch each takes the next kinds
-        chats = [self._chat(turn[(first + i) % len(turn)], rng, phase) for i in range(rows)]
+        if self.spoil is not None:
+            phase = "plain"
+        elif step < self.early * self.total:
+            phase = pick_by_share(rng, self.first)
+        elif rng.random() < self.p["several_media"]:
+            phase = "several"
+        else:
+            phase = pick_by_share(rng, skills.CURRICULUM["later"])
+        kinds = [kind for kind, n in self.turns[phase].items() for _ in range(n)]
+        rows = max(1, round(self.p["batch"] * skills.CURRICULUM["rows"].get(phase, 1)))
+        begin = step * rows  # of a small batch each takes the next kinds
+        chats = [self._chat(kinds[(begin + i) % len(kinds)], rng, phase) for i in range(rows)]
         examples = [self.processor.encode(chat, train=True) for chat in chats]
         return [skills.cut(example, self.p["length"]) for example in examples]
 
-    def _phase(self, rng: np.random.Generator, step: int) -> str:
-        """Draw what the whole batch is of: rows of one kind have like lengths."""
-        if self.spoil is not None:
-            return "plain"
-        if step < self.early * self.total:
-            return str(rng.choice(tuple(EARLY), p=tuple(EARLY.values())))
-        if rng.random() < self.p["several_media"]:
-            return "several"
-        return str(rng.choice(tuple(LATER), p=tuple(LATER.values())))
-
     def _chat(self, kind: str, rng: np.random.Generator, phase: str) -> list[dict]:
-        def draw(m: str):
-            return self.pool[m][int(rng.integers(len(self.pool[m])))]
-
+        """Draw a conversation about a medium of a kind, others beside it where the phase is about several."""
         if kind == "scores":
             return skills.bare_scores(rng)
-        if self.spoil is not None:
-            return spoiled_chat(*draw(kind), rng, self.spoil)
-        if phase == "caption":
-            return skills.caption(*draw(kind))
         others = rng.choice(KINDS, size=int(rng.integers(1, 4))) if phase == "several" else ()
-        return skills.conversation([draw(k) for k in (kind, *others)], rng, phase)
-
-
-def spoiled_chat(scene: Scene, part: Part, rng: np.random.Generator, rate: float) -> list[dict]:
-    """Build one exchange whose answer is defective on each dimension with probability `rate`."""
-    question = questions(scene)[int(rng.integers(len(questions(scene))))]
-    bad = {d for d in DIMENSIONS if rng.random() < rate}
-    return [
-        *skills.ask(part, question.text),
-        {"role": "assistant", "parts": [text_part(compose(scene, question, bad, rng))]},
-    ]
+        media = [pick(rng, self.pool[k]) for k in (kind, *others)]
+        if phase == "caption":
+            return skills.caption(*media[0])
+        if self.spoil is None:
+            return skills.conversation(media, rng, phase)
+        scene, part = media[0]
+        question = pick(rng, questions(scene))
+        bad = {d for d in DIMENSIONS if rng.random() < self.spoil}
+        return [*skills.ask(part, question.text), skills.say("assistant", compose(scene, question, bad, rng))]
 
 
 def save(model, processor, folder: Path) -> None:
