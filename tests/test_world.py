@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omnirepro.data.errors import RunError
 
 from omnirepro.data import DIMENSIONS, media
+from omnirepro.data.files import RunError
 from omnirepro.toyworld import scenes
 from omnirepro.toyworld.language import PENALTY, QUOTED, alter, assess, claims, compose, evidence, facts, questions
 from omnirepro.toyworld.nouns import COLORS, FILLERS, HARMS, PLACES, SHAPES, UNSAFE, VALUES

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from omnirepro.data import Prompt, Row, text_part
-from omnirepro.data.errors import RunError
+from omnirepro.data.files import RunError
 from omnirepro.toyworld.language import Assessment, Question, assess, questions
 from omnirepro.toyworld.looks import Look, media_part
 from omnirepro.toyworld.nouns import pick
