@@ -89,7 +89,9 @@ class OmniProcessor:
         An assistant's message may name words of its own that nothing before them tells, as `free`: they take no loss.
         Without `train` the prompt of the next assistant turn is appended. Raises `MediaError` on bad media.
         """
-        example, chat, written = Example([], []), [], ""
+        example = Example([], [])
+        chat: list[dict] = []
+        written = ""
         for message in messages:
             content, found = self._content(message["parts"])
             if self._additive:
@@ -98,7 +100,8 @@ class OmniProcessor:
                 chat.append(self._message(message["role"], content))
                 text = self._render(chat)
                 assert text.startswith(written), "the chat template rewrites earlier turns: loss would be misplaced"
-                new, written = text[len(written) :], text
+                new = text[len(written) :]
+                written = text
             answer = message["role"] == "assistant" and new.startswith(self._opening)
             if answer:
                 self._append(example, self._opening)
@@ -138,7 +141,8 @@ class OmniProcessor:
 
     def _content(self, parts: list[Part]) -> tuple[tuple[tuple[str, str], ...], list[dict]]:
         """Return the parts as (type, text), and the features of those that are media."""
-        content, found = [], []
+        content = []
+        found = []
         for part in parts:
             if part.type == "text":
                 content.append(("text", self._plain(part.text or "")))
@@ -162,7 +166,8 @@ class OmniProcessor:
         return text
 
     def _expand(self, ids: list[int], found: list[dict]) -> list[int]:
-        queue, out = iter(found), []
+        queue = iter(found)
+        out = []
         kinds = set(self.placeholder_ids.values()) if self.omni else set()
         for i in ids:
             out += [i] * next(queue)["tokens"] if i in kinds else [i]
@@ -211,7 +216,8 @@ class OmniProcessor:
         """Pad to a batch: input_ids, attention_mask, labels (B, L) and the media of all rows in row order."""
         import torch
 
-        length, pad = max(len(e.ids) for e in examples), self.tokenizer.pad_token_id or 0
+        length = max(len(e.ids) for e in examples)
+        pad = self.tokenizer.pad_token_id or 0
 
         def padded(rows: list[list[int]], value: int):
             fill = [[value] * (length - len(r)) for r in rows]

@@ -21,7 +21,7 @@ import pandas as pd
 from omnirepro.data import Judgement, Pair, Prompt, Response, read_jsonl, text_of, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
-from omnirepro.judge.criteria.rows import forced
+from omnirepro.judge.criteria import forced
 from omnirepro.judge.generative import load_judge
 from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding, LocalModel
