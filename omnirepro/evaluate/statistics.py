@@ -111,7 +111,8 @@ def paired_bootstrap(
     weights: Sequence[float] | None = None,
 ) -> Interval:
     """Return mean(a) - mean(b) with its interval; `a[i]` and `b[i]` belong to one item. Raises as its sibling does."""
-    a, b = _vector(a, "a"), _vector(b, "b")
+    a = _vector(a, "a")
+    b = _vector(b, "b")
     _same_length(a=a, b=b)
     return clustered_bootstrap(a - b, clusters, n, seed, level, seeds, weights)
 
@@ -127,7 +128,8 @@ def difference_of_means(
     Both means are linearised, so that a resample that holds more of one side does not pass for a difference; `n` is
     the number of all items. Raises as `clustered_bootstrap` does.
     """
-    a, b = _vector(a, "a"), _vector(b, "b")
+    a = _vector(a, "a")
+    b = _vector(b, "b")
     total = len(a) + len(b)
     gap = a.mean() - b.mean()
     values = np.concatenate([(a - a.mean()) * total / len(a), (b.mean() - b) * total / len(b)])
@@ -142,7 +144,8 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
     """
     from scipy.stats import binomtest
 
-    a, b = _vector(a, "a"), _vector(b, "b")
+    a = _vector(a, "a")
+    b = _vector(b, "b")
     _same_length(a=a, b=b)
     if not np.isin(np.concatenate([a, b]), (0, 1)).all():
         raise ValueError("mcnemar needs right/wrong (1/0) entries; use paired_bootstrap for part credit")

@@ -53,12 +53,18 @@ def point_to(name: str, folder: Path) -> None:
 def follow(name: str) -> str:
     """Return the model that a folder points to, or the name itself."""
     pointer = Path(name) / POINTER
-    return _beside(Path(name), json.loads(pointer.read_text(encoding="utf-8"))["model"]) if pointer.is_file() else name
+    return _named_in(pointer, "model") if pointer.is_file() else name
 
 
-def _beside(folder: Path, name: str) -> str:
-    """Return a path that is relative to a folder where one exists, else the name as written."""
-    local = (folder / name).resolve()
+def base_of(adapter: Path) -> str:
+    """Return the adapter's base: a path relative to the adapter's folder where one exists, else the name as written."""
+    return _named_in(adapter / "adapter_config.json", "base_model_name_or_path")
+
+
+def _named_in(file: Path, key: str) -> str:
+    """Read a model's name in a file: a path relative to its folder where one exists, else the name as written."""
+    name = json.loads(file.read_text(encoding="utf-8"))[key]
+    local = (file.parent / name).resolve()
     return str(local) if local.exists() else name
 
 
@@ -111,11 +117,6 @@ def _packaged_gguf(name: str) -> Path | None:
     except (metadata.PackageNotFoundError, ValueError):
         return None
     return next((Path(f.locate()).resolve() for f in files if f.suffix == ".gguf"), None)
-
-
-def base_of(adapter: Path) -> str:
-    """Return the adapter's base: a path relative to the adapter's folder where one exists, else the name as written."""
-    return _beside(adapter, json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])
 
 
 def save_adapter(model, folder: Path, base: Path | str, weights: dict | None = None) -> None:

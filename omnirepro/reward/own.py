@@ -54,7 +54,8 @@ def implied_winner(marks: Marks, weights: Mapping[str, float] | None = None) -> 
     costs), the side with more of 10 points left wins. Without, a side wins where it is good wherever the other is, and
     more: counting would assume that all dimensions weigh the same.
     """
-    a, b = marks["A"], marks["B"]
+    a = marks["A"]
+    b = marks["B"]
     if not a or set(a) != set(b):
         return None
     if weights is not None:

@@ -145,7 +145,8 @@ class CriteriaSearch:
                 fresh += [(trace, tried) for tried in new]
             asked = [(trace, Task("judge", trace.shown, (tried.criterion,))) for trace, tried in fresh]
             for (_, tried), answer in zip(fresh, ask(roles, "genrm", asked), strict=True):
-                tried.judged, tried.raw = answer.value, answer.raw
+                tried.judged = answer.value
+                tried.raw = answer.raw
 
     def _rank(self, roles: dict[str, Role], traces: list[Trace], seed: int) -> None:
         """Refine and score what the variant reads, then rank; a judge's tie is worth 0 without refinement."""
@@ -173,7 +174,8 @@ class CriteriaSearch:
                 trace.judged = criteria.vote(trace.merged, [t.judged for t in best])
                 trace.raw = criteria.render_direct(trace.merged, trace.judged) if best else ""
         for (trace, _), answer in zip(merging, ask(roles, "genrm", merging), strict=True):
-            trace.judged, trace.raw = answer.value[1], answer.raw
+            trace.judged = answer.value[1]
+            trace.raw = answer.raw
 
 
 def margin_quantile(disrm: ScalarJudge, pairs: Iterable[Pair], quantile: float) -> float:
@@ -199,8 +201,8 @@ def ask(roles: dict[str, Role], name: str, asked: Asked) -> list[Answer]:
 
 def gap(trace: Trace) -> float:
     """Return |score A - score B| of the original responses, in logits; NaN where one is missing."""
-    a, b = trace.scores["A"], trace.scores["B"]
-    return math.nan if a is None or b is None else abs(a - b)
+    both = [trace.scores["A"], trace.scores["B"]]
+    return math.nan if None in both else abs(both[0] - both[1])
 
 
 def score_originals(roles: dict[str, Role], traces: list[Trace]) -> None:
