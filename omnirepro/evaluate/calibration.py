@@ -36,7 +36,7 @@ def reliability(data: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     for number, part in data.groupby(_bin(data["confidence"], bins)):
         found = clustered_bootstrap(part["right"], part["cluster"], seeds=part["seed"])
         edges = {"bin_low": 0.5 + number / bins / 2, "bin_high": 0.5 + (number + 1) / bins / 2}
-        out.append(edges | {"confidence": part["confidence"].mean()} | found.as_dict())
+        out.append(edges | {"confidence": part["confidence"].mean()} | found.as_row())
     return pd.DataFrame(out)
 
 

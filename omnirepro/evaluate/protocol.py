@@ -69,14 +69,14 @@ def position(rows: Rows) -> pd.DataFrame:
             found["always A"] = _interval(valid, "first")
         if (agree := pairs(part).dropna(subset="agree")).size:
             found["consistency"] = _interval(agree, "agree")
-        out += [{"judge": model, "measure": what} | interval.as_dict() for what, interval in found.items()]
+        out += [{"judge": model, "measure": what} | interval.as_row() for what, interval in found.items()]
     return pd.DataFrame(out)
 
 
 def by_order(rows: Rows, policy: str = "wrong") -> pd.DataFrame:
     """Return (order, value, low, high, n): accuracy in each displayed order, without any correction."""
     data = frame(rows).assign(credit=credit(rows, policy)).dropna(subset="credit")
-    return pd.DataFrame([{"order": order} | _interval(part).as_dict() for order, part in data.groupby("order")])
+    return pd.DataFrame([{"order": order} | _interval(part).as_row() for order, part in data.groupby("order")])
 
 
 def statuses(rows: Rows) -> pd.DataFrame:
@@ -93,13 +93,13 @@ def summarize(rows: Rows, by: str | list[str] = "task", earned: pd.Series | None
     """
     by = [by] if isinstance(by, str) else list(by)
     groups = one_model(pairs(rows, earned, **policy), by).groupby(by)
-    return pd.DataFrame([dict(zip(by, key, strict=True)) | _interval(part).as_dict() for key, part in groups])
+    return pd.DataFrame([dict(zip(by, key, strict=True)) | _interval(part).as_row() for key, part in groups])
 
 
 def aggregates(rows: Rows, earned: pd.Series | None = None, **policy: Any) -> pd.DataFrame:
     """Return `summarize` by task plus the rows "micro" (every pair counts the same) and "macro" (every task does)."""
     table = pairs(rows, earned, **policy)
-    ends = [{"task": name} | _average(table, name).as_dict() for name in ("micro", "macro")]
+    ends = [{"task": name} | _average(table, name).as_row() for name in ("micro", "macro")]
     return pd.concat([summarize(rows, "task", earned, **policy), pd.DataFrame(ends)], ignore_index=True)
 
 
@@ -109,7 +109,7 @@ def policy_range(rows: Rows) -> pd.DataFrame:
     for policy in POLICIES:
         table = pairs(rows, policy=policy)
         for how in ("micro", "macro") if len(table) else ():
-            out.append({"policy": policy, "aggregation": how} | _average(table, how).as_dict())
+            out.append({"policy": policy, "aggregation": how} | _average(table, how).as_row())
     return pd.DataFrame(out)
 
 

@@ -33,14 +33,15 @@ class Interval:
     n: int
     seeds: int = 1
 
-    def as_dict(self) -> dict[str, float | int]:
-        """Return the cells of a table's row: value, low, high, n."""
-        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
-
     def as_metric(self) -> dict[str, float | int | None]:
         """Return the entry of metrics.json; NaN becomes null."""
-        found = {name: None if math.isnan(x) else x for name, x in self.as_dict().items()}
-        return found | {"seeds": self.seeds}
+        bounds = {k: None if math.isnan(v := getattr(self, k)) else v for k in ("value", "low", "high")}
+        return bounds | {"n": self.n, "seeds": self.seeds}
+
+    def as_row(self, count: bool = True) -> dict[str, float]:
+        """Return the cells of a table's row: value, low and high, and n unless `count` is False."""
+        cells = {"value": self.value, "low": self.low, "high": self.high}
+        return cells | {"n": self.n} if count else cells
 
     def __format__(self, spec: str) -> str:
         """Format as per cent (default, or a spec ending in %), else as plain numbers: f"{i:+.1%}", f"{i:.3f}"."""

@@ -101,7 +101,7 @@ def optimism(dev: Rows, test: Rows, by_task: bool = True, seed: int = 0) -> pd.D
     draws |= {"micro": ratio(sum(gains.values()), sum(mass.values())), "macro": macro}
     sizes = data.drop_duplicates(["pair_id", "seed"])["task"].value_counts()
     return pd.DataFrame(
-        [{"task": t} | percentiles(d, int(sizes.get(t, sizes.sum()))).as_dict() for t, d in draws.items()]
+        [{"task": t} | percentiles(d, int(sizes.get(t, sizes.sum()))).as_row() for t, d in draws.items()]
     )
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from omnirepro.evaluate import calibration, ties
 from omnirepro.evaluate.protocol import position
+from omnirepro.evaluate.statistics import Interval
 from omnirepro.kit import figures
 from omnirepro.papers.omni_reward import free_form
 from omnirepro.papers.omni_reward.metrics import shift
@@ -17,13 +18,17 @@ from omnirepro.toyworld.training_pairs import SELECTIONS
 PROTOCOLS = {True: "with ties (three-way)", False: "without ties (two-way)"}
 
 
+def _cells(found: Interval) -> dict[str, float]:
+    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+
+
 def tasks(folder: Path) -> pd.DataFrame:
     """Return accuracy by task and overall (protocol, model, task, value, low, high, n) of the stage's models."""
     rows, out = rows_of(folder), []
     for counted, protocol in PROTOCOLS.items():
         for model, name in NAMES.items():
             parts = by_task(rows.credits(model, counted))
-            cells = {task: free_form.mean(part).as_dict() for task, part in parts.items()}
+            cells = {task: _cells(free_form.mean(part)) for task, part in parts.items()}
             cells["Overall"] = {"value": sum(c["value"] for c in cells.values()) / len(cells)}
             out += [{"protocol": protocol, "model": name, "task": task} | found for task, found in cells.items()]
         out += _oracle(rows, protocol) if counted else []
@@ -34,7 +39,7 @@ def _oracle(rows: Rows, protocol: str) -> list[dict]:
     """Return the Bradley-Terry model under the paper's protocol: each task's threshold is fitted on its own test."""
     test = rows("bt")
     parts = by_task(free_form.credits(ties.decide(test, ties.fit(test)), True))
-    cells = {task: free_form.mean(part).as_dict() for task, part in parts.items()}
+    cells = {task: _cells(free_form.mean(part)) for task, part in parts.items()}
     cells["Overall"] = {"value": sum(c["value"] for c in cells.values()) / len(cells)}
     return [{"protocol": protocol, "model": "BT, oracle threshold", "task": t} | found for t, found in cells.items()]
 
@@ -58,8 +63,8 @@ def scaling(folder: Path) -> pd.DataFrame:
     """Return (model, share, value, low, high, n): R1 by the share of the data that it was trained on."""
     rows, shares = rows_of(folder), pd.read_csv(folder / "shares.csv")
     models = {"r1": shares["share"].iloc[0]} | {f"r1-{s:g}": s for s in shares["share"].iloc[1:]}
-    found = [{"model": "R1", "share": s} | free_form.mean(rows.credits(m, True)).as_dict() for m, s in models.items()]
-    full = free_form.mean(rows.credits("bt", True)).as_dict()
+    found = [{"model": "R1", "share": s} | _cells(free_form.mean(rows.credits(m, True))) for m, s in models.items()]
+    full = _cells(free_form.mean(rows.credits("bt", True)))
     return pd.DataFrame([*found, {"model": "Bradley-Terry, all data", "share": 1.0} | full])
 
 
@@ -68,7 +73,7 @@ def conflict(folder: Path) -> pd.DataFrame:
     rows, out = rows_of(folder), []
     for model in [m for m in ("bt", "r1", *SELECTIONS) if f"{m}-bare" in rows]:
         for group, part in shift(rows, model).groupby("group"):
-            out.append({"model": NAMES.get(model, f"BT, {model}"), "group": group} | free_form.mean(part).as_dict())
+            out.append({"model": NAMES.get(model, f"BT, {model}"), "group": group} | _cells(free_form.mean(part)))
     return pd.DataFrame(out)
 
 
@@ -78,7 +83,7 @@ def transfer(folder: Path) -> pd.DataFrame:
     full = by_task(rows.credits("bt", False))
     for name in [n for n in SELECTIONS if n != "full" and n in rows]:
         for task, part in by_task(rows.credits(name, False)).items():
-            out.append({"selection": name, "task": task} | free_form.gain(part, full[task]).as_dict())
+            out.append({"selection": name, "task": task} | _cells(free_form.gain(part, full[task])))
     return pd.DataFrame(out)
 
 
@@ -89,7 +94,7 @@ def asked(folder: Path) -> pd.DataFrame:
     for counted, protocol in PROTOCOLS.items():
         for model, way in ways.items():
             table = free_form.credits(rows(model), counted)
-            out.append({"task": protocol, "judge": way} | free_form.mean(table).as_dict())
+            out.append({"task": protocol, "judge": way} | _cells(free_form.mean(table)))
     return pd.DataFrame(out)
 
 
@@ -104,7 +109,7 @@ def generality(folder: Path) -> pd.DataFrame:
             longer = free_form.credits(free_form.two_way(rows("bt-turns")), False)
             short = table[table["pair_id"].isin(longer["pair_id"])]
             parts |= {"one turn": short, "two turns": longer}
-        out += [{"task": t, "judge": NAMES[model]} | free_form.mean(p).as_dict() for t, p in parts.items() if len(p)]
+        out += [{"task": t, "judge": NAMES[model]} | _cells(free_form.mean(p)) for t, p in parts.items() if len(p)]
     return pd.DataFrame(out)
 
 
