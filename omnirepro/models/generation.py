@@ -114,7 +114,7 @@ def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -
     with torch.inference_mode():
         made = model.generate(**batch, generation_config=config, logits_processor=noise)
     made = made[:, batch["input_ids"].shape[1] :].tolist()
-    return [_finish(tokenizer, ids) for ids in made]
+    return _finish(tokenizer, made)
 
 
 def _prompts(model, processor: OmniProcessor, examples: list[Example]) -> dict:
@@ -124,10 +124,15 @@ def _prompts(model, processor: OmniProcessor, examples: list[Example]) -> dict:
     return {name: tensor.to(model.device) for name, tensor in batch.items()}
 
 
-def _finish(tokenizer, ids: list[int]) -> Generated:
-    finished = tokenizer.eos_token_id in ids
-    ids = ids[: ids.index(tokenizer.eos_token_id) + 1] if finished else ids
-    return Generated(tokenizer.decode(ids, skip_special_tokens=True), len(ids), finished)
+def _finish(tokenizer, rows: list[list[int]]) -> list[Generated]:
+    """Cut every row of new tokens behind its end of turn, and write it."""
+    out = []
+    for ids in rows:
+        finished = tokenizer.eos_token_id in ids
+        if finished:
+            ids = ids[: ids.index(tokenizer.eos_token_id) + 1]
+        out.append(Generated(tokenizer.decode(ids, skip_special_tokens=True), len(ids), finished))
+    return out
 
 
 def _row_sampler(decoding: Decoding, seed: int, rows: list[int]):
