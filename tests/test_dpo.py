@@ -14,8 +14,7 @@ from transformers import TrainerCallback
 
 from omnirepro.data import Pair
 from omnirepro.judge import criteria, rubric
-from omnirepro.judge.criteria import CriterionJudgement, GenRM, Task
-from omnirepro.judge.criteria.rows import forced, judge_by
+from omnirepro.judge.criteria import CriterionJudgement, GenRM, Task, forced, judge_by
 from omnirepro.judge.generative import load_judge
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.generation import Decoding, Generated, LocalModel

@@ -135,9 +135,7 @@ def serve():
 
 
 def client(server, **kwargs):
-    return EndpointModel(
-        server.url, "echo", **({"timeout": 60, "wait": 0.01, "concurrency": 24, "retries": 8} | kwargs)
-    )
+    return EndpointModel(server.url, "echo", **({"timeout": 60, "concurrency": 24, "retries": 8} | kwargs))
 
 
 def names(count):

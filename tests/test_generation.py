@@ -54,10 +54,11 @@ def sampled_ids(monkeypatch):
     """Every id that generation produced, gathered on its way to the tokenizer."""
     seen, finish = [], generation._finish
 
-    def listen(tokenizer, ids):
-        end = ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids else len(ids)
-        seen.append(ids[:end])  # what follows is padding, not sampled
-        return finish(tokenizer, ids)
+    def listen(tokenizer, rows):
+        for ids in rows:
+            end = ids.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in ids else len(ids)
+            seen.append(ids[:end])  # what follows is padding, not sampled
+        return finish(tokenizer, rows)
 
     monkeypatch.setattr(generation, "_finish", listen)
     return seen

@@ -446,7 +446,7 @@ def test_roles_refuse_what_is_not_theirs_and_share_one_interface():
 )
 def test_a_refinement_must_end_by_itself(text, finished, status):
     made = Generated(f"<think>hm</think>{text}", 3, finished)
-    assert criteria.roles.read(Task("refine", pair(), side="A", notes=("c",)), made).status == status
+    assert criteria.read(Task("refine", pair(), side="A", notes=("c",)), made).status == status
 
 
 # ---- over real models

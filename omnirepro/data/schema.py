@@ -102,6 +102,10 @@ class Pair(Row):
         sides = {"response_a": self.response_b, "response_b": self.response_a}
         return self.model_copy(update=sides | {"label": swap_verdict(self.label), "meta": meta})
 
+    def displayed(self, order: str) -> Pair:
+        """Return the pair as a judge sees it in an order, "AB" or "BA"."""
+        return self if order == "AB" else self.swap()
+
     def prompt_of(self) -> Prompt:
         return Prompt(id=self.id, task=self.task, parts=self.prompt, criterion=self.criterion, cluster=self.cluster)
 
@@ -159,6 +163,30 @@ class Judgement(Row):
     tokens: int = 0
     decoding: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
+
+    @classmethod
+    def of(cls, pair: Pair, order: str, parsed: Any, **fields: Any) -> Judgement:
+        """Freeze what was read of a pair as displayed (status, verdict, score_a, score_b), turned to its own frame.
+
+        `fields`: model, kind, raw and so on; they replace what the pair says.
+        """
+        straight = order == "AB"
+        known = {
+            "pair_id": pair.id,
+            "task": pair.task,
+            "cluster": pair.cluster_id,
+            "order": order,
+            "status": parsed.status,
+            "verdict": parsed.verdict if straight else swap_verdict(parsed.verdict),
+            "score_a": parsed.score_a if straight else parsed.score_b,
+            "score_b": parsed.score_b if straight else parsed.score_a,
+            "label": pair.label,
+            "margin": pair.margin,
+            "length_a": len(text_of(pair.response_a)),
+            "length_b": len(text_of(pair.response_b)),
+            "criterion": pair.criterion,
+        }
+        return cls(**(known | fields))
 
     @property
     def shown(self) -> Verdict | None:

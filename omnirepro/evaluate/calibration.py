@@ -12,7 +12,7 @@ import pandas as pd
 
 from omnirepro.evaluate.rows import Rows
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
-from omnirepro.evaluate.ties import GOLD, cells, gaps, ratio, resamples
+from omnirepro.evaluate.ties import GOLD, gaps, percentiles, ratio, resamples
 
 
 def confidences(rows: Rows) -> pd.DataFrame:
@@ -36,8 +36,7 @@ def reliability(data: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     for number, part in data.groupby(_bin(data["confidence"], bins)):
         found = clustered_bootstrap(part["right"], part["cluster"], seeds=part["seed"])
         edges = {"bin_low": 0.5 + number / bins / 2, "bin_high": 0.5 + (number + 1) / bins / 2}
-        values = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-        out.append(edges | {"confidence": part["confidence"].mean()} | values)
+        out.append(edges | {"confidence": part["confidence"].mean()} | found.as_row())
     return pd.DataFrame(out)
 
 
@@ -50,8 +49,7 @@ def ece(data: pd.DataFrame, bins: int = 10, seed: int = 0) -> Interval:
     bins_of = pd.get_dummies(_bin(data["confidence"], bins)).to_numpy(float)
     off = bins_of * (data["right"] - data["confidence"]).to_numpy()[:, None]
     times = resamples(data, seed)
-    found = cells(ratio(np.abs(times @ off).sum(1), times.sum(1)), len(data))
-    return Interval(**found, seeds=data["seed"].nunique())
+    return percentiles(ratio(np.abs(times @ off).sum(1), times.sum(1)), len(data), data["seed"].nunique())
 
 
 def _bin(confidence: pd.Series, bins: int) -> pd.Series:

@@ -47,21 +47,13 @@ def _units(data: pd.DataFrame, facts: pd.DataFrame, source: str, policy: dict[st
     if known["all_of"].notna().any():
         data = data.assign(credit=credit(data, **policy)).merge(known, on="pair_id")
         data["unit"] = data["all_of"].where(data["all_of"].notna(), data["pair_id"])
-        whole = data.groupby(["unit", "order", "seed"]).agg(
-            credit=("credit", _all_right), section=("section", "first"), weight=("weight", "first"),
-            task=("task", "first"), cluster=("cluster", "first"),
-        ).reset_index()  # fmt: skip
-        table = whole.groupby(["unit", "seed"]).agg(
-            credit=("credit", "mean"), section=("section", "first"), weight=("weight", "first"),
-            task=("task", "first"), cluster=("cluster", "first"),
-        ).reset_index()  # fmt: skip
+        about = dict.fromkeys(("section", "weight", "task", "cluster"), "first")
+        all_right = {"credit": lambda credits: float(np.min(credits) == 1)} | about
+        whole = data.groupby(["unit", "order", "seed"], as_index=False).agg(all_right)
+        table = whole.groupby(["unit", "seed"], as_index=False).agg({"credit": "mean"} | about)
     else:
         table = pairs(data, **policy).merge(known, on="pair_id")
         if source in BOTH_ORDERS:
             table["credit"] = (table["credit"] > 0.5).astype(float)
     filled = {"section": table["section"].astype(object).fillna("all"), "weight": table["weight"].fillna(1.0)}
     return table.assign(**filled).dropna(subset="credit")
-
-
-def _all_right(credits: pd.Series) -> float:
-    return float(np.min(credits) == 1)

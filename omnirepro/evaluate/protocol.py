@@ -45,10 +45,12 @@ def pairs(rows: Rows, earned: pd.Series | None = None, **policy: Any) -> pd.Data
     if single.any():
         names = ", ".join(data.loc[single, "pair_id"].astype(str).unique()[:3])
         raise ValueError(f"pairs judged in one order only (such as {names}); judge both, or read `by_order`")
-    data["said"], data["right"] = data["verdict"].where(data["valid"]), (data["credit"] == 1).astype(float)
+    data["said"] = data["verdict"].where(data["valid"])
+    data["right"] = (data["credit"] == 1).astype(float)
     groups = data.groupby(CASE)
     out = groups[["task", "cluster", "label", "margin"]].first()
-    out["credit"], out["both"] = groups["credit"].mean(), groups["right"].min()
+    out["credit"] = groups["credit"].mean()
+    out["both"] = groups["right"].min()
     same = groups["said"].nunique() == 1
     out["agree"] = same.astype(float).where(groups["valid"].all())
     out["stratum"] = np.select([out["margin"] <= HARD_MARGIN, out["margin"] > HARD_MARGIN], ["hard", "easy"], "unknown")
@@ -62,21 +64,19 @@ def position(rows: Rows) -> pd.DataFrame:
     data["first"] = (data["shown"] == "A").astype(float)
     out = []
     for model, part in data.groupby("model"):
-        for order, shown in part.groupby("order"):
-            out.append((model, f"accuracy {order}", _interval(shown, "credit")))
+        found = {f"accuracy {order}": _interval(shown) for order, shown in part.groupby("order")}
         if (valid := part[part["valid"]]).size:
-            out.append((model, "always A", _interval(valid, "first")))
+            found["always A"] = _interval(valid, "first")
         if (agree := pairs(part).dropna(subset="agree")).size:
-            out.append((model, "consistency", _interval(agree, "agree")))
-    return pd.DataFrame([{"judge": m, "measure": what} | _cells(i) for m, what, i in out])
+            found["consistency"] = _interval(agree, "agree")
+        out += [{"judge": model, "measure": what} | interval.as_row() for what, interval in found.items()]
+    return pd.DataFrame(out)
 
 
 def by_order(rows: Rows, policy: str = "wrong") -> pd.DataFrame:
     """Return (order, value, low, high, n): accuracy in each displayed order, without any correction."""
-    data = frame(rows)
-    data["credit"] = credit(data, policy)
-    scored = data.dropna(subset="credit").groupby("order")
-    return pd.DataFrame([{"order": order} | _cells(_interval(part, "credit")) for order, part in scored])
+    data = frame(rows).assign(credit=credit(rows, policy)).dropna(subset="credit")
+    return pd.DataFrame([{"order": order} | _interval(part).as_row() for order, part in data.groupby("order")])
 
 
 def statuses(rows: Rows) -> pd.DataFrame:
@@ -91,24 +91,26 @@ def summarize(rows: Rows, by: str | list[str] = "task", earned: pd.Series | None
 
     `by` names columns of `pairs`; "stratum" and "model" are among them. Raises `ValueError` where models would mix.
     """
-    table, by = pairs(rows, earned, **policy), [by] if isinstance(by, str) else list(by)
-    _one_model(table, by)
-    groups = table.groupby(by)
-    return pd.DataFrame([dict(zip(by, key, strict=True)) | _cells(_interval(part)) for key, part in groups])
+    by = [by] if isinstance(by, str) else list(by)
+    groups = one_model(pairs(rows, earned, **policy), by).groupby(by)
+    return pd.DataFrame([dict(zip(by, key, strict=True)) | _interval(part).as_row() for key, part in groups])
 
 
 def aggregates(rows: Rows, earned: pd.Series | None = None, **policy: Any) -> pd.DataFrame:
     """Return `summarize` by task plus the rows "micro" (every pair counts the same) and "macro" (every task does)."""
     table = pairs(rows, earned, **policy)
-    ends = [{"task": name} | _cells(_average(table, name)) for name in ("micro", "macro")]
+    ends = [{"task": name} | _average(table, name).as_row() for name in ("micro", "macro")]
     return pd.concat([summarize(rows, "task", earned, **policy), pd.DataFrame(ends)], ignore_index=True)
 
 
 def policy_range(rows: Rows) -> pd.DataFrame:
     """Return (policy, aggregation, value, low, high, n): the same rows under every policy and aggregation."""
-    tables = {p: pairs(rows, policy=p) for p in POLICIES}
-    cells = [(p, how, t) for p, t in tables.items() if len(t) for how in ("micro", "macro")]
-    return pd.DataFrame([{"policy": p, "aggregation": how} | _cells(_average(t, how)) for p, how, t in cells])
+    out = []
+    for policy in POLICIES:
+        table = pairs(rows, policy=policy)
+        for how in ("micro", "macro") if len(table) else ():
+            out.append({"policy": policy, "aggregation": how} | _average(table, how).as_row())
+    return pd.DataFrame(out)
 
 
 def metrics(rows: Rows, **policy: Any) -> dict[str, dict[str, Any]]:
@@ -118,8 +120,8 @@ def metrics(rows: Rows, **policy: Any) -> dict[str, dict[str, Any]]:
     valid_share, tie_rate, hard, easy, model_minus_longer_wins, model_minus_always_a, and the last two a task as
     minus_longer_wins_<task>, minus_always_a_<task>. What has no rows (a stratum, say) is absent.
     """
-    data, table = frame(rows), pairs(rows, **policy)
-    _one_model(data, [])
+    data = one_model(frame(rows))
+    table = pairs(rows, **policy)
     if table.empty:
         raise ValueError("the policy drops every judgement: there is no accuracy to report; read `statuses`")
     scored = data.assign(credit=credit(data, **policy)).dropna(subset="credit")
@@ -134,7 +136,10 @@ def metrics(rows: Rows, **policy: Any) -> dict[str, dict[str, Any]]:
         out["always_a"] = _interval(valid.assign(first=valid["shown"] == "A"), "first")
         out["tie_rate"] = _interval(valid.assign(tied=valid["verdict"] == "tie"), "tied")
     for name in ("longer-wins", "always-A"):
-        out |= _margins(table, pairs(rows, baseline(data, name)), name.replace("-", "_").lower())
+        other = pairs(rows, baseline(data, name))
+        short = name.replace("-", "_").lower()
+        out[f"model_minus_{short}"] = _difference(table, other)
+        out |= {f"minus_{short}_{task}": _difference(part, other) for task, part in table.groupby("task")}
     return {name: interval.as_metric() for name, interval in out.items()}
 
 
@@ -144,9 +149,8 @@ def compare(rows_a: Rows, rows_b: Rows, **policy: Any) -> Interval:
     Where both sides hold the same seeds they are paired seed by seed. Raises `ValueError` where the judged pairs,
     their labels or the seeds differ; a pair that the policy drops on one side is dropped on both.
     """
-    a, b = frame(rows_a), frame(rows_b)
-    for side in (a, b):
-        _one_model(side, [])
+    a = one_model(frame(rows_a))
+    b = one_model(frame(rows_b))
     if only := set(a["pair_id"]) ^ set(b["pair_id"]):
         raise ValueError(f"the judges saw different pairs: {len(only)} on one side only, such as {min(map(str, only))}")
     if (a.groupby("pair_id")["label"].first() != b.groupby("pair_id")["label"].first()).any():
@@ -172,12 +176,6 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
     return paired_bootstrap(both["credit"], both["credit_b"], both["cluster"], seeds=both["seed"])
 
 
-def _margins(table: pd.DataFrame, other: pd.DataFrame, name: str) -> dict[str, Interval]:
-    """Return the paired differences to a baseline, overall and a task."""
-    out = {f"model_minus_{name}": _difference(table, other)}
-    return out | {f"minus_{name}_{task}": _difference(part, other) for task, part in table.groupby("task")}
-
-
 def _average(table: pd.DataFrame, how: str) -> Interval:
     weights = 1 / table.groupby("task")["credit"].transform("size") if how == "macro" else None
     return clustered_bootstrap(table["credit"], table["cluster"], seeds=table["seed"], weights=weights)
@@ -188,12 +186,10 @@ def _interval(data: pd.DataFrame, column: str = "credit") -> Interval:
     return clustered_bootstrap(data[column].astype(float), data["cluster"], seeds=data["seed"])
 
 
-def _cells(interval: Interval) -> dict[str, Any]:
-    return {name: getattr(interval, name) for name in ("value", "low", "high", "n")}
-
-
-def _one_model(data: pd.DataFrame, by: list[str]) -> None:
+def one_model(data: pd.DataFrame, by: list[str] | tuple = ()) -> pd.DataFrame:
+    """Return the rows as they are. Raises ValueError where those of several models would mix."""
     if "model" not in by and data["model"].nunique() > 1:
         raise ValueError(
             f"rows of several models ({', '.join(sorted(set(data['model'])))}): select one, or group by it"
         )
+    return data

@@ -36,12 +36,13 @@ def write_results(rows: Rows, pairs: Sequence[Pair], model: str) -> tuple[dict[s
     kind = "Seq. Classifier" if set(data.get("kind", [])) == {"scalar"} else "Generative RM"
     columns: dict[str, Any] = {name: [] for name in COLUMNS}
     for p in decided:
-        better, worse = (p.response_a, p.response_b)[:: 1 if p.label == "A" else -1]
-        asked = text_of(p.prompt)
-        said = (asked, text_of(better)), (asked, text_of(worse))
-        chats = ([{"role": r, "content": c} for r, c in zip(("user", "assistant"), s, strict=True)] for s in said)
-        for name, value in zip(COLUMNS, (p.id, p.task, *chats, float(earned[p.id])), strict=True):
-            columns[name].append(value)
+        better, worse = (p.response_a, p.response_b) if p.label == "A" else (p.response_b, p.response_a)
+        question = {"role": "user", "content": text_of(p.prompt)}
+        columns["id"].append(p.id)
+        columns["subset"].append(p.task)
+        columns["text_chosen"].append([question, {"role": "assistant", "content": text_of(better)}])
+        columns["text_rejected"].append([question, {"role": "assistant", "content": text_of(worse)}])
+        columns["results"].append(float(earned[p.id]))
     if kind == "Seq. Classifier":
         first = data.groupby("pair_id")[["score_a", "score_b"]].first()
         for name, sides in (("scores_chosen", "ab"), ("scores_rejected", "ba")):
@@ -53,20 +54,20 @@ def write_results(rows: Rows, pairs: Sequence[Pair], model: str) -> tuple[dict[s
 
 def read_results(content: Any) -> list[Judgement]:
     """Return the rows of an `eval-set-scores` file: A is the chosen side, in both orders. Raises `RowError`."""
-    if not isinstance(content, dict) or (lacking := [c for c in COLUMNS if not isinstance(content.get(c), list)]):
-        raise RowError(f"not a per-item result file of reward-bench: a list is missing for {', '.join(lacking)}"
-                       if isinstance(content, dict) else "not a per-item result file of reward-bench")  # fmt: skip
+    if not isinstance(content, dict):
+        raise RowError("not a per-item result file of reward-bench")
+    if lacking := [c for c in COLUMNS if not isinstance(content.get(c), list)]:
+        raise RowError(f"not a per-item result file of reward-bench: a list is missing for {', '.join(lacking)}")
     if len({len(content[c]) for c in COLUMNS}) != 1:
         raise RowError("the columns of the result file differ in length; get it again")
     rows: list[Judgement] = []
     for i, (name, subset, chosen, rejected, result) in enumerate(zip(*(content[c] for c in COLUMNS), strict=True)):
         if result not in list(_SAID):
             raise RowError(f"results[{i}]: {result!r} is none of 0, 0.5, 1")
-        row = Judgement(
-            pair_id=str(name), task=str(subset), cluster=str(name), order="AB", model=str(content.get("model", "")),
-            kind="verdict", status="ok", verdict=_SAID[result], label="A", length_a=len(_last(chosen)),
-            length_b=len(_last(rejected)), decoding={"orders": "not stated"},
-        )  # fmt: skip
+        about: dict[str, Any] = {"pair_id": str(name), "task": str(subset), "cluster": str(name), "label": "A"}
+        about |= {"kind": "verdict", "model": str(content.get("model", "")), "decoding": {"orders": "not stated"}}
+        about |= {"length_a": len(_last(chosen)), "length_b": len(_last(rejected))}
+        row = Judgement(order="AB", status="ok", verdict=_SAID[result], **about)
         if isinstance(content.get("scores_chosen"), list):
             scores = {"score_a": content["scores_chosen"][i], "score_b": content["scores_rejected"][i]}
             row = row.model_copy(update=scores | {"kind": "scalar"})

@@ -33,7 +33,9 @@ def frame(rows: Rows) -> pd.DataFrame:
 
     Raises `ValueError` on no rows, missing columns, duplicates, or a pair whose facts differ between its rows.
     """
-    data = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame([_mapping(r) for r in rows])
+    if not isinstance(rows, pd.DataFrame):
+        rows = pd.DataFrame([row.model_dump() if isinstance(row, Judgement) else row for row in rows])
+    data = rows.copy()
     if data.empty:
         raise ValueError("no judgement rows: judge at least one pair first")
     if missing := [c for c in NEEDED if c not in data]:
@@ -44,11 +46,8 @@ def frame(rows: Rows) -> pd.DataFrame:
     data["margin"] = data["margin"].astype(float)
     _check(data)
     data["valid"] = data["status"] == "ok"
-    data["shown"] = pd.Series(
-        [v if o == "AB" else swap_verdict(v) for v, o in zip(data["verdict"], data["order"], strict=True)],
-        index=data.index,
-        dtype=object,
-    ).where(data["valid"], None)
+    shown = [v if o == "AB" else swap_verdict(v) for v, o in zip(data["verdict"], data["order"], strict=True)]
+    data["shown"] = pd.Series(shown, index=data.index, dtype=object).where(data["valid"], None)
     return data.sort_values(KEY, ignore_index=True)
 
 
@@ -99,13 +98,14 @@ def baseline(rows: Rows, name: str) -> pd.Series:
 
 
 def _by_policy(data: pd.DataFrame, policy: str, seed: int) -> Any:
+    """Return what a policy pays: a number, or a coin a judgement.
+
+    A judgement's gold side as displayed tells the orders apart and survives a swap of the frame.
+    """
     if policy not in POLICIES:
         raise ValueError(f"unknown policy {policy!r}; one of {', '.join(POLICIES)}")
-    return _coins(data, seed) if policy == "coin" else {"drop": np.nan, "wrong": 0.0, "half": 0.5}[policy]
-
-
-def _coins(data: pd.DataFrame, seed: int) -> pd.Series:
-    """Flip a coin a judgement. Its gold side as displayed tells the orders apart and survives a swap of the frame."""
+    if policy != "coin":
+        return {"drop": np.nan, "wrong": 0.0, "half": 0.5}[policy]
     gold = [g if o == "AB" else swap_verdict(g) for g, o in zip(data["label"], data["order"], strict=True)]
     names = zip(data["pair_id"], data["model"], data["seed"], gold, strict=True)
     flips = [hashlib.sha256(repr((seed, *map(str, name))).encode()).digest()[0] % 2 for name in names]
@@ -126,7 +126,3 @@ def _check(data: pd.DataFrame) -> None:
     if (facts > 1).any(axis=None):
         wrong = facts[(facts > 1).any(axis=1)].index[0]
         raise ValueError(f"rows of pair {wrong} differ in label, task or cluster: they come from different data")
-
-
-def _mapping(row: Judgement | Mapping[str, Any]) -> Mapping[str, Any]:
-    return row.model_dump() if isinstance(row, Judgement) else row

@@ -38,12 +38,18 @@ class Interval:
         bounds = {k: None if math.isnan(v := getattr(self, k)) else v for k in ("value", "low", "high")}
         return bounds | {"n": self.n, "seeds": self.seeds}
 
+    def as_row(self, count: bool = True) -> dict[str, float]:
+        """Return the cells of a table's row: value, low and high, and n unless `count` is False."""
+        cells = {"value": self.value, "low": self.low, "high": self.high}
+        return cells | {"n": self.n} if count else cells
+
     def __format__(self, spec: str) -> str:
         """Format as per cent (default, or a spec ending in %), else as plain numbers: f"{i:+.1%}", f"{i:.3f}"."""
         spec = spec or ".1%"
         percent = spec.endswith("%")
         number = spec[:-1] + "f" if percent else spec
-        value, low, high = (_number(x * 100 if percent else x, number) for x in (self.value, self.low, self.high))
+        shown = [x * 100 if percent else x for x in (self.value, self.low, self.high)]
+        value, low, high = ("n/a" if math.isnan(x) else format(x, number) for x in shown)
         return f"{value}{' %' if percent else ''} [{low}, {high}]"
 
     def __str__(self) -> str:
@@ -62,10 +68,6 @@ class McNemar:
 UNKNOWN = Interval(math.nan, math.nan, math.nan, 0)  # of no items: a result that was not measured
 
 
-def _number(value: float, spec: str) -> str:
-    return "n/a" if math.isnan(value) else format(value, spec)
-
-
 def clustered_bootstrap(
     values: Sequence[float],
     clusters: Sequence[Any],
@@ -81,12 +83,19 @@ def clustered_bootstrap(
     mean (1 / task size gives the macro average). Where all items are equal the interval has no width: read it with
     its n. Raises `ValueError` on empty, mismatched, multi-dimensional or non-finite input.
     """
-    values, clusters, weights = _checked(values, clusters, weights, n, level)
+    values = _vector(values, "values")
+    weights = np.ones(len(values)) if weights is None else _vector(weights, "weights")
+    _same_length(values=values, weights=weights)
+    if n < 1 or not 0 < level < 1:
+        raise ValueError(f"n must be at least 1 and level between 0 and 1, not n={n}, level={level}")
+    if (weights < 0).any() or not weights.any():
+        raise ValueError("weights must not be negative and not all zero")
+    _, clusters = _codes(clusters, len(values), "clusters")
     seed_names, seed_codes = _codes(seeds, len(values), "seeds")
     sums = _table(values * weights, seed_codes, clusters)
     mass = _table(weights, seed_codes, clusters)
     draws = _resample(sums, mass, n, np.random.default_rng(seed))
-    low, high = (math.nan, math.nan)
+    low = high = math.nan
     if sums.shape[1] > 1:  # one cluster says nothing about the spread between clusters
         low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return Interval(float(sums.sum() / mass.sum()), low, high, len(values), len(seed_names))
@@ -103,7 +112,8 @@ def paired_bootstrap(
     weights: Sequence[float] | None = None,
 ) -> Interval:
     """Return mean(a) - mean(b) with its interval; `a[i]` and `b[i]` belong to one item. Raises as its sibling does."""
-    a, b = _vector(a, "a"), _vector(b, "b")
+    a = _vector(a, "a")
+    b = _vector(b, "b")
     _same_length(a=a, b=b)
     return clustered_bootstrap(a - b, clusters, n, seed, level, seeds, weights)
 
@@ -119,8 +129,10 @@ def difference_of_means(
     Both means are linearised, so that a resample that holds more of one side does not pass for a difference; `n` is
     the number of all items. Raises as `clustered_bootstrap` does.
     """
-    a, b = _vector(a, "a"), _vector(b, "b")
-    total, gap = len(a) + len(b), a.mean() - b.mean()
+    a = _vector(a, "a")
+    b = _vector(b, "b")
+    total = len(a) + len(b)
+    gap = a.mean() - b.mean()
     values = np.concatenate([(a - a.mean()) * total / len(a), (b.mean() - b) * total / len(b)])
     joined = None if seeds is None else np.concatenate([np.asarray(x) for x in seeds])
     return clustered_bootstrap(values + gap, np.concatenate([np.asarray(x) for x in clusters]), seeds=joined)
@@ -133,11 +145,13 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> McNemar:
     """
     from scipy.stats import binomtest
 
-    a, b = _vector(a, "a"), _vector(b, "b")
+    a = _vector(a, "a")
+    b = _vector(b, "b")
     _same_length(a=a, b=b)
     if not np.isin(np.concatenate([a, b]), (0, 1)).all():
         raise ValueError("mcnemar needs right/wrong (1/0) entries; use paired_bootstrap for part credit")
-    only_a, only_b = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
+    only_a = int(((a == 1) & (b == 0)).sum())
+    only_b = int(((a == 0) & (b == 1)).sum())
     pvalue = float(binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
     return McNemar(only_a, only_b, pvalue)
 
@@ -198,17 +212,6 @@ def _resample(sums: np.ndarray, mass: np.ndarray, n: int, rng: np.random.Generat
 def _table(values: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     shape = rows.max() + 1, columns.max() + 1
     return np.bincount(rows * shape[1] + columns, values, shape[0] * shape[1]).reshape(shape)
-
-
-def _checked(values: Any, clusters: Any, weights: Any, n: int, level: float) -> tuple[np.ndarray, ...]:
-    values = _vector(values, "values")
-    weights = np.ones(len(values)) if weights is None else _vector(weights, "weights")
-    _same_length(values=values, weights=weights)
-    if n < 1 or not 0 < level < 1:
-        raise ValueError(f"n must be at least 1 and level between 0 and 1, not n={n}, level={level}")
-    if (weights < 0).any() or not weights.any():
-        raise ValueError("weights must not be negative and not all zero")
-    return values, _codes(clusters, len(values), "clusters")[1], weights
 
 
 def _codes(names: Any, length: int, what: str) -> tuple[np.ndarray, np.ndarray]:

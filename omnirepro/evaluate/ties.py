@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from omnirepro.evaluate.protocol import _one_model, aggregates
+from omnirepro.evaluate.protocol import aggregates, one_model
 from omnirepro.evaluate.rows import Rows, frame, with_ties, without_ties
+from omnirepro.evaluate.statistics import Interval
 
 GOLD = {"A": 1, "B": -1, "tie": 0}
 DRAWS = 1000
@@ -29,8 +30,11 @@ def fit(rows: Rows, by_task: bool = True) -> pd.Series:
     Of equally good ones the smallest; 0 where no row is a gold tie. Seeds are fitted apart: each trained model has its
     own scale. Raises ValueError on rows without scores or label, or of several models.
     """
-    data, by = gaps(rows), ["seed", "task"] if by_task else ["seed"]
-    best = {key: _best(part) for key, part in data.groupby(by)}
+    by = ["seed", "task"] if by_task else ["seed"]
+    best = {}
+    for key, part in gaps(rows).groupby(by):
+        cuts = _candidates(part["gap"])
+        best[key] = float(cuts[_hits(part, cuts).mean(0).argmax()])
     return pd.Series(best.values(), pd.MultiIndex.from_tuples(best, names=by), dtype=float, name="threshold")
 
 
@@ -67,7 +71,8 @@ def table(dev: Rows, test: Rows, by_task: bool = True) -> pd.DataFrame:
 
 def metrics(dev: Rows, test: Rows, by_task: bool = True) -> dict[str, dict[str, Any]]:
     """Return `table` as entries of metrics.json: <task>_<measure>; the mean over tasks is overall_<measure>."""
-    found, seeds = table(dev, test, by_task), int(frame(test)["seed"].nunique())
+    found = table(dev, test, by_task)
+    seeds = int(frame(test)["seed"].nunique())
     names = found["task"].replace({"macro": "overall"}) + "_" + found["measure"]
     cells = found[["value", "low", "high", "n"]].astype(object).to_dict("records")
     return {name: cell | {"seeds": seeds} for name, cell in zip(names, cells, strict=True)}
@@ -80,18 +85,24 @@ def optimism(dev: Rows, test: Rows, by_task: bool = True, seed: int = 0) -> pd.D
     threshold from `dev` stays: with both held fixed the interval misses the expected optimism too often.
     """
     data = gaps(test)
-    limits, times = _limits(data, fit(dev, by_task)), resamples(data, seed)
-    gains, mass = {}, {}
+    limits = _limits(data, fit(dev, by_task))
+    times = resamples(data, seed)
+    gains: dict[str, np.ndarray] = {}
+    mass: dict[str, np.ndarray] = {}
     for (_, task), at in data.groupby(["seed", "task"]).indices.items():
-        part, w = data.iloc[at], times[:, at]
+        part = data.iloc[at]
+        w = times[:, at]
         honest = (_said(part["gap"], limits[at][:, None]) == _gold(part)).ravel()
         gain = (w @ _hits(part, _candidates(part["gap"]))).max(1) - w @ honest
         gains[task] = gains.get(task, 0) + gain
         mass[task] = mass.get(task, 0) + w.sum(1)
     draws = {task: ratio(gains[task], mass[task]) for task in sorted(gains)}
-    ends = {"micro": ratio(sum(gains.values()), sum(mass.values())), "macro": np.nanmean([*draws.values()], axis=0)}
+    macro = np.nanmean([*draws.values()], axis=0)
+    draws |= {"micro": ratio(sum(gains.values()), sum(mass.values())), "macro": macro}
     sizes = data.drop_duplicates(["pair_id", "seed"])["task"].value_counts()
-    return pd.DataFrame([{"task": t} | cells(d, int(sizes.get(t, sizes.sum()))) for t, d in (draws | ends).items()])
+    return pd.DataFrame(
+        [{"task": t} | percentiles(d, int(sizes.get(t, sizes.sum()))).as_row() for t, d in draws.items()]
+    )
 
 
 def curve(splits: Mapping[str, Rows], points: int = 200) -> pd.DataFrame:
@@ -104,7 +115,8 @@ def curve(splits: Mapping[str, Rows], points: int = 200) -> pd.DataFrame:
     for split, rows in splits.items():
         for seed, part in gaps(rows).groupby("seed"):
             cuts = _candidates(part["gap"])
-            accuracy, said = _hits(part, cuts).mean(0), (part["gap"].abs().to_numpy()[:, None] <= cuts).mean(0)
+            accuracy = _hits(part, cuts).mean(0)
+            said = (part["gap"].abs().to_numpy()[:, None] <= cuts).mean(0)
             keep = np.union1d(np.linspace(0, len(cuts) - 1, min(points, len(cuts))).astype(int), accuracy.argmax())
             columns = {"threshold": cuts[keep], "accuracy": accuracy[keep], "ties": said[keep]}
             out.append(pd.DataFrame({"split": split, "seed": seed} | columns))
@@ -113,8 +125,7 @@ def curve(splits: Mapping[str, Rows], points: int = 200) -> pd.DataFrame:
 
 def gaps(rows: Rows) -> pd.DataFrame:
     """Return `frame(rows)` with the column gap, score_a - score_b."""
-    data = frame(rows)
-    _one_model(data, [])
+    data = one_model(frame(rows))
     if "score_a" not in data or (bare := data[["score_a", "score_b"]].isna().any(axis=1)).any():
         count = int(bare.sum()) if "score_a" in data else len(data)
         raise ValueError(f"{count} of {len(data)} rows have no scores: a tie threshold needs them; see `statuses`")
@@ -143,11 +154,6 @@ def _candidates(gaps: Iterable[float]) -> np.ndarray:
     return np.unique(np.concatenate([[0.0], (sizes[1:] + sizes[:-1]) / 2, sizes[-1:]]))
 
 
-def _best(data: pd.DataFrame) -> float:
-    cuts = _candidates(data["gap"])
-    return float(cuts[_hits(data, cuts).mean(0).argmax()])
-
-
 def _limits(data: pd.DataFrame, thresholds: pd.Series) -> np.ndarray:
     names = list(thresholds.index.names)
     known = data[names].merge(thresholds.rename("limit").reset_index(), on=names, how="left")["limit"]
@@ -159,9 +165,10 @@ def _limits(data: pd.DataFrame, thresholds: pd.Series) -> np.ndarray:
 
 def resamples(data: pd.DataFrame, seed: int) -> np.ndarray:
     """Return how often each row occurs: first once each, then in DRAWS resamples of seeds and clusters (crossed)."""
-    rng, (seeds, clusters) = np.random.default_rng(seed), (pd.factorize(data[c])[0] for c in ("seed", "cluster"))
+    rng = np.random.default_rng(seed)
     times = np.ones((DRAWS + 1, len(data)))
-    for codes in (seeds, clusters):
+    for column in ("seed", "cluster"):
+        codes = pd.factorize(data[column])[0]
         size = codes.max() + 1
         times[1:] *= rng.multinomial(size, np.full(size, 1 / size), DRAWS)[:, codes]
     return times
@@ -172,7 +179,7 @@ def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     return np.divide(top, bottom, out=np.full(len(top), np.nan), where=bottom > 0)
 
 
-def cells(draws: np.ndarray, n: int) -> dict[str, Any]:
+def percentiles(draws: np.ndarray, n: int, seeds: int = 1) -> Interval:
     """Return the estimate, which stands first, with its 95 % percentile interval."""
     low, high = np.nanquantile(draws[1:], [0.025, 0.975]).tolist()
-    return {"value": float(draws[0]), "low": low, "high": high, "n": n}
+    return Interval(float(draws[0]), low, high, n, seeds)

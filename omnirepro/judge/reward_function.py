@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from omnirepro.data import Judgement, Pair, Part, Prompt, Response, text_part
+from omnirepro.data import Pair, Part, Prompt, Response, text_part
 from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.scalar import ScalarJudge
 
@@ -31,46 +31,41 @@ def reward_function(judge: Judge | ScalarJudge | str | Path, **kw: Any) -> Rewar
 
     def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         given = columns.get("parts") or [None] * len(prompts)
-        asked = [_parts(p, extra) for p, extra in zip(prompts, given, strict=True)]
-        answers = [[text_part(_text(c))] for c in completions]
         criteria = columns.get("criterion") or [None] * len(prompts)
-        if isinstance(judge, ScalarJudge):
-            wanted = [Prompt(id=str(i), task="policy", parts=p, criterion=criteria[i]) for i, p in enumerate(asked)]
-            return judge.score(
-                wanted, [Response(prompt_id=w.id, parts=a) for w, a in zip(wanted, answers, strict=True)]
-            )
-        return _ring(judge, asked, answers, criteria)
+        asked = [
+            Prompt(id=str(i), task="policy", parts=_parts(prompt, parts), criterion=criterion)
+            for i, (prompt, parts, criterion) in enumerate(zip(prompts, given, criteria, strict=True))
+        ]
+        answers = [
+            Response(prompt_id=p.id, parts=[text_part(c if isinstance(c, str) else "".join(_text(m) for m in c))])
+            for p, c in zip(asked, completions, strict=True)
+        ]
+        return judge.score(asked, answers) if isinstance(judge, ScalarJudge) else _ring(judge, asked, answers)
 
     reward.__name__ = f"judge_{judge.name.replace('/', '_')}"
     return reward
 
 
-def _ring(
-    judge: Judge, asked: list[list[Part]], answers: list[list[Part]], criteria: Sequence[str | None]
-) -> list[float]:
+def _ring(judge: Judge, asked: list[Prompt], answers: list[Response]) -> list[float]:
     """Compare each answer with the next one to the same question; a lone answer earns 1/2."""
     groups: dict[str, list[int]] = {}
-    for i, parts in enumerate(asked):
-        key = json.dumps([criteria[i], *(p.model_dump(exclude_none=True) for p in parts)])
+    for i, prompt in enumerate(asked):
+        key = json.dumps([prompt.criterion, *(p.model_dump(exclude_none=True) for p in prompt.parts)])
         groups.setdefault(key, []).append(i)
-    ring = [
-        (g[k], g[(k + 1) % len(g)]) for g in groups.values() if len(g) > 1 for k in range(len(g) if len(g) > 2 else 1)
-    ]
-    pairs = [
-        Pair(id=f"{a}-{b}", task="policy", prompt=asked[a], response_a=answers[a], response_b=answers[b],
-             criterion=criteria[a]) for a, b in ring
-    ]  # fmt: skip
-    earned: dict[int, list[float]] = {}
-    for row in _judged(judge, pairs):
+    pairs = []
+    for group in groups.values():
+        following = [*group[1:], group[0]] if len(group) > 2 else group[1:]
+        for first, second in zip(group, following, strict=False):
+            sides = {"response_a": answers[first].parts, "response_b": answers[second].parts}
+            about = {"prompt": asked[first].parts, "criterion": asked[first].criterion}
+            pairs.append(Pair(id=f"{first}-{second}", task="policy", **about, **sides))
+    earned: dict[int, list[float]] = {i: [] for i in range(len(asked))}
+    for row in judge.judge(pairs, "both") if pairs else []:
         worth = WORTH[row.verdict if row.status == "ok" else None]
         first, second = map(int, row.pair_id.split("-"))
-        earned.setdefault(first, []).append(worth)
-        earned.setdefault(second, []).append(1 - worth)
-    return [sum(e) / len(e) if (e := earned.get(i)) else 0.5 for i in range(len(asked))]
-
-
-def _judged(judge: Judge, pairs: list[Pair]) -> list[Judgement]:
-    return judge.judge(pairs, "both") if pairs else []
+        earned[first].append(worth)
+        earned[second].append(1 - worth)
+    return [sum(e) / len(e) if e else 0.5 for e in earned.values()]
 
 
 def _parts(prompt: Any, given: Any) -> list[Part]:
@@ -79,19 +74,17 @@ def _parts(prompt: Any, given: Any) -> list[Part]:
         return [Part.model_validate(p) for p in given]
     if isinstance(prompt, str):
         return [text_part(prompt)]
-    parts, turn = [], -1
+    parts = []
+    turn = -1
     for message in prompt:
         turn += message["role"] == "user"
-        parts.append(text_part(_said(message["content"]), role=message["role"], turn=max(turn, 0)))
+        parts.append(text_part(_text(message), role=message["role"], turn=max(turn, 0)))
     return parts
 
 
-def _text(completion: Any) -> str:
-    return completion if isinstance(completion, str) else "".join(_said(m["content"]) for m in completion)
-
-
-def _said(content: Any) -> str:
+def _text(message: Any) -> str:
     """Return the text of a message. Raises ValueError on media, which a chat of TRL shows without a file's path."""
+    content = message["content"]
     if isinstance(content, str):
         return content
     if any(piece.get("type") != "text" for piece in content):

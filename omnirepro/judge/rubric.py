@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from omnirepro.data import DIMENSIONS, Label, Pair, Part
+from omnirepro.data import DIMENSIONS, Label, Pair, Part, text_part
 
 Score = Annotated[int, Field(ge=0, le=10, strict=True)]
 TITLES = dict(zip(DIMENSIONS, ("Fluency", "Relevance", "Accuracy", "Reasoning", "Safety"), strict=True))
@@ -60,6 +61,11 @@ STATUSES = (
 _TAG = re.compile(r"\[\[\s*(A|B|C|equal|tie)\s*\]\]")
 _TO_VERDICT = {"A": "A", "B": "B", "C": "tie", "equal": "tie", "tie": "tie"}
 _FROM_VERDICT = {"A": "A", "B": "B", "tie": "equal"}
+_NOTATION = (  # what stands between the values, whichever key comes first
+    '{"reasoning": "<think>seen:', '", "reasoning": "<think>seen:', ', "reasoning": "<think>seen:', '</think>"',
+    '{"score_A": ', ', "score_A": ', '{"score_B": ', ', "score_B": ', ', "better": "',
+    '", "final_verdict": "<answer>[[', ', "final_verdict": "<answer>[[', ']]</answer>"}', "10", "equal",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,18 @@ class Parsed:
         return sides
 
 
+@lru_cache(4096)
 def parse(text: str, format: str = "rationale-first") -> Parsed:
-    """Parse a judgement strictly; never raises. `format`: a rubric format, or "verdict" for a bare [[A]]."""
+    """Parse a judgement strictly; never raises. `format`: a rubric format, or "verdict" for a bare [[A]].
+
+    A completion is read by several rewards and by what watches over them, so the last ones are kept.
+    """
     if not text.strip():
         return Parsed("empty")
     if format == "verdict":
         return _parse_tag(text)
     try:
-        data = json.loads(text, object_pairs_hook=_unique)
+        data = json.loads(text, object_pairs_hook=lambda x: d if len(d := dict(x)) == len(x) else {"key twice": True})
     except (ValueError, RecursionError):
         return Parsed("no_json")
     if not isinstance(data, dict):
@@ -102,25 +112,20 @@ def parse(text: str, format: str = "rationale-first") -> Parsed:
         return Parsed(_status_of(error))
 
 
-def _unique(pairs: list[tuple]) -> dict:
-    data = dict(pairs)
-    return data if len(data) == len(pairs) else {"duplicate key": True}
-
-
 def _status_of(error: ValidationError) -> str:
     problems = [(e["type"], e["loc"][0] if e["loc"] else "") for e in error.errors()]
     if any(kind in ("missing", "extra_forbidden") for kind, _ in problems):
         return "wrong_keys"
-    if (fields := {field for _, field in problems}) & {"score_A", "score_B"}:
-        return "bad_score"
-    return "bad_better" if "better" in fields else "no_rationale" if "reasoning" in fields else "no_verdict"
+    fields = {field for _, field in problems}
+    names = {"score_A": "bad_score", "score_B": "bad_score", "better": "bad_better", "reasoning": "no_rationale"}
+    return next((status for field, status in names.items() if field in fields), "no_verdict")
 
 
 def _parse_tag(text: str) -> Parsed:
     tags = {_TO_VERDICT[t] for t in _TAG.findall(text)}
-    if len(tags) > 1:
-        return Parsed("several_verdicts", reasoning=text)
-    return Parsed("ok", tags.pop(), reasoning=text) if tags else Parsed("no_verdict", reasoning=text)
+    if len(tags) == 1:
+        return Parsed("ok", tags.pop(), reasoning=text)
+    return Parsed("several_verdicts" if tags else "no_verdict", reasoning=text)
 
 
 def _check(found: BareJudgement) -> Parsed:
@@ -168,7 +173,8 @@ def dimensions_of(format: str) -> tuple[str, ...]:
 
 def render(label: Label, format: str = "rationale-first") -> str:
     """Write a label as judgement JSON: the target of SFT. Raises ValueError where scores contradict the verdict."""
-    score_a, score_b = round(label.score_a), round(label.score_b)
+    score_a = round(label.score_a)
+    score_b = round(label.score_b)
     if ranking(score_a, score_b) != label.verdict:
         raise ValueError(f"label of {label.pair_id}: scores {score_a}, {score_b} contradict verdict {label.verdict}")
     sides = {"A": (label.marks_a or {}, label.quotes_a or {}), "B": (label.marks_b or {}, label.quotes_b or {})}
@@ -180,32 +186,36 @@ def notation(reasoning: str, score_a: int, score_b: int, format: str = "rational
     """Write a judgement as JSON; the winner is the one that the scores name."""
     better = _FROM_VERDICT[ranking(score_a, score_b)]
     values = {
-        "score_A": score_a, "score_B": score_b, "better": better,
-        "reasoning": f"<think>{reasoning}</think>", "final_verdict": f"<answer>[[{better}]]</answer>",
-    }  # fmt: skip
+        "score_A": score_a,
+        "score_B": score_b,
+        "better": better,
+        "reasoning": f"<think>{reasoning}</think>",
+        "final_verdict": f"<answer>[[{better}]]</answer>",
+    }
     return json.dumps({k: values[k] for k in FORMATS[format]}, ensure_ascii=False)
 
 
 def fragments() -> list[str]:
     """List the fixed strings of both formats, to be single tokens of the embedded tokenizer."""
     parts = [f"\\nPart {i}: {TITLES[d]}:" for i, d in enumerate(DIMENSIONS, 1)]
-    marks = [f" {s} {m}" for s in "AB" for m in ("good", "poor")]
-    return [
-        *parts, *marks, '{"reasoning": "<think>seen:', '", "reasoning": "<think>seen:', ', "reasoning": "<think>seen:',
-        '</think>"', '{"score_A": ', ', "score_A": ', '{"score_B": ', ', "score_B": ', ', "better": "',
-        '", "final_verdict": "<answer>[[', ', "final_verdict": "<answer>[[', ']]</answer>"}', "10", "equal",
-    ]  # fmt: skip
+    return [*parts, *(f" {side} {mark}" for side in "AB" for mark in ("good", "poor")), *_NOTATION]
 
 
 def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
     """Return the judging instruction: `brief` for the embedded model, `full` for a model that never saw the format."""
     if wording == "brief":
         return "\njudge both."
-    schema = RubricJudgement.model_json_schema()["properties"]
     numbers = {d: DIMENSIONS.index(d) + 1 for d in dimensions_of(format)}
-    parts = " ".join(f"Part {i}: ..." for i in sorted({min(numbers.values()), max(numbers.values())}))
     questions = "\n".join(f"{i}. {ASKED[d]}" for d, i in numbers.items())
-    keys = "\n".join(f'- "{k}": {_describe(k, schema[k], parts)}' for k in FORMATS[format])
+    parts = " ".join(f"Part {i}: ..." for i in sorted({min(numbers.values()), max(numbers.values())}))
+    described = {
+        "score_A": "integer 0 to 10",
+        "score_B": "integer 0 to 10",
+        "better": '"A" | "B" | "equal"',
+        "reasoning": f"one string: <think>{parts}</think>, each part naming its dimension, A and B",
+        "final_verdict": '"<answer>[[A]]</answer>", [[B]] or [[equal]], the same as "better"',
+    }
+    keys = "\n".join(f'- "{key}": {described[key]}' for key in FORMATS[format])
     return (
         "You compare two candidate answers to the same question about the material given. First picture what an "
         f"ideal answer would say. Then weigh both candidates on every dimension listed:\n{questions}\n"
@@ -216,30 +226,18 @@ def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
     )
 
 
-def _describe(key: str, schema: dict, parts: str) -> str:
-    if key.startswith("score"):
-        return f"integer {schema['minimum']} to {schema['maximum']}"
-    return {
-        "better": " | ".join(f'"{v}"' for v in schema.get("enum", ())),
-        "reasoning": f"one string: <think>{parts}</think>, each part naming its dimension, A and B",
-        "final_verdict": '"<answer>[[A]]</answer>", [[B]] or [[equal]], the same as "better"',
-    }[key]
-
-
 def messages(pair: Pair, wording: str = "brief", format: str = "rationale-first") -> list[dict]:
     """Build the chat that asks for a judgement of a pair as displayed (A is `response_a`)."""
-    ask = instruction(wording, format)
-    system = [{"role": "system", "parts": [_text(ask)]}] if wording == "full" else []
+    ask = text_part(instruction(wording, format))
+    criterion = [text_part(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
     a, b = ("\nA: ", "\nB: ") if wording == "brief" else ("\n\nCandidate A: ", "\n\nCandidate B: ")
-    criterion = [_text(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
-    parts = [*_spoken(pair.prompt), *criterion, _text(a), *pair.response_a, _text(b), *pair.response_b]
-    return [*system, {"role": "user", "parts": parts + ([_text(ask)] if wording == "brief" else [])}]
+    parts = [*spoken(pair.prompt), *criterion, text_part(a), *pair.response_a, text_part(b), *pair.response_b]
+    if wording == "brief":
+        return [{"role": "user", "parts": [*parts, ask]}]
+    system = [{"role": "system", "parts": [ask]}] if wording == "full" else []
+    return [*system, {"role": "user", "parts": parts}]
 
 
-def _spoken(parts: list[Part]) -> list[Part]:
+def spoken(parts: list[Part]) -> list[Part]:
     """Keep user parts; name the speaker of earlier assistant and system turns."""
-    return [p if p.role == "user" or p.type != "text" else _text(f"\n{p.role}: {p.text}\n") for p in parts]
-
-
-def _text(text: str) -> Part:
-    return Part(type="text", text=text)
+    return [p if p.role == "user" or p.type != "text" else text_part(f"\n{p.role}: {p.text}\n") for p in parts]

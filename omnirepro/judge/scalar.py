@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,11 +21,11 @@ from typing import Any
 
 from pydantic import Field
 
-from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, text_of, text_part
-from omnirepro.models.protocols import Scores
+from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, text_part
+from omnirepro.judge.rubric import Parsed
+from omnirepro.models.generation import Progress, Scores
 
 ORDERS = {"both": ("AB", "BA"), "AB": ("AB",), "BA": ("BA",)}
-Asked = tuple[list[Part], list[Part], str | None]  # prompt, response, criterion
 
 
 class Answered(Row):
@@ -61,18 +61,20 @@ class ScalarJudge:
     seed: int = 0
     wording: str = "full"
 
-    def score(
-        self,
-        prompts: list[Prompt],
-        responses: list[Response],
-        progress: Callable[[int, int, float], None] | None = None,
-    ) -> list[float]:
+    def score(self, prompts: list[Prompt], responses: list[Response], progress: Progress | None = None) -> list[float]:
         """Score `responses[i]` as the answer to `prompts[i]`, under that prompt's criterion where it has one.
 
-        Raises ValueError where the lists differ in length.
+        Each distinct (prompt, response, criterion) is scored once. Raises ValueError where the lists differ in length.
         """
-        asked = [(p.parts, r.parts, p.criterion) for p, r in zip(prompts, responses, strict=True)]
-        return self._score(asked, progress)
+        distinct: dict[str, list[dict]] = {}
+        keys = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            said = [[[p.type, p.role, p.turn, p.fingerprint()] for p in x.parts] for x in (prompt, response)]
+            keys.append(json.dumps([prompt.criterion, *said]))
+            distinct[keys[-1]] = chat(prompt.parts, response.parts, prompt.criterion, self.wording)
+        made = self.scorer.score(list(distinct.values()), self.batch_size, progress)
+        known = dict(zip(distinct, made, strict=True))
+        return [known[key] for key in keys]
 
     def judge(
         self,
@@ -80,52 +82,42 @@ class ScalarJudge:
         orders: str = "both",
         criterion: str | None = None,
         scaling: Any = None,
-        progress: Callable[[int, int, float], None] | None = None,
+        progress: Progress | None = None,
     ) -> list[Judgement]:
         """Judge every pair; rows come pair by pair, equal in both orders. `criterion` replaces each pair's own.
 
-        A score that is no finite number gives the status "bad_score" and no verdict.
+        A pair of which a score is not finite has the status "bad_score" and no verdict.
         """
         pairs = [p.model_copy(update={"criterion": criterion}) if criterion else p for p in pairs]
         if scaling is not None:
             return scaling.run(self, pairs)
-        asked = [(p.prompt, r, p.criterion) for p in pairs for r in (p.response_a, p.response_b)]
-        scores = self._score(asked, progress)
+        prompts = [p.prompt_of() for p in pairs for _ in "AB"]
+        responses = [Response(prompt_id=p.id, parts=r) for p in pairs for r in (p.response_a, p.response_b)]
+        scores = self.score(prompts, responses, progress)
         both = zip(pairs, scores[::2], scores[1::2], strict=True)
-        return [self._row(pair, order, a, b) for pair, a, b in both for order in ORDERS[orders]]
+        about = {"model": self.name, "kind": "scalar", "decoding": {"threshold": self.threshold}, "seed": self.seed}
+        return [row for pair, a, b in both for row in freeze_scores(pair, orders, a, b, self.threshold, **about)]
 
-    def _score(self, asked: list[Asked], progress: Callable | None) -> list[float]:
-        """Score each distinct (prompt, response, criterion) once."""
-        keys = [_key(*a) for a in asked]
-        distinct = dict(zip(keys, asked, strict=True))
-        made = self.scorer.score([chat(*a, self.wording) for a in distinct.values()], self.batch_size, progress)
-        known = dict(zip(distinct, made, strict=True))
-        return [known[key] for key in keys]
 
-    def _row(self, pair: Pair, order: str, a: float, b: float) -> Judgement:
-        sound = math.isfinite(a) and math.isfinite(b)
-        return Judgement(
-            pair_id=pair.id, task=pair.task, cluster=pair.cluster_id, order=order, model=self.name, kind="scalar",
-            status="ok" if sound else "bad_score", verdict=verdict(a, b, self.threshold) if sound else None,
-            score_a=a if sound else None, score_b=b if sound else None, label=pair.label, margin=pair.margin,
-            criterion=pair.criterion, length_a=len(text_of(pair.response_a)), length_b=len(text_of(pair.response_b)),
-            decoding={"threshold": self.threshold}, seed=self.seed,
-        )  # fmt: skip
+def freeze_scores(
+    pair: Pair, orders: str, a: float, b: float, threshold: float = 0.0, **fields: Any
+) -> list[Judgement]:
+    """Return the rows of two scores that no order of display can change: one an order, equal but for it."""
+    sound = math.isfinite(a) and math.isfinite(b)
+    parsed = Parsed("ok", verdict(a, b, threshold), a, b) if sound else Parsed("bad_score")
+    row = Judgement.of(pair, "AB", parsed, **fields)
+    return [row.model_copy(update={"order": order}) for order in ORDERS[orders]]
 
 
 def score_rows(
-    judge: Any, rows: list[Answered], criterion: str | None = None, progress: Callable | None = None
+    judge: Any, rows: list[Answered], criterion: str | None = None, progress: Progress | None = None
 ) -> list[Scored]:
     """Score rows with any judge that has `score`; `criterion` replaces the rows' own."""
-    words = [criterion or row.criterion for row in rows]
-    prompts = [
-        Prompt(id=row.id, task=row.task, parts=row.prompt, criterion=said)
-        for row, said in zip(rows, words, strict=True)
-    ]
-    scores = judge.score(prompts, [Response(prompt_id=row.id, parts=row.response) for row in rows], progress)
+    prompts = [Prompt(id=r.id, task=r.task, parts=r.prompt, criterion=criterion or r.criterion) for r in rows]
+    scores = judge.score(prompts, [Response(prompt_id=r.id, parts=r.response) for r in rows], progress)
     return [
-        Scored(id=row.id, score=score if math.isfinite(score) else None, criterion=said, model=judge.name)
-        for row, score, said in zip(rows, scores, words, strict=True)
+        Scored(id=p.id, score=s if math.isfinite(s) else None, criterion=p.criterion, model=judge.name)
+        for p, s in zip(prompts, scores, strict=True)
     ]
 
 
@@ -148,19 +140,16 @@ def chat(prompt: list[Part], response: list[Part], criterion: str | None = None,
 
     In the "brief" wording, the embedded model's, a system message with the criterion comes last.
     """
-    system, brief = [p for p in prompt if p.role == "system"], wording == "brief"
+    system = [p for p in prompt if p.role == "system"]
+    brief = wording == "brief"
     lead = "\n" if system and not brief else ""
     asked = [text_part(f"{lead}criterion: {criterion}")] if criterion else []
     spoken = groupby((p for p in prompt if p.role != "system"), key=lambda p: (p.turn, p.role))
     turns = [{"role": role, "parts": list(parts)} for (_, role), parts in spoken]
-    said = (system, asked) if brief else ([*system, *asked], [])
-    opening, closing = ([{"role": "system", "parts": parts}] if parts else [] for parts in said)
+    first = system if brief else [*system, *asked]
+    opening = [{"role": "system", "parts": first}] if first else []
+    closing = [{"role": "system", "parts": asked}] if brief and asked else []
     return [*opening, *turns, {"role": "assistant", "parts": response}, *closing]
-
-
-def _key(prompt: list[Part], response: list[Part], criterion: str | None) -> str:
-    said = [[[p.type, p.role, p.turn, p.fingerprint()] for p in parts] for parts in (prompt, response)]
-    return json.dumps([criterion, *said])
 
 
 def load_scalar_judge(

@@ -2,7 +2,8 @@
 
 Consumes pairs; produces chat messages, target texts, and what a raw text says. Three formats: "verdict" gives short
 reasons and then [[A]], [[B]] or [[C]] for a tie; "verdict-direct" the tag alone, without a chain of thought; "level"
-looks at one response and gives [[1]] to [[5]], as the paper's pointwise judges do.
+looks at one response and gives [[1]] to [[5]], as the paper's pointwise judges do. `format_of` finds any format of the
+kit, those of `rubric` included, as one value: how a pair is asked, how a text is read, how a label is written.
 
 Departures: (1) `brief` wordings are for the embedded model, `full` ones for a model that was never tuned on them; brief
 ones have the criterion behind the responses, where a small model learns to look back with it in mind; (2) both tags in
@@ -13,15 +14,17 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
-from omnirepro.data import Judgement, Pair, Part, Response, text_of
+from omnirepro.data import Judgement, Label, Pair, Part, Response, swap_verdict, text_part
 from omnirepro.judge import rubric
-from omnirepro.judge.rubric import Parsed
-from omnirepro.judge.scalar import ORDERS
+from omnirepro.judge.rubric import Parsed, spoken
+from omnirepro.judge.scalar import freeze_scores
+from omnirepro.models.generation import LocalModel
 
-FORMATS = ("verdict", "verdict-direct", "level")
 TAGS = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}
 LEVELS = range(1, 6)
 _LEVEL = re.compile(r"\[\[\s*([1-5])\s*\]\]")
@@ -29,13 +32,28 @@ _BRIEF = {"verdict": "\ncompare.", "verdict-direct": "\nverdict.", "level": "\nl
 _REASONS = {"verdict": "Reason briefly about both responses first, then end", "verdict-direct": "Reply"}
 
 
+@dataclass(frozen=True)
+class Format:
+    """A format of judgement: the kind of its rows, how a pair is asked, a text is read, and a label is written."""
+
+    kind: str
+    messages: Callable[[Pair, str], list[dict]]
+    parse: Callable[[str], Parsed]
+    target: Callable[[Label], str]
+
+
+@lru_cache
+def format_of(name: str) -> Format:
+    """Return a format by its name, of `FORMATS` or of `rubric.FORMATS`."""
+    if name in FORMATS:
+        return FORMATS[name]
+    asked, read, written = (partial(f, format=name) for f in (rubric.messages, rubric.parse, rubric.render))
+    return Format("rubric", asked, read, written)
+
+
 def parse(text: str, format: str = "verdict") -> Parsed:
     """Read a judgement in any format of the kit; never raises. A level is `score_a`, and gives no verdict."""
-    if format == "level":
-        found = {int(x) for x in _LEVEL.findall(text)}
-        status = "ok" if len(found) == 1 else "bad_score" if found or text.strip() else "empty"
-        return Parsed(status, None, float(found.pop()) if status == "ok" else None, reasoning=text)
-    return rubric.parse(text, "verdict" if format in FORMATS else format)
+    return format_of(format).parse(text)
 
 
 def messages(pair: Pair, wording: str = "brief", format: str = "verdict") -> list[dict]:
@@ -44,13 +62,7 @@ def messages(pair: Pair, wording: str = "brief", format: str = "verdict") -> lis
     A "level" is asked of `response_a` alone. The criterion, where there is one, stands before the responses; in the
     "brief" wording behind them.
     """
-    if format not in FORMATS:
-        return rubric.messages(pair, wording, format)
-    if wording == "brief":
-        return [{"role": "user", "parts": _briefly(pair, format)}]
-    system = {"role": "system", "parts": [_text(instruction(format))]}
-    responses = _responses(pair, format, "\n\nResponse A: ", "\n\nResponse B: ")
-    return [system, {"role": "user", "parts": [*rubric._spoken(pair.prompt), *_criterion(pair.criterion), *responses]}]
+    return format_of(format).messages(pair, wording)
 
 
 def ask_level(prompt: list[Part], response: list[Part], criterion: str | None, wording: str = "brief") -> list[dict]:
@@ -61,7 +73,20 @@ def ask_level(prompt: list[Part], response: list[Part], criterion: str | None, w
 
 def ask_levels(pair: Pair) -> list[dict]:
     """Build the chat that asks for the level of both responses, and for no winner: a step towards a verdict."""
-    return [{"role": "user", "parts": _briefly(pair, "levels")}]
+    return _ask(pair, "brief", "levels")
+
+
+def _ask(pair: Pair, wording: str, format: str) -> list[dict]:
+    a, b = ("\nA: ", "\nB: ") if wording == "brief" else ("\n\nResponse A: ", "\n\nResponse B: ")
+    responses = [text_part(a), *pair.response_a]
+    if format != "level":
+        responses += [text_part(b), *pair.response_b]
+    criterion = [text_part(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
+    if wording == "brief":
+        parts = [*spoken(pair.prompt), *responses, *criterion, text_part(_BRIEF[format])]
+        return [{"role": "user", "parts": parts}]
+    system = {"role": "system", "parts": [text_part(instruction(format))]}
+    return [system, {"role": "user", "parts": [*spoken(pair.prompt), *criterion, *responses]}]
 
 
 def instruction(format: str) -> str:
@@ -78,6 +103,13 @@ def instruction(format: str) -> str:
     )
 
 
+def _parse_level(text: str) -> Parsed:
+    found = {int(x) for x in _LEVEL.findall(text)}
+    if len(found) == 1:
+        return Parsed("ok", None, float(found.pop()), reasoning=text)
+    return Parsed("bad_score" if found or text.strip() else "empty", reasoning=text)
+
+
 def target(verdict: str, levels: tuple[int, int] | None = None) -> str:
     """Write a judgement as the embedded model learns it: the levels of both sides as its reasons, then the tag."""
     return f"{named(*levels)} {TAGS[verdict]}" if levels else TAGS[verdict]
@@ -88,17 +120,29 @@ def named(a: int, b: int) -> str:
     return f"A {a} B {b}"
 
 
+FORMATS = {
+    name: Format(
+        "verdict",
+        partial(_ask, format=name),
+        _parse_level if name == "level" else partial(rubric.parse, format="verdict"),
+        lambda label: target(label.verdict),
+    )
+    for name in ("verdict", "verdict-direct", "level")
+}
+
+
 def defend(verdict: str, levels: tuple[int, int]) -> tuple[int, int]:
     """Return levels that bear out a verdict, with as little change as possible: a labeller defends its label.
 
     Levels that say the opposite are exchanged, equal ones one apart; for a tie both become the lower one.
     """
-    a, b = levels
+    low, high = sorted(levels)
     if verdict == "tie":
-        return min(a, b), min(a, b)
-    high, low = max(a, b), min(a, b)
-    if high == low:
-        high, low = (high + 1, low) if high < LEVELS[-1] else (high, low - 1)
+        return low, low
+    if high == low < LEVELS[-1]:
+        high += 1
+    elif high == low:
+        low -= 1
     return (high, low) if verdict == "A" else (low, high)
 
 
@@ -120,7 +164,8 @@ class Pointwise:
             responses = [Response(prompt_id=p.id, parts=r) for p, r in sides]
             levels = judge.score([p.prompt_of() for p, _ in sides], responses)
         both = zip(pairs, levels[::2], levels[1::2], strict=True)
-        return [_row(judge, pair, order, a, b, "level") for pair, a, b in both for order in ORDERS["both"]]
+        about = {"model": judge.name, "kind": "verdict", "decoding": {"how": "level"}, "seed": judge.seed}
+        return [row for pair, a, b in both for row in freeze_scores(pair, "both", a, b, **about)]
 
 
 def expected_levels(judge: Any, chats: list[list[dict]]) -> list[float]:
@@ -133,49 +178,26 @@ def expected_levels(judge: Any, chats: list[list[dict]]) -> list[float]:
 def forced(judge: Any, pairs: list[Pair], rows: list[Judgement]) -> list[Judgement]:
     """Return generated rows with the verdict that the tag's own probabilities give, after the reasons as they stand.
 
-    score_a and score_b are the log-probabilities of [[A]] and [[B]] in nats, so that their difference is a margin as
-    any other; that of a tie is kept as `tie` in `decoding`. A text without a tag is asked for one all the same.
+    A text without a tag is asked for one all the same; see `likeliest`.
     """
     known = {p.id: p for p in pairs}
-    shown = [known[row.pair_id] if row.order == "AB" else known[row.pair_id].swap() for row in rows]
-    chats = [messages(pair, judge.wording, judge.format) for pair in shown]
-    begun = [row.raw.split("[[")[0] + "[[" for row in rows]
-    chances = judge.chat.choose(chats, begun, ["A", "B", "C"])
-    return [_chosen(row, *chance) for row, chance in zip(rows, chances, strict=True)]
+    chats = [messages(known[row.pair_id].displayed(row.order), judge.wording, judge.format) for row in rows]
+    return likeliest(judge.chat, rows, chats, [row.raw.split("[[")[0] + "[[" for row in rows], ["A", "B", "C"])
 
 
-def _chosen(row: Judgement, a: float, b: float, tie: float) -> Judgement:
-    a, b = (a, b) if row.order == "AB" else (b, a)
-    said = max((a, "A"), (b, "B"), (tie, "tie"))[1]
-    decoding = row.decoding | {"tie": tie}
-    return row.model_copy(
-        update={"status": "ok", "verdict": said, "score_a": a, "score_b": b, "decoding": decoding, "raw": ""}
-    )
+def likeliest(
+    chat: LocalModel, rows: list[Judgement], chats: list[list[dict]], begun: list[str], letters: list[str]
+) -> list[Judgement]:
+    """Return rows with the verdict whose letter is the likeliest to follow `begun[i]`, the start of the answer.
 
-
-def _row(judge: Any, pair: Pair, order: str, a: float, b: float, how: str) -> Judgement:
-    sound = math.isfinite(a) and math.isfinite(b)
-    return Judgement(
-        pair_id=pair.id, task=pair.task, cluster=pair.cluster_id, order=order, model=judge.name, kind="verdict",
-        status="ok" if sound else "bad_score", verdict=rubric.ranking(a, b) if sound else None,
-        score_a=a if sound else None, score_b=b if sound else None, label=pair.label, margin=pair.margin,
-        criterion=pair.criterion, length_a=len(text_of(pair.response_a)), length_b=len(text_of(pair.response_b)),
-        decoding={"how": how}, seed=judge.seed,
-    )  # fmt: skip
-
-
-def _briefly(pair: Pair, format: str) -> list[Part]:
-    responses = _responses(pair, format, "\nA: ", "\nB: ")
-    return [*rubric._spoken(pair.prompt), *responses, *_criterion(pair.criterion), _text(_BRIEF[format])]
-
-
-def _criterion(words: str | None) -> list[Part]:
-    return [_text(f"\ncriterion: {words}")] if words else []
-
-
-def _responses(pair: Pair, format: str, a: str, b: str) -> list[Part]:
-    return [_text(a), *pair.response_a, *([] if format == "level" else [_text(b), *pair.response_b])]
-
-
-def _text(text: str) -> Part:
-    return Part(type="text", text=text)
+    `letters`: those of A, B and, where it may be chosen, of a tie. score_a and score_b are the log-probabilities of A's
+    and B's in nats, so that their difference is a margin as any other; that of a tie is kept as `tie` in `decoding`.
+    """
+    out = []
+    for row, (a, b, *tie) in zip(rows, chat.choose(chats, begun, letters), strict=True):
+        verdict = "tie" if tie and tie[0] >= max(a, b) else "A" if a >= b else "B"
+        found = {"status": "ok", "verdict": verdict, "score_a": a, "score_b": b, "raw": ""}
+        if row.order == "BA":
+            found |= {"verdict": swap_verdict(verdict), "score_a": b, "score_b": a}
+        out.append(row.model_copy(update=found | {"decoding": row.decoding | ({"tie": tie[0]} if tie else {})}))
+    return out

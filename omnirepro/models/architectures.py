@@ -10,17 +10,23 @@ from __future__ import annotations
 
 from typing import Any
 
-_TEXT: dict[str, Any] = dict(
-    max_position_embeddings=32_768, rms_norm_eps=1e-6, hidden_act="silu", tie_word_embeddings=False,
-    rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [16, 24, 24]},
-)  # fmt: skip
-_VISION: dict[str, Any] = dict(
-    depth=32, hidden_size=1280, intermediate_size=3420, num_heads=16, patch_size=14, spatial_merge_size=2,
-    temporal_patch_size=2, window_size=112, fullatt_block_indexes=[7, 15, 23, 31],
-)  # fmt: skip
-_AUDIO: dict[str, Any] = dict(
-    num_mel_bins=128, encoder_layers=32, encoder_attention_heads=20, encoder_ffn_dim=5120, d_model=1280, n_window=100,
-)  # fmt: skip
+_TEXT: dict[str, Any] = {
+    "max_position_embeddings": 32_768, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1_000_000.0, "mrope_section": [16, 24, 24]},
+}  # fmt: skip
+_VISION: dict[str, Any] = {
+    "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14,
+    "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31],
+}  # fmt: skip
+_AUDIO: dict[str, Any] = {
+    "num_mel_bins": 128, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120,
+    "d_model": 1280, "n_window": 100,
+}  # fmt: skip
+_TOKENS: dict[str, Any] = {
+    "audio_token_index": 151_646, "image_token_index": 151_655, "video_token_index": 151_656,
+    "vision_start_token_id": 151_652, "vision_end_token_id": 151_653, "audio_start_token_id": 151_647,
+    "audio_end_token_id": 151_648, "position_id_per_seconds": 25,
+}  # fmt: skip
 _SIZES: dict[str, dict[str, int]] = {
     "Qwen/Qwen2.5-Omni-3B": dict(
         vocab_size=151_936, hidden_size=2048, intermediate_size=11_008, num_hidden_layers=36, num_attention_heads=16,
@@ -45,12 +51,8 @@ def thinker_config(name: str, **towers: int):
     size = _SIZES[name]
     vision = _VISION | {k: v for k, v in towers.items() if k in _VISION} | {"out_hidden_size": size["hidden_size"]}
     audio = _AUDIO | {k: v for k, v in towers.items() if k in _AUDIO} | {"output_dim": size["hidden_size"]}
-    return Qwen2_5OmniThinkerConfig(
-        vision_config=vision, audio_config=audio, text_config=_TEXT | size, audio_token_index=151_646,
-        image_token_index=151_655, video_token_index=151_656, vision_start_token_id=151_652,
-        vision_end_token_id=151_653, audio_start_token_id=151_647, audio_end_token_id=151_648,
-        position_id_per_seconds=25, tie_word_embeddings=False,
-    )  # fmt: skip
+    towers = {"vision_config": vision, "audio_config": audio, "text_config": _TEXT | size}
+    return Qwen2_5OmniThinkerConfig(**towers, **_TOKENS, tie_word_embeddings=False)
 
 
 def on_meta(config):

@@ -1,10 +1,10 @@
-"""Answers kept by content in sqlite, so that no deterministic call is made twice, not even after a kill.
+"""Answers kept by content in sqlite, so that no deterministic call is made or paid twice, not even after a kill.
 
 Wraps anything that completes chats, and anything that scores them; produces the same answers. The key is everything
-that the answer hangs on: the model (`identity`, such as its files' sha256), the chat with its media's content, and
-the decoding. A sampled completion is kept only where the model draws it `by_content`, so that it is deterministic too;
-any other is passed on and never kept. Calls are made in groups of `size` and stored after
-each, so that a kill loses one group at most.
+that the answer depends on: the model (`identity`, such as its files' sha256, or a server's address), the chat with its
+media's content, and the decoding. A sampled completion is kept only where the model draws it `by_content`, so that it
+is deterministic too; any other is passed on and never kept. Calls are made in groups of `size` and stored after each,
+so that a kill loses one group at most.
 """
 
 from __future__ import annotations
@@ -13,46 +13,66 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omnirepro.models.generation import Decoding, Generated
-from omnirepro.models.protocols import Chat, Scores
-
-Progress = Callable[[int, int, float], None]
+from omnirepro.models.generation import Chat, Decoding, Generated, Progress, Scores
 
 
 @dataclass
 class Store:
-    """A table of answers in one file; `hits` and `calls` count what was found and what had to be made."""
+    """Answers by key, JSON values, in one sqlite file (in memory where `path` is None); open inside a `with` block.
 
-    path: Path
+    `hits` and `calls` count what `answer` found and what had to be made.
+    """
+
+    path: Path | str | None
     size: int = 512
     hits: int = 0
     calls: int = 0
 
+    def __enter__(self) -> Store:
+        if self.path:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        self._base = sqlite3.connect(self.path or ":memory:", timeout=60)
+        self._base.execute("pragma journal_mode=wal")
+        self._base.execute("create table if not exists answers (key text primary key, value text)")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._base.close()
+
+    def get(self, keys: Sequence[str]) -> dict[str, Any]:
+        """Return the answers that are known, by key."""
+        found = (self._base.execute("select value from answers where key = ?", (key,)).fetchone() for key in keys)
+        return {key: json.loads(row[0]) for key, row in zip(keys, found, strict=True) if row}
+
+    def put(self, answers: dict[str, Any]) -> None:
+        """Write answers in one transaction: when this returns all are on disk, when it raises none is."""
+        with self._base:
+            rows = [(key, json.dumps(value)) for key, value in answers.items()]
+            self._base.executemany("insert or replace into answers values (?, ?)", rows)
+
     def answer(self, keys: Sequence[str], make: Callable[[list[int]], list[Any]]) -> list[Any]:
         """Return an answer a key; `make` gets the indices of those that are not known, each distinct key once."""
-        with closing(sqlite3.connect(self.path)) as base:
-            base.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT)")
-            known = self._read(base, keys)
-            missing = list({k: i for i, k in enumerate(keys) if k not in known}.values())
-            self.hits, self.calls = self.hits + len(keys) - len(missing), self.calls + len(missing)
+        with self:
+            known = self.get(keys)
+            missing = list({key: i for i, key in enumerate(keys) if key not in known}.values())
+            self.hits += len(keys) - len(missing)
+            self.calls += len(missing)
             for at in range(0, len(missing), self.size):
                 some = missing[at : at + self.size]
                 made = {keys[i]: value for i, value in zip(some, make(some), strict=True)}
-                with base:  # one transaction a group: all of it is kept, or nothing
-                    rows = [(k, json.dumps(v)) for k, v in made.items()]
-                    base.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
+                self.put(made)
                 known |= made
         return [known[key] for key in keys]
 
-    @staticmethod
-    def _read(base: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Any]:
-        found = (base.execute("SELECT value FROM answers WHERE key = ?", (k,)).fetchone() for k in keys)
-        return {k: json.loads(row[0]) for k, row in zip(keys, found, strict=True) if row}
+
+def key_of(identity: str, chat: list[dict], how: Any) -> str:
+    """Return the sha256 of a model's identity, a chat by its content (media by their bytes), and the way of asking."""
+    content = [[m["role"], [[p.type, p.fingerprint()] for p in m["parts"]]] for m in chat]
+    return hashlib.sha256(json.dumps([identity, content, how], sort_keys=True).encode()).hexdigest()
 
 
 @dataclass
@@ -99,9 +119,3 @@ class CachedScores:
         """Score chats in order."""
         keys = [key_of(self.identity, chat, "score") for chat in chats]
         return self.store.answer(keys, lambda some: self.scorer.score([chats[i] for i in some], batch_size, progress))
-
-
-def key_of(identity: str, chat: list[dict], how: Any) -> str:
-    """Return the sha256 of a model's identity, a chat by its content (media by their bytes), and the way of asking."""
-    said = [[m["role"], [[p.type, p.fingerprint()] for p in m["parts"]]] for m in chat]
-    return hashlib.sha256(json.dumps([identity, said, how], sort_keys=True).encode()).hexdigest()

@@ -35,22 +35,16 @@ def resolve_device(section: Mapping[str, Any]) -> str:
     """Return "cuda" or "cpu" for the section `device`, and apply its number of threads. Loads torch."""
     import torch
 
-    _keep_memory()
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        # Let glibc keep freed blocks up to 32 MB: else each tensor of some MB is mapped and cleared by the kernel anew,
+        # which takes measurable time of a training step of the embedded model.
+        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its largest
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
     if section["threads"]:
         torch.set_num_threads(section["threads"])
     if section["device"] == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return section["device"]
-
-
-def _keep_memory() -> None:
-    """Let glibc keep freed blocks up to 32 MB: else each tensor of some MB is mapped and cleared by the kernel anew.
-
-    A training step of the embedded model spends measurable time on that. Other C libraries do as they do.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its largest
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
 def resolve_dtype(section: Mapping[str, Any]) -> str:

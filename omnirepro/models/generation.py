@@ -9,10 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from omnirepro.models.processing import Example, OmniProcessor
+
+Progress = Callable[[int, int, float], None]  # done, total, seconds
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,47 @@ class Generated:
     finished: bool
 
 
+class Chat(Protocol):
+    """A model that completes chats: local, or an endpoint."""
+
+    name: str
+
+    def complete(self, chats: list, decoding: Decoding, seed: int, progress: Progress | None) -> list[Generated]: ...
+
+
+class Scores(Protocol):
+    """A model that gives one number a chat."""
+
+    def score(self, chats: list[list[dict]], batch_size: int, progress: Progress | None) -> list[float]: ...
+
+
+def by_length(
+    model,
+    examples: list[Example],
+    batch_size: int,
+    run: Callable[[list[Example], list[int]], list],
+    progress: Progress | None = None,
+) -> list:
+    """Run a model, in evaluation mode, over batches of examples of like length, the longest first.
+
+    `run` gets a batch and its rows' numbers, and returns one result a row; the results come in the order given.
+    `progress(done, total, seconds)` is called after each batch.
+    """
+    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
+    out: list = [None] * len(examples)
+    started = time.monotonic()
+    was_training = model.training
+    model.eval()
+    for at in range(0, len(order), batch_size):
+        rows = order[at : at + batch_size]
+        for i, made in zip(rows, run([examples[i] for i in rows], rows), strict=True):
+            out[i] = made
+        if progress:
+            progress(at + len(rows), len(order), time.monotonic() - started)
+    model.train(was_training)
+    return out
+
+
 def generate(
     model,
     processor: OmniProcessor,
@@ -41,24 +85,16 @@ def generate(
     decoding: Decoding | None = None,
     seed: int = 0,
     batch_size: int = 256,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
+    draws: list[int] | None = None,
 ) -> list[Generated]:
-    """Complete every prompt, in the order given. `progress(done, total, seconds)` is called after each batch."""
+    """Complete every prompt, in the order given; `draws` names each row's noise (its number, if None)."""
     decoding = decoding or Decoding()
-    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
-    out: list[Generated | None] = [None] * len(examples)
-    started, was_training = time.monotonic(), model.training
-    model.eval()
-    for at in range(0, len(order), batch_size):
-        rows = order[at : at + batch_size]
-        for i, made in zip(
-            rows, _complete(model, processor, [examples[i] for i in rows], rows, decoding, seed), strict=True
-        ):
-            out[i] = made
-        if progress:
-            progress(min(at + batch_size, len(order)), len(order), time.monotonic() - started)
-    model.train(was_training)
-    return out
+
+    def complete(batch: list[Example], rows: list[int]) -> list[Generated]:
+        return _complete(model, processor, batch, [draws[i] for i in rows] if draws else rows, decoding, seed)
+
+    return by_length(model, examples, batch_size, complete, progress)
 
 
 def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -> list[Generated]:
@@ -66,9 +102,7 @@ def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -
     from transformers import GenerationConfig, LogitsProcessorList
 
     tokenizer = processor.tokenizer
-    batch = processor.collate(examples, side="left")
-    batch.pop("labels")
-    batch = {k: v.to(model.device) for k, v in batch.items()}
+    batch = _prompts(model, processor, examples)
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
@@ -80,13 +114,25 @@ def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -
     with torch.inference_mode():
         made = model.generate(**batch, generation_config=config, logits_processor=noise)
     made = made[:, batch["input_ids"].shape[1] :].tolist()
-    return [_finish(tokenizer, ids) for ids in made]
+    return _finish(tokenizer, made)
 
 
-def _finish(tokenizer, ids: list[int]) -> Generated:
-    finished = tokenizer.eos_token_id in ids
-    ids = ids[: ids.index(tokenizer.eos_token_id) + 1] if finished else ids
-    return Generated(tokenizer.decode(ids, skip_special_tokens=True), len(ids), finished)
+def _prompts(model, processor: OmniProcessor, examples: list[Example]) -> dict:
+    """Pad prompts on the left to a batch on the model's device."""
+    batch = processor.collate(examples, side="left")
+    batch.pop("labels")
+    return {name: tensor.to(model.device) for name, tensor in batch.items()}
+
+
+def _finish(tokenizer, rows: list[list[int]]) -> list[Generated]:
+    """Cut every row of new tokens behind its end of turn, and write it."""
+    out = []
+    for ids in rows:
+        finished = tokenizer.eos_token_id in ids
+        if finished:
+            ids = ids[: ids.index(tokenizer.eos_token_id) + 1]
+        out.append(Generated(tokenizer.decode(ids, skip_special_tokens=True), len(ids), finished))
+    return out
 
 
 def _row_sampler(decoding: Decoding, seed: int, rows: list[int]):
@@ -136,20 +182,14 @@ def choose(
     ids = [processor.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
     if wrong := [option for option, found in zip(options, ids, strict=True) if len(found) != 1]:
         raise ValueError(f"{wrong[0]!r} is not one token of this model: its probability cannot be read off one step")
-    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
-    out: list[list[float]] = [[] for _ in examples]
     config = GenerationConfig(max_new_tokens=1, do_sample=False, output_logits=True, return_dict_in_generate=True)
-    model.eval()
-    for at in range(0, len(order), batch_size):
-        rows = order[at : at + batch_size]
-        batch = processor.collate([examples[i] for i in rows], side="left")
-        batch.pop("labels")
+
+    def next_token(batch: list[Example], rows: list[int]) -> list[list[float]]:
         with torch.inference_mode():
-            made = model.generate(**{k: v.to(model.device) for k, v in batch.items()}, generation_config=config)
-        chances = made.logits[0].float().log_softmax(-1)[:, [i for (i,) in ids]]
-        for i, row in zip(rows, chances.tolist(), strict=True):
-            out[i] = row
-    return out
+            made = model.generate(**_prompts(model, processor, batch), generation_config=config)
+        return made.logits[0].float().log_softmax(-1)[:, [i for (i,) in ids]].tolist()
+
+    return by_length(model, examples, batch_size, next_token)
 
 
 @dataclass

@@ -34,12 +34,12 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
     quiet()
     adapter = Path(name) if (Path(name) / "adapter_config.json").is_file() else None
     base = base_of(adapter) if adapter else str(name)
-    model, processor = _load_base(follow(base), *_place(device, dtype))
+    model, processor = _load_base(follow(base), device, dtype)
     remember(model)
     if adapter:
         from peft import PeftModel
 
-        with _named(str(adapter)):
+        with named_errors(str(adapter)):
             model = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
     return model.eval(), processor
 
@@ -53,43 +53,47 @@ def point_to(name: str, folder: Path) -> None:
 def follow(name: str) -> str:
     """Return the model that a folder points to, or the name itself."""
     pointer = Path(name) / POINTER
-    return _beside(Path(name), json.loads(pointer.read_text(encoding="utf-8"))["model"]) if pointer.is_file() else name
+    return _named_in(pointer, "model") if pointer.is_file() else name
 
 
-def _beside(folder: Path, name: str) -> str:
-    """Return a path that is relative to a folder where one exists, else the name as written."""
-    local = (folder / name).resolve()
+def base_of(adapter: Path) -> str:
+    """Return the adapter's base: a path relative to the adapter's folder where one exists, else the name as written."""
+    return _named_in(adapter / "adapter_config.json", "base_model_name_or_path")
+
+
+def _named_in(file: Path, key: str) -> str:
+    """Read a model's name in a file: a path relative to its folder where one exists, else the name as written."""
+    name = json.loads(file.read_text(encoding="utf-8"))[key]
+    local = (file.parent / name).resolve()
     return str(local) if local.exists() else name
 
 
-def _place(device: str, dtype: str):
+def _load_base(name: str, device: str, dtype: str):
     import torch
-
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    dtype = ("float32" if device == "cpu" else "bfloat16") if dtype == "auto" else dtype
-    return device, getattr(torch, dtype)
-
-
-def _load_base(name: str, device: str, dtype):
     from transformers import AutoConfig, AutoModelForCausalLM, Qwen2_5OmniThinkerForConditionalGeneration
 
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
     gguf = _packaged_gguf(name)
+    source = str(gguf.parent) if gguf else name
+    named = {"gguf_file": gguf.name} if gguf else {}
+    extra: dict = {"use_safetensors": True}
     if gguf:  # unpacked to dense weights: a model that counts as quantised can be neither saved nor trained
         from transformers import GgufConfig
 
-        source, extra = str(gguf.parent), {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True)}
-    else:
-        source, extra = name, {"use_safetensors": True}
-    with _named(name):
+        extra = {**named, "quantization_config": GgufConfig(dequantize=True)}
+    with named_errors(name):
         kind = "llama" if gguf else AutoConfig.from_pretrained(source, trust_remote_code=False).model_type
         factory = Qwen2_5OmniThinkerForConditionalGeneration if "omni" in kind else AutoModelForCausalLM
-        model = factory.from_pretrained(source, dtype=dtype, trust_remote_code=False, **extra)
-        processor = OmniProcessor.from_pretrained(source, **({"gguf_file": gguf.name} if gguf else {}))
+        model = factory.from_pretrained(source, dtype=getattr(torch, dtype), trust_remote_code=False, **extra)
+        processor = OmniProcessor.from_pretrained(source, **named)
     return model.to(device), processor
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named_errors(name: str) -> Iterator[None]:
     """Turn what a missing or damaged model raises into a `ModelError` that names the model."""
     from safetensors import SafetensorError
 
@@ -113,11 +117,6 @@ def _packaged_gguf(name: str) -> Path | None:
     except (metadata.PackageNotFoundError, ValueError):
         return None
     return next((Path(f.locate()).resolve() for f in files if f.suffix == ".gguf"), None)
-
-
-def base_of(adapter: Path) -> str:
-    """Return the adapter's base: a path relative to the adapter's folder where one exists, else the name as written."""
-    return _beside(adapter, json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])
 
 
 def save_adapter(model, folder: Path, base: Path | str, weights: dict | None = None) -> None:

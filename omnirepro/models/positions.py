@@ -25,12 +25,15 @@ def positions(processor: OmniProcessor, examples: list[Example]):
     out = np.ones((3, len(examples), max(len(e.ids) for e in examples)), dtype=np.int64)
     kinds = list(processor.placeholder_ids.values())
     for row, example in enumerate(examples):
-        length, ahead, done = len(example.ids), 0, 0
+        length = len(example.ids)
+        ahead = 0
+        done = 0
         out[:, row, :length] = np.arange(length)
         places = np.flatnonzero(np.isin(example.ids, kinds)) if example.features else ()
         for feature in example.features:
-            start, done = places[done], done + feature["tokens"]
+            start = places[done]
             end = start + feature["tokens"]
+            done += feature["tokens"]
             within = _within(feature, processor.vision["merge_size"])
             out[:, row, start:end] = start + ahead + within
             ahead += int(within.max()) + 1 - feature["tokens"]

@@ -53,7 +53,8 @@ class OmniProcessor:
         self._features: OrderedDict[str, dict] = OrderedDict()
         self._cache = cache
         self._extractor = None
-        self._tokens = lru_cache(cache)(self._tokenise)  # questions and short answers come again and again
+        # questions and short answers come again and again
+        self._tokens = lru_cache(cache)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
         self._turn = lru_cache(cache)(lambda role, content: self._render([self._message(role, content)]))
 
     @classmethod
@@ -89,7 +90,9 @@ class OmniProcessor:
         An assistant's message may name words of its own that nothing before them tells, as `free`: they take no loss.
         Without `train` the prompt of the next assistant turn is appended. Raises `MediaError` on bad media.
         """
-        example, chat, written = Example([], []), [], ""
+        example = Example([], [])
+        chat: list[dict] = []
+        written = ""
         for message in messages:
             content, found = self._content(message["parts"])
             if self._additive:
@@ -98,7 +101,8 @@ class OmniProcessor:
                 chat.append(self._message(message["role"], content))
                 text = self._render(chat)
                 assert text.startswith(written), "the chat template rewrites earlier turns: loss would be misplaced"
-                new, written = text[len(written) :], text
+                new = text[len(written) :]
+                written = text
             answer = message["role"] == "assistant" and new.startswith(self._opening)
             if answer:
                 self._append(example, self._opening)
@@ -110,12 +114,13 @@ class OmniProcessor:
         return example
 
     def _append(self, example: Example, text: str, found=(), loss: bool = False, free=()) -> None:
-        ids = self._expand(self._tokens(text), found)
+        queue = iter(found)
+        kinds = set(self.placeholder_ids.values()) if self.omni else set()
+        ids = []
+        for i in self._tokens(text):
+            ids += [i] * next(queue)["tokens"] if i in kinds else [i]
         example.ids += ids
         example.labels += [i if loss and i not in free else -100 for i in ids]
-
-    def _tokenise(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _message(self, role: str, content: tuple[tuple[str, str], ...]) -> dict:
         parts = [{"type": kind, kind: text} for kind, text in content]
@@ -138,7 +143,8 @@ class OmniProcessor:
 
     def _content(self, parts: list[Part]) -> tuple[tuple[tuple[str, str], ...], list[dict]]:
         """Return the parts as (type, text), and the features of those that are media."""
-        content, found = [], []
+        content = []
+        found = []
         for part in parts:
             if part.type == "text":
                 content.append(("text", self._plain(part.text or "")))
@@ -160,13 +166,6 @@ class OmniProcessor:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
-
-    def _expand(self, ids: list[int], found: list[dict]) -> list[int]:
-        queue, out = iter(found), []
-        kinds = set(self.placeholder_ids.values()) if self.omni else set()
-        for i in ids:
-            out += [i] * next(queue)["tokens"] if i in kinds else [i]
-        return out
 
     def features(self, part: Part) -> dict[str, Any]:
         """Return a file's tensors and its number of placeholder tokens; each content is prepared once."""
@@ -204,14 +203,14 @@ class OmniProcessor:
             self._extractor = WhisperFeatureExtractor(feature_size=128)
         mel = self._extractor(samples, sampling_rate=media.RATE, padding="do_not_pad", return_tensors="np")
         mel = mel["input_features"][0].astype(np.float32)
-        frames = mel.shape[1]
-        return {"input_features": mel, "tokens": ((frames - 1) // 2 - 1) // 2 + 1}
+        return {"input_features": mel, "tokens": ((mel.shape[1] - 1) // 2 - 1) // 2 + 1}
 
     def collate(self, examples: list[Example], side: str = "right") -> dict[str, Any]:
         """Pad to a batch: input_ids, attention_mask, labels (B, L) and the media of all rows in row order."""
         import torch
 
-        length, pad = max(len(e.ids) for e in examples), self.tokenizer.pad_token_id or 0
+        length = max(len(e.ids) for e in examples)
+        pad = self.tokenizer.pad_token_id or 0
 
         def padded(rows: list[list[int]], value: int):
             fill = [[value] * (length - len(r)) for r in rows]

@@ -10,15 +10,14 @@ prefers nothing; (2) head and score are float32 in any precision of the backbone
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from omnirepro.models.loading import ModelError, _named, load, save_adapter
-from omnirepro.models.processing import OmniProcessor
+from omnirepro.models.generation import Progress, by_length
+from omnirepro.models.loading import ModelError, load, named_errors, save_adapter
+from omnirepro.models.processing import Example, OmniProcessor
 
 HEAD = "value_head.safetensors"
 
@@ -28,7 +27,8 @@ class Scorer(nn.Module):
 
     def __init__(self, backbone, processor: OmniProcessor, ties: bool = False):
         super().__init__()
-        self.backbone, self.processor = backbone, processor
+        self.backbone = backbone
+        self.processor = processor
         width = self.decoder.get_input_embeddings().weight.shape[1]
         self.value = nn.Parameter(torch.zeros(width, device=backbone.device))
         self.tie = nn.Parameter(torch.zeros((), device=backbone.device)) if ties else None
@@ -51,31 +51,19 @@ class Scorer(nn.Module):
         read = states.last_hidden_state[torch.arange(len(last), device=last.device), last]
         return (read.float() * self.value).sum(-1)
 
-    def score(
-        self,
-        chats: list[list[dict]],
-        batch_size: int = 64,
-        progress: Callable[[int, int, float], None] | None = None,
-    ) -> list[float]:
+    def score(self, chats: list[list[dict]], batch_size: int = 64, progress: Progress | None = None) -> list[float]:
         """Score chats whose last message is the response, in the order given; each row's score is its own alone.
 
-        Chats of like length share a batch. `progress(done, total, seconds)` is called after each. Raises `MediaError`
-        on bad media.
+        Chats of like length share a batch; see `generation.by_length`. Raises `MediaError` on bad media.
         """
+
         examples = [self.processor.encode(chat, train=True) for chat in chats]
-        order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
-        out, started, was_training = [0.0] * len(examples), time.monotonic(), self.training
-        self.eval()
-        for at in range(0, len(order), batch_size):
-            rows = order[at : at + batch_size]
+
+        def scores(batch: list[Example], rows: list[int]) -> list[float]:
             with torch.inference_mode():
-                scores = self(**self.collate([examples[i] for i in rows])).tolist()
-            for i, score in zip(rows, scores, strict=True):
-                out[i] = score
-            if progress:
-                progress(at + len(rows), len(order), time.monotonic() - started)
-        self.train(was_training)
-        return out
+                return self(**self.collate(batch)).tolist()
+
+        return by_length(self, examples, batch_size, scores, progress)
 
     def collate(self, examples: list) -> dict:
         """Make the batch that `forward` takes, on the model's device."""
@@ -105,7 +93,7 @@ def load_scorer(folder: str | Path, device: str = "auto", dtype: str = "auto") -
     """Load what `save_scorer` wrote, ready to score. Raises `ModelError` where backbone or head are missing or odd."""
     from safetensors.torch import load_file
 
-    with _named(f"{folder}"):
+    with named_errors(f"{folder}"):
         head = load_file(Path(folder) / HEAD)
     scorer = Scorer(*load(folder, device, dtype), ties="tie" in head)
     if "value" not in head or head["value"].shape != scorer.value.shape:

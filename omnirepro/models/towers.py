@@ -26,25 +26,34 @@ def remember(model, capacity: int = 20_000):
 
 
 class _Remembering:
-    """The tower's forward, with a least-recently-used memory keyed by the bytes of each medium."""
+    """The tower's forward, with a least-recently-used memory keyed by the bytes of each medium.
+
+    `split` cuts a batch into its media: pieces, shapes, tokens a piece, and the forward's arguments for some of them. A
+    medium is named by its values and its shape: a wide and a tall plain picture have the same patches.
+    """
 
     def __init__(self, tower, forward, split, capacity: int):
-        self.tower, self.forward, self.split, self.capacity = tower, forward, split, capacity
+        self.tower = tower
+        self.forward = forward
+        self.split = split
+        self.capacity = capacity
 
     def __call__(self, values, **kwargs):
         import torch
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-        pieces, shapes, arguments = self.split(values, kwargs)
-        keys = [_key(piece, shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        pieces, shapes, tokens, arguments = self.split(self.tower, values, kwargs)
+        keys = []
+        for piece, shape in zip(pieces, shapes, strict=True):
+            content = repr(shape).encode() + piece.detach().cpu().float().numpy().tobytes()
+            keys.append(hashlib.blake2b(content, digest_size=16).digest())
         memory = self.tower.remembered
         missing = list({k: i for i, k in enumerate(keys) if k not in memory}.values())
         if missing:
             with torch.no_grad():
                 made = self.forward(*arguments(missing))
             outputs = made.pooler_output if made.pooler_output is not None else made.last_hidden_state
-            sizes = [_tokens(self.tower, pieces[i], self.split) for i in missing]
-            for i, output in zip(missing, outputs.split(sizes), strict=True):
+            for i, output in zip(missing, outputs.split([tokens[i] for i in missing]), strict=True):
                 memory[keys[i]] = output
         for key in keys:
             memory.move_to_end(key)
@@ -54,31 +63,24 @@ class _Remembering:
         return BaseModelOutputWithPooling(last_hidden_state=found, pooler_output=found)
 
 
-def _key(piece, shape: list[int]) -> bytes:
-    """Name a medium by its values and shape: a wide and a tall plain picture have the same patches."""
-    values = piece.detach().cpu().float().numpy().tobytes()
-    return hashlib.blake2b(repr(shape).encode() + values, digest_size=16).digest()
-
-
-def _tokens(tower, piece, split) -> int:
-    if split is _split_vision:
-        return piece.shape[0] // tower.spatial_merge_size**2
-    return ((piece.shape[1] - 1) // 2 + 1 - 2) // 2 + 1
-
-
-def _split_vision(values, kwargs):
+def _split_vision(tower, values, kwargs):
     import torch
 
     grid = kwargs["grid_thw"]
     pieces = values.split(grid.prod(-1).tolist())
-    return pieces, grid.tolist(), lambda rows: (torch.cat([pieces[i] for i in rows]), grid[rows])
+    tokens = [piece.shape[0] // tower.spatial_merge_size**2 for piece in pieces]
+    return pieces, grid.tolist(), tokens, lambda rows: (torch.cat([pieces[i] for i in rows]), grid[rows])
 
 
-def _split_audio(values, kwargs):
+def _split_audio(tower, values, kwargs):
     import torch
 
     lengths = kwargs["feature_lens"]
-    pieces = values.split(lengths.tolist(), dim=1)
     after = kwargs["aftercnn_lens"]
-    shapes = [list(p.shape) for p in pieces]
-    return pieces, shapes, lambda rows: (torch.cat([pieces[i] for i in rows], dim=1), lengths[rows], after[rows])
+    pieces = values.split(lengths.tolist(), dim=1)
+    tokens = [((piece.shape[1] - 1) // 2 + 1 - 2) // 2 + 1 for piece in pieces]
+
+    def arguments(rows):
+        return torch.cat([pieces[i] for i in rows], dim=1), lengths[rows], after[rows]
+
+    return pieces, [list(p.shape) for p in pieces], tokens, arguments

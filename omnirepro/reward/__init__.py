@@ -29,27 +29,6 @@ from omnirepro.reward.published import (
     rubric_shares,
 )
 
-__all__ = [
-    "FORMAT_PARTS",
-    "PRESETS",
-    "REWARDS",
-    "Gold",
-    "closeness_reward",
-    "consistency_reward",
-    "format_parts",
-    "format_reward",
-    "implied_winner",
-    "in_format",
-    "preference_reward",
-    "rationale_reward",
-    "read",
-    "rubric_reward",
-    "rubric_shares",
-    "score",
-    "verdict_reward",
-    "weights_of",
-]
-
 REWARDS: dict[str, Callable[[str, Gold], float]] = {
     "format": format_reward,
     "preference": preference_reward,

@@ -57,39 +57,23 @@ def _lexicographic(t: Sides) -> float:
     return side + value / (1 + abs(value))
 
 
-def _clipped(t: Sides) -> float:
-    """The gain of the rejected response, up to the gap that is left: continuous; at a refined tie at most 0."""
-    return min(t.r_l - t.s_l, t.r_w - t.r_l)
-
-
-def _original_scores(t: Sides) -> float:
-    """Equation 1 with consistency, and the contradiction's size, read off the original scores."""
-    return t.r_l - t.s_l if t.s_w > t.s_l else t.s_w - t.s_l
-
-
-def _both_improvements(t: Sides) -> float:
-    """Sum of both responses' gains, whatever the verdict (a line of the authors' code that is commented out)."""
-    return (t.r_w - t.s_w) + (t.r_l - t.s_l)
-
-
 def _random(t: Sides) -> float:
-    """A number in [0, 1) that hangs on the key alone."""
+    """A number in [0, 1) that is drawn by the key alone."""
     return int.from_bytes(hashlib.sha256(t.key.encode()).digest()[:6], "big") / 2**48
-
-
-def _margin(t: Sides) -> float:
-    """The scalar model's own margin for the verdict, without any refinement; its sigmoid gives the same order."""
-    return t.s_w - t.s_l
 
 
 VARIANTS: dict[str, Callable[[Sides], float]] = {
     "published": _published,
     "lexicographic": _lexicographic,
-    "clipped": _clipped,
-    "original_scores": _original_scores,
-    "both_improvements": _both_improvements,
+    # the gain of the rejected response, up to the gap that is left: continuous; at a refined tie at most 0
+    "clipped": lambda t: min(t.r_l - t.s_l, t.r_w - t.r_l),
+    # Equation 1 with consistency, and the contradiction's size, read off the original scores
+    "original_scores": lambda t: t.r_l - t.s_l if t.s_w > t.s_l else t.s_w - t.s_l,
+    # sum of both responses' gains, whatever the verdict (a line of the authors' code that is commented out)
+    "both_improvements": lambda t: (t.r_w - t.s_w) + (t.r_l - t.s_l),
     "random": _random,
-    "margin": _margin,
+    # the scalar model's own margin for the verdict, without any refinement; its sigmoid gives the same order
+    "margin": lambda t: t.s_w - t.s_l,
 }
 SCORED = tuple(name for name in VARIANTS if name != "random")  # variants that read the original scores
 REFINED = tuple(name for name in SCORED if name != "margin")  # variants that read the refined scores as well
@@ -162,10 +146,10 @@ def discontinuity(
     """
     margins = [side * span * i / steps for side in (-1, 1) for i in range(1, steps + 1)]
     margins += [side * span * 1e-6 for side in (-1, 1)]
-    rows = [
-        {"refined_margin": m, "r2": r1 - m, "variant": v, "consistent": m > 0}
-        | {"s_meta": meta_reward(0, s1, s2, r1, r1 - m, v)}
-        for v in variants
-        for m in sorted(margins)
-    ]
+    rows = []
+    for variant in variants:
+        for m in sorted(margins):
+            value = meta_reward(0, s1, s2, r1, r1 - m, variant)
+            about = {"refined_margin": m, "r2": r1 - m, "variant": variant, "consistent": m > 0}
+            rows.append(about | {"s_meta": value})
     return pd.DataFrame(rows)

@@ -45,7 +45,13 @@ def watch(rows: pd.DataFrame, format: str = "rationale-first", weights: Mapping[
         raise ValueError(f"rows lack the column {min(missing)}")
     if rows.empty:
         raise ValueError("no rows: a step has at least one completion")
-    data = _parsed(rows, format, weights)
+    found = [rubric.parse(text, format) for text in rows["text"]]
+    data = rows.assign(
+        valid=[f.status == "ok" for f in found],
+        said=pd.Series([f.verdict for f in found], rows.index, dtype=object),
+        margin=[abs(f.score_a - f.score_b) if f.score_a is not None else np.nan for f in found],
+        implied=pd.Series([reward.implied_winner(f.marks, weights) for f in found], rows.index, dtype=object),
+    )
     valid = data[data["valid"]]
     implied = valid.dropna(subset="implied")
     out = {
@@ -65,31 +71,20 @@ def watch(rows: pd.DataFrame, format: str = "rationale-first", weights: Mapping[
     return {name: float(value) for name, value in out.items()}
 
 
-def _parsed(rows: pd.DataFrame, format: str, weights: Mapping[str, float] | None) -> pd.DataFrame:
-    found = [rubric.parse(text, format) for text in rows["text"]]
-    return rows.assign(
-        valid=[f.status == "ok" for f in found],
-        said=pd.Series([f.verdict for f in found], rows.index, dtype=object),
-        margin=[abs(f.score_a - f.score_b) if f.score_a is not None else np.nan for f in found],
-        implied=pd.Series([reward.implied_winner(f.marks, weights) for f in found], rows.index, dtype=object),
-    )
-
-
 def swap_consistency(valid: pd.DataFrame) -> float:
     """Return the share of pairs whose two orders have the same majority verdict in the pair's own frame.
 
     Columns: prompt, order, said (as displayed). Pairs without a clear majority in either order are left out.
     """
     own = [v if o == "AB" else swap_verdict(v) for v, o in zip(valid["said"], valid["order"], strict=True)]
-    modes = pd.Series(own, valid.index, dtype=object).groupby([valid["prompt"], valid["order"]]).agg(_majority)
+    modes = (
+        pd.Series(own, valid.index, dtype=object)
+        .groupby([valid["prompt"], valid["order"]])
+        .agg(lambda verdicts: modes[0] if len(modes := verdicts.mode()) == 1 else None)
+    )
     both = modes.dropna().groupby(level=0).agg(["size", "nunique"]) if len(modes) else pd.DataFrame({"size": []})
     both = both[both["size"] == 2]
     return float((both["nunique"] == 1).mean()) if len(both) else np.nan
-
-
-def _majority(verdicts: pd.Series) -> str | None:
-    modes = verdicts.mode()
-    return modes[0] if len(modes) == 1 else None
 
 
 def collapse(history: Sequence[Mapping[str, float]], window: int = WINDOW) -> str | None:
@@ -100,32 +95,39 @@ def collapse(history: Sequence[Mapping[str, float]], window: int = WINDOW) -> st
     """
     if len(history) < window:
         return None
-    first, last = history[:window], history[-window:]
-    signs = [*_levels(first, last), *(_trends(first, last) if len(history) >= 2 * window else [])]
+    first = history[:window]
+    last = history[-window:]
+    signs = []
+    always = _mean(last, "always_a")
+    if always < ALWAYS_A[0] or always > ALWAYS_A[1]:
+        signs.append(f"{always:.0%} of the displayed verdicts are A (healthy: {ALWAYS_A[0]:.0%} to {ALWAYS_A[1]:.0%})")
+    started = _mean(first, "valid")
+    valid = _mean(last, "valid")
+    if valid < VALID * started:
+        signs.append(f"valid judgements fell {started:.0%} -> {valid:.0%}")
+    dead = _mean(last, "dead_groups")
+    if dead > DEAD:
+        signs.append(f"{dead:.0%} of the groups are dead, so that nothing is learnt (healthy: {DEAD:.0%} or less)")
+    if len(history) >= 2 * window:
+        signs += _trends(first, last)
     if not signs:
         return None
     return f"COLLAPSE at step {len(history)}, over the last {window} steps: {'; '.join(signs)}."
 
 
-def _levels(first: Sequence[Mapping[str, float]], last: Sequence[Mapping[str, float]]) -> list[str]:
-    always, valid, dead = (_mean(last, name) for name in ("always_a", "valid", "dead_groups"))
-    started = _mean(first, "valid")
-    signs = []
-    if always < ALWAYS_A[0] or always > ALWAYS_A[1]:
-        signs.append(f"{always:.0%} of the displayed verdicts are A (healthy: {ALWAYS_A[0]:.0%} to {ALWAYS_A[1]:.0%})")
-    if valid < VALID * started:
-        signs.append(f"valid judgements fell {started:.0%} -> {valid:.0%}")
-    if dead > DEAD:
-        signs.append(f"{dead:.0%} of the groups are dead, so that nothing is learnt (healthy: {DEAD:.0%} or less)")
-    return signs
-
-
 def _trends(first: Sequence[Mapping[str, float]], last: Sequence[Mapping[str, float]]) -> list[str]:
-    signs, start, end = [], _mean(first, "entropy"), _mean(last, "entropy")
+    """Return the signs that lie in what changed between two windows."""
+    signs = []
+    start = _mean(first, "entropy")
+    end = _mean(last, "entropy")
     if end < ENTROPY * start:
         signs.append(f"entropy vanished, {start:.3g} -> {end:.3g}")
-    right, paid = (_mean(first, "accuracy"), _mean(last, "accuracy")), (_mean(first, "reward"), _mean(last, "reward"))
-    if right[0] - right[1] > max(FALL, ERRORS * _error(first, last, "accuracy")) and paid[1] > paid[0]:
+    right = [_mean(steps, "accuracy") for steps in (first, last)]
+    paid = [_mean(steps, "reward") for steps in (first, last)]
+    # the standard error of the difference of the two windows' means, from the spread of their steps
+    known = [k for k in (_known(first, "accuracy"), _known(last, "accuracy")) if len(k) > 1]
+    error = sum(stdev(k) ** 2 / len(k) for k in known) ** 0.5
+    if right[0] - right[1] > max(FALL, ERRORS * error) and paid[1] > paid[0]:
         parts = [n for n in last[-1] if n.startswith("reward_") and _mean(last, n) > _mean(first, n)]
         named = f" (risen: {', '.join(n.removeprefix('reward_') for n in parts)})" if parts else ""
         signs.append(
@@ -142,9 +144,3 @@ def _mean(steps: Sequence[Mapping[str, float]], name: str) -> float:
     """Return the mean over the steps that know a value; NaN, which no threshold catches, where none does."""
     known = _known(steps, name)
     return fmean(known) if known else np.nan
-
-
-def _error(first: Sequence[Mapping[str, float]], last: Sequence[Mapping[str, float]], name: str) -> float:
-    """Return the standard error of the difference of the two windows' means, from the spread of their steps."""
-    squares = [stdev(known) ** 2 / len(known) for known in (_known(first, name), _known(last, name)) if len(known) > 1]
-    return sum(squares) ** 0.5

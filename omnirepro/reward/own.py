@@ -54,14 +54,13 @@ def implied_winner(marks: Marks, weights: Mapping[str, float] | None = None) -> 
     costs), the side with more of 10 points left wins. Without, a side wins where it is good wherever the other is, and
     more: counting would assume that all dimensions weigh the same.
     """
-    a, b = marks["A"], marks["B"]
+    a = marks["A"]
+    b = marks["B"]
     if not a or set(a) != set(b):
         return None
     if weights is not None:
-        return rubric.ranking(_points(a, weights), _points(b, weights))
-    ahead, behind = any(a[d] and not b[d] for d in a), any(b[d] and not a[d] for d in a)
-    return None if ahead and behind else "A" if ahead else "B" if behind else "tie"
-
-
-def _points(marks: Mapping[str, bool], weights: Mapping[str, float]) -> float:
-    return max(0, TOP_SCORE - sum(weights[d] for d, good in marks.items() if not good))
+        points = [max(0, TOP_SCORE - sum(weights[d] for d, good in m.items() if not good)) for m in (a, b)]
+        return rubric.ranking(*points)
+    ahead = any(a[d] and not b[d] for d in a)
+    behind = any(b[d] and not a[d] for d in a)
+    return None if ahead and behind else rubric.ranking(ahead, behind)

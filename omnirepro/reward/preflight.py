@@ -33,11 +33,21 @@ def preflight_table(
     "formula", holds the accuracy and what `expected_dead` gives. Raises ValueError on missing columns, no rows, or a
     prompt without label.
     """
-    data, sizes = _scored(completions, labels, presets), list(sizes)
-    prompt, correct = data["prompt"], data["correct"].astype(float)
+    if missing := {"prompt", "text", "correct"} - set(completions.columns):
+        raise ValueError(f"completions lack the column {min(missing)}")
+    if completions.empty:
+        raise ValueError("no completions: sample some for the pre-flight first")
+    prompt = completions["prompt"]
+    if unknown := set(prompt) - set(labels):
+        raise ValueError(f"no label for prompt {min(map(str, unknown))}")
+    sizes = list(sizes)
+    correct = completions["correct"].astype(float)
+    scored = [reward.score(text, labels[p]) for p, text in zip(prompt, completions["text"], strict=True)]
+    parts = pd.DataFrame(scored, index=completions.index)
+    columns = {("reward", r): parts[r] for r in reward.REWARDS}
+    columns |= {("preset", p): sum(w * parts[r] for r, w in reward.weights_of(ws).items()) for p, ws in presets.items()}
     rows = []
-    for kind, name in [("reward", r) for r in reward.REWARDS] + [("preset", p) for p in presets]:
-        values = data[kind, name]
+    for (kind, name), values in columns.items():
         spread = values.std(ddof=0) > 1e-9 and correct.std(ddof=0) > 0
         row = {"kind": kind, "name": name, "mean": values.mean(), "sd": values.std(ddof=0)}
         row["correlation"] = values.corr(correct) if spread else np.nan
@@ -45,22 +55,6 @@ def preflight_table(
     formula = {"kind": "formula", "name": "p^G + (1-p)^G", "mean": correct.mean(), "sd": correct.std(ddof=0)}
     rows.append(formula | {f"dead_{g}": expected_dead(correct, prompt, g) for g in sizes})
     return pd.DataFrame(rows)
-
-
-def _scored(completions: pd.DataFrame, labels: Mapping[str, Label], presets: Mapping) -> pd.DataFrame:
-    if missing := {"prompt", "text", "correct"} - set(completions.columns):
-        raise ValueError(f"completions lack the column {min(missing)}")
-    if completions.empty:
-        raise ValueError("no completions: sample some for the pre-flight first")
-    if unknown := set(completions["prompt"]) - set(labels):
-        raise ValueError(f"no label for prompt {min(map(str, unknown))}")
-    parts = pd.DataFrame(
-        [reward.score(t, labels[p]) for p, t in zip(completions["prompt"], completions["text"], strict=True)],
-        index=completions.index,
-    )
-    columns = {("reward", r): parts[r] for r in reward.REWARDS}
-    columns |= {("preset", p): sum(w * parts[r] for r, w in reward.weights_of(ws).items()) for p, ws in presets.items()}
-    return pd.DataFrame({"prompt": completions["prompt"], "correct": completions["correct"], **columns})
 
 
 def dead_share(values: pd.Series, groups: pd.Series, size: int) -> float:

@@ -7,6 +7,7 @@ Omni-RRM has no such check.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 
@@ -20,15 +21,12 @@ Probe = Callable[[Label, str], str]
 
 ACCURACIES = (0.6, 0.7, 0.8, 0.9)  # of the honest judges that probes are compared with
 SLIPS = (0.0, 0.25)  # shares of their judgements whose scores contradict the verdict: sampling makes some
-GOLD, MISTAKEN = "gold judgement", "mistaken judgement"
-GOLD_SLIP, MISTAKEN_SLIP = "gold, scores against verdict", "mistaken, scores against verdict"
+GOLD = "gold judgement"
+MISTAKEN = "mistaken judgement"
+GOLD_SLIP = "gold, scores against verdict"
+MISTAKEN_SLIP = "mistaken, scores against verdict"
 TEMPLATE = "\n".join(f"Part {i}: {rubric.TITLES[d]}: A and B." for i, d in enumerate(DIMENSIONS, 1))
 ENDLESS = 2_000  # repetitions of one line: longer than any limit on completions
-EXCHANGED = ("score", "marks", "quotes")
-
-
-def _gold(label: Label, prompt: str = "") -> str:
-    return rubric.render(label)
 
 
 def _changed(label: Label, **changes: object) -> str:
@@ -41,7 +39,7 @@ def _mistaken(label: Label, prompt: str) -> str:
     if label.verdict == "tie":
         a, b = _apart(label)
         return rubric.render(label.model_copy(update={"verdict": "A", "score_a": a, "score_b": b}))
-    update = {f"{n}_{s}": getattr(label, f"{n}_{t}") for n in EXCHANGED for s, t in ("ab", "ba")}
+    update = {f"{n}_{s}": getattr(label, f"{n}_{t}") for n in ("score", "marks", "quotes") for s, t in ("ab", "ba")}
     return rubric.render(label.model_copy(update=update | {"verdict": swap_verdict(label.verdict)}))
 
 
@@ -52,23 +50,20 @@ def _scores(label: Label) -> tuple[int, int]:
 def _apart(label: Label) -> tuple[int, int]:
     """Return the scores that say A and are nearest to the gold's."""
     a, b = _scores(label)
-    return (a, b) if a > b else (a, a - 1) if a else (b + 1, b) if b < 10 else (10, 9)
+    if a > b:
+        return a, b
+    if a:
+        return a, a - 1
+    return (b + 1, b) if b < 10 else (10, 9)
 
 
-def _reversed(label: Label, prompt: str) -> str:
-    """Write the gold verdict between scores that say otherwise."""
+def _slipped(label: Label, mistaken: bool) -> str:
+    """Write the gold verdict between scores that say otherwise, or a wrong verdict beside the gold's scores."""
+    if mistaken:
+        other = "A" if label.verdict == "tie" else swap_verdict(label.verdict)
+        return _changed(label, better=other, final_verdict=f"<answer>[[{other}]]</answer>")
     a, b = _apart(label) if label.verdict == "tie" else _scores(label)[::-1]
     return _changed(label, score_A=a, score_B=b)
-
-
-def _mistaken_slip(label: Label, prompt: str) -> str:
-    """Write a wrong verdict beside the gold's scores."""
-    other = "A" if label.verdict == "tie" else swap_verdict(label.verdict)
-    return _changed(label, better=other, final_verdict=f"<answer>[[{other}]]</answer>")
-
-
-def _constant(verdict: str, a: int, b: int) -> Probe:
-    return lambda label, prompt: _plain(verdict, a, b)
 
 
 def _plain(verdict: str, a: int, b: int) -> str:
@@ -78,19 +73,19 @@ def _plain(verdict: str, a: int, b: int) -> str:
 
 
 PROBES: dict[str, Probe] = {
-    GOLD: _gold,
+    GOLD: lambda label, prompt: rubric.render(label),
     MISTAKEN: _mistaken,
     "always A, scores near gold": lambda label, prompt: _plain("A", *_apart(label)),
-    "always A, 6:5": _constant("A", 6, 5),
-    "always A, 10:0": _constant("A", 10, 0),
-    "always B, 5:6": _constant("B", 5, 6),
-    "always tie, 6:6": _constant("tie", 6, 6),
+    "always A, 6:5": lambda label, prompt: _plain("A", 6, 5),
+    "always A, 10:0": lambda label, prompt: _plain("A", 10, 0),
+    "always B, 5:6": lambda label, prompt: _plain("B", 5, 6),
+    "always tie, 6:6": lambda label, prompt: _plain("tie", 6, 6),
     "gold, template rationale": lambda label, prompt: _plain(label.verdict, *_scores(label)),
     "gold, empty rationale": lambda label, prompt: _changed(label, reasoning="<think> </think>"),
-    GOLD_SLIP: _reversed,
-    MISTAKEN_SLIP: _mistaken_slip,
+    GOLD_SLIP: lambda label, prompt: _slipped(label, mistaken=False),
+    MISTAKEN_SLIP: lambda label, prompt: _slipped(label, mistaken=True),
     "gold, several verdicts": lambda label, prompt: _changed(label, final_verdict="<answer>[[A]] [[B]]</answer>"),
-    "gold, fenced": lambda label, prompt: f"```json\n{_gold(label)}\n```",
+    "gold, fenced": lambda label, prompt: f"```json\n{rubric.render(label)}\n```",
     "copied input": lambda label, prompt: prompt,
     "empty": lambda label, prompt: "",
     "endless": lambda label, prompt: '{"reasoning": "<think>' + f"{TEMPLATE.splitlines()[0]} " * ENDLESS,
@@ -112,40 +107,31 @@ def probe_table(
     `prompts`, one a label, are for the copied input. Give labels in both displayed orders, or a constant verdict
     earns by the luck of one. Raises ValueError for no labels and for a label that contradicts itself.
     """
-    labels, slips = list(labels), list(slips)
+    labels = list(labels)
     if not labels:
         raise ValueError("no labels: the probes earn against gold labels, give at least one")
     texts = [""] * len(labels) if prompts is None else list(prompts)
-    parts = {name: _mean_parts(probe, labels, texts) for name, probe in PROBES.items()}
-    honest = {_name(p, s): _honest(parts, p, s) for p in accuracies for s in slips}
-    tables = [_ranked(name, reward.weights_of(weights), parts, honest) for name, weights in presets.items()]
+    earned = {}  # the mean of every reward
+    for name, probe in PROBES.items():
+        rows = [reward.score(probe(label, prompt), label) for label, prompt in zip(labels, texts, strict=True)]
+        earned[name] = pd.DataFrame(rows).drop(columns="total").mean()
+    honest = []
+    for accuracy, slip in itertools.product(accuracies, slips):
+        right = (1 - slip) * earned[GOLD] + slip * earned[GOLD_SLIP]
+        wrong = (1 - slip) * earned[MISTAKEN] + slip * earned[MISTAKEN_SLIP]
+        name = f"honest, {100 * accuracy:.0f} % right" + (f", {100 * slip:.0f} % contradict" if slip else "")
+        honest.append(name)
+        earned[name] = accuracy * right + (1 - accuracy) * wrong
+    tables = [_ranked(name, reward.weights_of(weights), earned, honest) for name, weights in presets.items()]
     return pd.concat(tables, ignore_index=True)
 
 
-def _mean_parts(probe: Probe, labels: list[Label], prompts: list[str]) -> pd.Series:
-    rows = [reward.score(probe(label, prompt), label) for label, prompt in zip(labels, prompts, strict=True)]
-    return pd.DataFrame(rows).drop(columns="total").mean()
-
-
-def _name(accuracy: float, slip: float) -> str:
-    return f"honest, {100 * accuracy:.0f} % right" + (f", {100 * slip:.0f} % contradict" if slip else "")
-
-
-def _honest(parts: Mapping[str, pd.Series], accuracy: float, slip: float) -> pd.Series:
-    """Return the mean parts of a judge that is right and that slips with the given, independent chances."""
-    right = (1 - slip) * parts[GOLD] + slip * parts[GOLD_SLIP]
-    return accuracy * right + (1 - accuracy) * ((1 - slip) * parts[MISTAKEN] + slip * parts[MISTAKEN_SLIP])
-
-
-def _ranked(preset: str, weights: Mapping[str, float], parts: Mapping, honest: Mapping) -> pd.DataFrame:
-    """Total the mean parts (the mean of sums is the sum of means) and compare them within one preset."""
-    paid = {name: round(sum(w * mean[r] for r, w in weights.items()), 9) for name, mean in (parts | honest).items()}
+def _ranked(preset: str, weights: Mapping[str, float], earned: Mapping[str, pd.Series], honest: list[str]):
+    """Total the mean rewards (the mean of sums is the sum of means) and compare them within one preset."""
+    paid = {name: round(sum(w * mean[r] for r, w in weights.items()), 9) for name, mean in earned.items()}
     table = pd.DataFrame({"preset": preset, "probe": list(paid), "reward": list(paid.values())})
     table["rank"] = table["reward"].rank(ascending=False, method="min").astype(int)
     table["minus_gold"] = table["reward"] - paid[GOLD]
-    table["beats"] = [_beaten(paid[name], {h: paid[h] for h in honest if name in PROBES}) for name in paid]
+    beaten = [[h for h in honest if name in PROBES and paid[h] < paid[name]] for name in paid]
+    table["beats"] = [max(names, key=paid.__getitem__, default="") for names in beaten]
     return table
-
-
-def _beaten(earned: float, honest: Mapping[str, float]) -> str:
-    return max((h for h in honest if honest[h] < earned), key=honest.__getitem__, default="")

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import fsum
 from typing import Any
 
@@ -26,8 +27,10 @@ from omnirepro.judge import rubric
 Gold = Label | Mapping[str, Any]
 
 FORMAT_PARTS = {"json_valid": 0.20, "keys": 0.20, "values": 0.15, "think": 0.15, "tag": 0.15, "agreement": 0.15}
-VERDICT_WEIGHT, CLOSENESS_WEIGHT = 0.6, 0.4  # within R_pref
-COVERAGE_WEIGHT, COMPARISON_WEIGHT = 0.8, 0.2  # within R_rub
+VERDICT_WEIGHT = 0.6  # within R_pref
+CLOSENESS_WEIGHT = 0.4
+COVERAGE_WEIGHT = 0.8  # within R_rub
+COMPARISON_WEIGHT = 0.2
 TOP_SCORE = 10
 UNPARSABLE = -1.0
 KEYS = set(rubric.FORMATS["published"])
@@ -48,8 +51,8 @@ KEYWORDS = {
 _SIDES = [_words(side, flags=0) for side in "AB"]  # capitals only: "a" is an article
 _COLLECTIVE = _words("both", "two", "each", "either", "neither", "all", "responses?", "candidates?", "answers?")
 _COMPARATIVE = _words(
-    "better", "worse", "superior", "inferior", "preferable", r"outperform\w*", r"more\s+\w+", r"less\s+\w+"
-)  # fmt: skip
+    *("better", "worse", "superior", "inferior", "preferable", r"outperform\w*", r"more\s+\w+", r"less\s+\w+")
+)
 
 
 def format_reward(text: str, gold: Gold | None = None) -> float:
@@ -62,8 +65,7 @@ def preference_reward(text: str, gold: Gold) -> float:
 
     It is -1 where the text is unparsable or its scores contradict its `better`.
     """
-    data = read(text) or {}
-    scores, better = _scores(data), _better(data)
+    scores, better = _scores_and_better(read(text) or {})
     if scores is None or better is None or rubric.ranking(*scores) != better:
         return UNPARSABLE
     verdict, *truth = truth_of(gold)
@@ -87,8 +89,12 @@ def rubric_reward(
     return COVERAGE_WEIGHT * covered + COMPARISON_WEIGHT * (compared - cmp_gt)  # R_rub
 
 
+@lru_cache(4096)
 def read(text: str) -> dict[str, Any] | None:
-    """Read a judgement as leniently as the published code; None where there is no JSON object. Never raises."""
+    """Read a judgement as leniently as the published code; None where there is no JSON object. Never raises.
+
+    One completion is read for several rewards, so the last ones are kept: do not change what is returned.
+    """
     body = text.strip()
     if body.startswith("```") and body.endswith("```") and len(body) >= 6:
         body = re.sub(r"^\w*", "", body[3:-3])
@@ -106,17 +112,30 @@ def format_parts(text: str) -> dict[str, bool]:
     data = read(text)
     if data is None:
         return dict.fromkeys(FORMAT_PARTS, False)
-    tag, better = _tag(data.get("final_verdict")), _better(data)
-    held = (True, set(data) == KEYS, bool(better and _scores(data)), _thinks(data.get("reasoning")))
-    return dict(zip(FORMAT_PARTS, (*held, tag is not None, tag is not None and tag == better), strict=True))
+    scores, better = _scores_and_better(data)
+    thought = re.search(r"<think>.+</think>", _str(data.get("reasoning")), re.DOTALL)
+    final = _str(data.get("final_verdict")).strip()
+    tag = rubric.parse(final, "verdict").verdict if re.fullmatch(r"<answer>.*</answer>", final) else None
+    return {
+        "json_valid": True,
+        "keys": set(data) == KEYS,
+        "values": bool(better and scores),
+        "think": bool(thought),
+        "tag": tag is not None,
+        "agreement": tag is not None and tag == better,
+    }
 
 
 def rubric_shares(reasoning: Any, dimensions: Sequence[str] = DIMENSIONS) -> tuple[float, float]:
     """Return C_cover and C_cmp of a rationale: the shares of the dimensions that it names, and compares."""
-    reasoning = reasoning if isinstance(reasoning, str) else ""
+    reasoning = _str(reasoning)
     starts = sorted(m.start() for d in dimensions if (m := KEYWORDS[d].search(reasoning)))
-    segments = [reasoning[a:b] for a, b in zip(starts, [*starts[1:], None], strict=False)]
-    return len(starts) / len(dimensions), sum(map(_compares, segments)) / len(dimensions)  # C_cover, C_cmp
+    compared = 0
+    for start, end in zip(starts, [*starts[1:], None], strict=False):
+        segment = reasoning[start:end]
+        both = all(side.search(segment) for side in _SIDES)
+        compared += bool(both or (_COLLECTIVE.search(segment) and _COMPARATIVE.search(segment)))
+    return len(starts) / len(dimensions), compared / len(dimensions)  # C_cover, C_cmp
 
 
 def closeness(scores, truth) -> float:
@@ -131,29 +150,11 @@ def truth_of(gold: Gold) -> tuple[str, float, float]:
     return VERDICTS.get(gold["better"], gold["better"]), gold["score_A"], gold["score_B"]
 
 
-def _scores(data: dict) -> tuple[int, int] | None:
+def _scores_and_better(data: dict) -> tuple[tuple[int, int] | None, str | None]:
     found = (data.get("score_A"), data.get("score_B"))
-    return found if all(type(s) is int and 0 <= s <= TOP_SCORE for s in found) else None  # a bool is no score
+    legible = all(type(score) is int and 0 <= score <= TOP_SCORE for score in found)  # a bool is no score
+    return found if legible else None, VERDICTS.get(_str(data.get("better")))
 
 
-def _better(data: dict) -> str | None:
-    better = data.get("better")
-    return VERDICTS.get(better) if isinstance(better, str) else None
-
-
-def _thinks(reasoning: Any) -> bool:
-    if not isinstance(reasoning, str) or (start := reasoning.find("<think>")) < 0:
-        return False
-    return reasoning.rfind("</think>") > start + len("<think>")
-
-
-def _tag(final: Any) -> str | None:
-    """Return the verdict of a field that one verdict tag fills; None for no tag and for several different ones."""
-    if not isinstance(final, str) or not re.fullmatch(r"<answer>.*</answer>", final.strip()):
-        return None
-    return rubric.parse(final, "verdict").verdict
-
-
-def _compares(segment: str) -> bool:
-    both = all(side.search(segment) for side in _SIDES)
-    return both or bool(_COLLECTIVE.search(segment) and _COMPARATIVE.search(segment))
+def _str(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -10,23 +10,6 @@ Departures, where the paper is silent:
 3. Both displayed orders are searched separately, so that position bias stays visible; a budget is that of one order.
 """
 
-from omnirepro.search.candidates import Candidates, Chosen, read_candidates
-from omnirepro.search.criteria_search import CriteriaSearch
-from omnirepro.search.referee import Referee, choose, own_scores
-from omnirepro.search.steps import margin_quantile
+from omnirepro.search.criteria_search import CriteriaSearch, margin_quantile
+from omnirepro.search.referee import Candidates, Chosen, Referee, choose, own_scores, read_candidates
 from omnirepro.search.trace import Budget, Trace, Trajectory, rerank
-
-__all__ = [
-    "Budget",
-    "Candidates",
-    "Chosen",
-    "CriteriaSearch",
-    "Referee",
-    "Trace",
-    "Trajectory",
-    "choose",
-    "margin_quantile",
-    "own_scores",
-    "read_candidates",
-    "rerank",
-]

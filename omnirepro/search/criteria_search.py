@@ -7,15 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-from omnirepro.data import Judgement, Pair, Verdict, swap_verdict
-from omnirepro.judge.criteria import DisRM, GenRM, Policy, Role, Task, distinct, note, render_direct, vote
+import numpy as np
+
+from omnirepro.data import Judgement, Pair, Part, Verdict, swap_verdict
+from omnirepro.judge import criteria
+from omnirepro.judge.criteria import Answer, DisRM, GenRM, Policy, Role, Task, unlabelled
 from omnirepro.judge.generative import ORDERS, Judge
 from omnirepro.judge.scalar import ScalarJudge
-from omnirepro.reward.meta import REFINED, SCORED, VARIANTS
-from omnirepro.search.steps import ask, gap, open_trace, refine, score_originals
-from omnirepro.search.trace import Budget, Trace, Trajectory, rerank, values
+from omnirepro.reward.meta import REFINED, SCORED, VARIANTS, rank
+from omnirepro.search.trace import Budget, Trace, Trajectory, values
 
-EXTEND, COMPOSE = ("doubt", "always", "never"), ("merge", "vote")
+EXTEND = ("doubt", "always", "never")
+COMPOSE = ("merge", "vote")
+Asked = list[tuple[Trace, Task]]
 
 
 @dataclass
@@ -70,12 +74,12 @@ class CriteriaSearch:
         Raises TypeError where the judge does not generate.
         """
         roles = self._roles(judge)
-        traces = [open_trace(pair, order) for pair in pairs for order in ORDERS[self.orders]]
+        traces = [Trace(p, order, unlabelled(p, order)) for p in pairs for order in ORDERS[self.orders]]
         self._write(roles, traces, self.k, 0)
         if self._reads_margin:
             score_originals(roles, traces)
         for trace in traces:
-            trace.first = vote([t.criterion for t in trace.tried], [t.judged for t in trace.tried])
+            trace.first = criteria.vote([t.criterion for t in trace.tried], [t.judged for t in trace.tried])
             trace.doubt = self.doubt(trace)
         doubted = [trace for trace in traces if trace.doubt]
         self._write(roles, doubted, self.n, 1)
@@ -128,17 +132,21 @@ class CriteriaSearch:
     def _write(self, roles: dict[str, Role], traces: list[Trace], total: int, first_round: int) -> None:
         """Have `total` criteria written, at most `per_call` a call, none known yet; judge under each."""
         for number, at in enumerate(range(0, total, self.per_call)):
-            count, fresh = min(self.per_call, total - at), []
+            count = min(self.per_call, total - at)
+            fresh = []
             known = {id(t): tuple(x.criterion for x in t.tried) for t in traces}
             asked = [(t, Task("write", t.shown, known[id(t)], count)) for t in traces]
             for (trace, _), answer in zip(asked, ask(roles, "genrm", asked), strict=True):
-                new = [Trajectory(c, first_round and number + 1) for c in distinct(answer.value, known[id(trace)])]
+                new = [
+                    Trajectory(c, first_round and number + 1) for c in criteria.distinct(answer.value, known[id(trace)])
+                ]
                 trace.failures += Counter({"write:duplicate": len(answer.value) - len(new)})  # + drops zeros
                 trace.tried += new
                 fresh += [(trace, tried) for tried in new]
             asked = [(trace, Task("judge", trace.shown, (tried.criterion,))) for trace, tried in fresh]
             for (_, tried), answer in zip(fresh, ask(roles, "genrm", asked), strict=True):
-                tried.judged, tried.raw = answer.value, answer.raw
+                tried.judged = answer.value
+                tried.raw = answer.raw
 
     def _rank(self, roles: dict[str, Role], traces: list[Trace], seed: int) -> None:
         """Refine and score what the variant reads, then rank; a judge's tie is worth 0 without refinement."""
@@ -147,9 +155,10 @@ class CriteriaSearch:
         if self.variant in REFINED:
             refine(roles, [(t, x, s) for t in traces for x in t.tried if x.said in ("A", "B") for s in "AB"])
         for trace in traces:
-            for tried, value in zip(trace.tried, values(trace, self.variant, seed), strict=True):
+            worth = values(trace, self.variant, seed)
+            for tried, value in zip(trace.tried, worth, strict=True):
                 tried.meta = value
-            trace.ranking = rerank(trace, self.variant, seed)
+            trace.ranking = rank(worth)
 
     def _compose(self, roles: dict[str, Role], traces: list[Trace]) -> None:
         """Make one judgement of each trace: of all initial ones where there is no doubt, else of the `top` best."""
@@ -159,10 +168,69 @@ class CriteriaSearch:
             best = [trace.tried[i] for i in order if trace.tried[i].said][: self.top if trace.doubt else None]
             trace.merged = tuple(t.criterion for t in best)
             if best and trace.doubt and self.compose == "merge":
-                notes = tuple(note(t.judged) for t in best)
+                notes = tuple(criteria.note(t.judged) for t in best)
                 merging.append((trace, Task("merge", trace.shown, trace.merged, notes=notes)))
             else:
-                trace.judged = vote(trace.merged, [t.judged for t in best])
-                trace.raw = render_direct(trace.merged, trace.judged) if best else ""
+                trace.judged = criteria.vote(trace.merged, [t.judged for t in best])
+                trace.raw = criteria.render_direct(trace.merged, trace.judged) if best else ""
         for (trace, _), answer in zip(merging, ask(roles, "genrm", merging), strict=True):
-            trace.judged, trace.raw = answer.value[1], answer.raw
+            trace.judged = answer.value[1]
+            trace.raw = answer.raw
+
+
+def margin_quantile(disrm: ScalarJudge, pairs: Iterable[Pair], quantile: float) -> float:
+    """Return the quantile, in logits, of |score_a - score_b| over (development) pairs, for `unsure_margin`.
+
+    Raises ValueError where no pair has finite scores.
+    """
+    traces = [Trace(pair, "AB", unlabelled(pair, "AB")) for pair in pairs]
+    score_originals({"disrm": DisRM(disrm)}, traces)
+    gaps = [g for g in map(gap, traces) if not math.isnan(g)]
+    if not gaps:
+        raise ValueError("no pair has two finite scores: there is no margin to take a quantile of")
+    return float(np.quantile(gaps, quantile))
+
+
+def ask(roles: dict[str, Role], name: str, asked: Asked) -> list[Answer]:
+    """Put a batch of tasks to a role and book each answer on its trace."""
+    answers = roles[name].answer([task for _, task in asked]) if asked else []
+    for (trace, task), answer in zip(asked, answers, strict=True):
+        trace.spend(name, task.kind, answer)
+    return answers
+
+
+def gap(trace: Trace) -> float:
+    """Return |score A - score B| of the original responses, in logits; NaN where one is missing."""
+    both = [trace.scores["A"], trace.scores["B"]]
+    return math.nan if None in both else abs(both[0] - both[1])
+
+
+def score_originals(roles: dict[str, Role], traces: list[Trace]) -> None:
+    """Have both original responses of every trace scored."""
+    asked = [(trace, Task("score", trace.shown, side=side)) for trace in traces for side in "AB"]
+    for (trace, task), answer in zip(asked, ask(roles, "disrm", asked), strict=True):
+        trace.scores[task.side] = answer.value
+
+
+def refine(roles: dict[str, Role], sides: list[tuple[Trace, Trajectory, str]]) -> None:
+    """Refine one side of a trajectory after its critique, and score it; what holds media keeps its score."""
+    asked = []
+    written = []
+    for trace, tried, side in sides:
+        critique = tried.judged.critique_a if side == "A" else tried.judged.critique_b
+        task = Task("refine", trace.shown, side=side, notes=(critique,))
+        if all(part.type == "text" for part in task.parts):
+            asked.append((trace, task))
+            written.append(tried)
+        else:
+            tried.scores[side] = trace.scores[side]
+    scored = []
+    for (trace, task), tried, answer in zip(asked, written, ask(roles, "policy", asked), strict=True):
+        tried.scores[task.side] = None
+        tried.refined[task.side] = None
+        if answer.status == "ok":
+            tried.refined[task.side] = answer.value
+            response = (Part(type="text", text=answer.value),)
+            scored.append((tried, (trace, Task("score", trace.shown, side=task.side, response=response))))
+    for (tried, (_, task)), answer in zip(scored, ask(roles, "disrm", [one for _, one in scored]), strict=True):
+        tried.scores[task.side] = answer.value

@@ -1,6 +1,8 @@
-"""A judge as the referee of matches: it is asked each match once, as displayed, and every judgement is kept.
+"""The choice of the best of N: its rows, and a judge as the referee of matches, asked each match once, as displayed.
 
-Consumes rows of candidates and any judge (rubric, verdict, scalar, endpoint); produces judgements, scores, choices.
+Consumes rows of candidates and any judge (rubric, verdict, scalar, endpoint); produces judgements, scores, and rows of
+what was chosen with its reasons. A row of candidates holds: id, prompt [parts], candidates [[parts], ...], task?,
+criterion?, cluster?
 """
 
 from __future__ import annotations
@@ -8,12 +10,84 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from omnirepro.data import Judgement, Pair
+from pydantic import Field
+
+from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, RowError, read_jsonl
 from omnirepro.judge import rubric, verdict
-from omnirepro.search.candidates import Candidates, Chosen, Compared
-from omnirepro.search.tournament import WAYS, Match, frozen, highest, knock_out, round_robin
+from omnirepro.search.tournament import WAYS, Match, forms_of, frozen, highest, knock_out, round_robin
+
+Parts = Annotated[list[Part], Field(min_length=1)]
+
+
+class Candidates(Row):
+    """A prompt with the answers to choose from, in the order in which they were made; parts may be text or media."""
+
+    id: str
+    prompt: Parts
+    candidates: list[Parts] = Field(min_length=1)
+    task: str = ""
+    criterion: str | None = None
+    cluster: str | None = None
+
+    def forms(self) -> list[int]:
+        """Return for each candidate the number of the first one of equal content."""
+        return forms_of([tuple((p.type, p.fingerprint()) for p in parts) for parts in self.candidates])
+
+    def pair(self, match: Match) -> Pair:
+        """Return two candidates as a pair in the displayed frame, named after their match."""
+        sides = {"response_a": self.candidates[match.first], "response_b": self.candidates[match.second]}
+        about = {"criterion": self.criterion, "cluster": self.cluster or self.id}
+        return Pair(id=match.id, task=self.task, prompt=self.prompt, **sides, **about)
+
+    def answered(self, form: int) -> tuple[Prompt, Response]:
+        """Return the prompt and one candidate, to be scored alone."""
+        prompt = Prompt(id=self.id, task=self.task, parts=self.prompt, criterion=self.criterion, cluster=self.cluster)
+        return prompt, Response(prompt_id=self.id, parts=self.candidates[form])
+
+
+def read_candidates(path: str | Path) -> list[Candidates]:
+    """Read a file of candidates and check its media; a wrong or repeated row raises `RowError` with file and line."""
+    rows = read_jsonl(path, Candidates, check_media=True)
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
+    seen: set[str] = set()
+    for number, row in zip(numbers, rows, strict=True):
+        if row.id in seen:
+            raise RowError(f"{path}:{number}: the id {row.id!r} stands twice; give every row its own")
+        seen.add(row.id)
+    return rows
+
+
+class Compared(Row):
+    """One comparison: the candidates shown as A and B (numbers from 0), who won, and the judge's own reasons."""
+
+    a: int
+    b: int
+    verdict: str | None
+    status: str
+    reason: str = ""
+
+
+class Chosen(Row):
+    """What was chosen of one row: `best` (from 0), each candidate's rank (1 is best) and strength, and the reasons.
+
+    Strengths are log-odds (round robin) or the judge's scores (scalar); a knock-out has none. Equal candidates share
+    rank and strength.
+    """
+
+    id: str
+    how: str
+    model: str
+    best: int
+    ranks: list[int]
+    strengths: list[float | None] | None = None
+    calls: int
+    failed: int
+    comparisons: list[Compared] = []
+
 
 Ask = Callable[[list[Pair]], list[Judgement]]
 MANY = 256  # judgements at a time whose progress is worth a line; the rounds of a knock-out are fewer
@@ -52,7 +126,9 @@ def own_scores(judge: Any, referee: Referee, progress: Callable | None = None) -
     if getattr(judge, "format", None) in rubric.FORMATS:
         matches = [Match(name, form, form) for name, form in each]
         referee(matches)
-        found = [_beside_itself(referee.judged[m.id]) for m in matches]
+        sides = [(referee.judged[m.id].score_a, referee.judged[m.id].score_b) for m in matches]
+        known = [[x for x in both if x is not None] for both in sides]
+        found = [sum(x) / len(x) if x else math.nan for x in known]
     else:
         asked = [referee.known[name].answered(form) for name, form in each]
         found = judge.score([p for p, _ in asked], [r for _, r in asked], progress)
@@ -60,11 +136,6 @@ def own_scores(judge: Any, referee: Referee, progress: Callable | None = None) -
     for (name, form), score in zip(each, found, strict=True):
         scores[name][form] = score
     return scores
-
-
-def _beside_itself(row: Judgement) -> float:
-    known = [x for x in (row.score_a, row.score_b) if x is not None]
-    return sum(known) / len(known) if known else math.nan
 
 
 def choose(
@@ -93,43 +164,40 @@ def choose(
     else:
         strengths = round_robin(forms, referee) if how == "round-robin" else own_scores(judge, referee, progress)
         orders = {name: _falling(found) for name, found in strengths.items()}
-    said = _reasons(judge, referee)
-    return [
-        _chosen(row.id, how, judge.name, forms[row.id], orders[row.id], strengths[row.id], said[row.id]) for row in rows
-    ]
+    compared: dict[str, list[Compared]] = {name: [] for name in known}
+    for row in referee.judged.values():
+        name, _, sides = row.pair_id.rpartition("#")
+        a, b = map(int, sides.split("-"))
+        found = verdict.parse(row.raw, judge.format).reasoning if hasattr(judge, "format") else ""
+        reason = found.replace("<think>", "").replace("</think>", "").strip() or row.raw
+        compared[name].append(Compared(a=a, b=b, verdict=row.verdict, status=row.status, reason=reason))
+    chosen = []
+    for name in known:
+        said = compared[name]
+        worth = strengths[name]
+        finite = worth and {form: x if math.isfinite(x) else None for form, x in worth.items()}
+        alone = how == "scalar" and not said  # scores that are no judgements: one a distinct candidate
+        chosen.append(
+            Chosen(
+                id=name,
+                how=how,
+                model=judge.name,
+                best=orders[name][0],
+                ranks=[1 + orders[name].index(form) for form in forms[name]],
+                strengths=finite and [finite[form] for form in forms[name]],
+                calls=len(worth) if alone else len(said),
+                failed=sum(x is None for x in finite.values()) if alone else sum(c.status != "ok" for c in said),
+                comparisons=said,
+            )
+        )
+    return chosen
 
 
 def _falling(strengths: dict[int, float]) -> list[int]:
     """Return candidates from the best to the worst, as `highest` would choose them in turn."""
-    left, order = dict(strengths), []
+    left = dict(strengths)
+    order = []
     while left:
         order.append(highest(left))
         del left[order[-1]]
     return order
-
-
-def _chosen(
-    name: str, how: str, model: str, forms: list[int], order: list[int], strengths: Any, said: list[Compared]
-) -> Chosen:
-    found = strengths and [strengths[f] if math.isfinite(strengths[f]) else None for f in forms]
-    alone = how == "scalar" and not said  # scores that are no judgements: one a distinct candidate
-    return Chosen(
-        id=name, how=how, model=model, best=order[0], ranks=[1 + order.index(f) for f in forms], strengths=found,
-        calls=len(strengths) if alone else len(said), comparisons=said,
-        failed=sum(not math.isfinite(x) for x in strengths.values()) if alone else sum(c.status != "ok" for c in said),
-    )  # fmt: skip
-
-
-def _reasons(judge: Any, referee: Referee) -> dict[str, list[Compared]]:
-    """Return each prompt's comparisons, in the order in which they were made."""
-    said: dict[str, list[Compared]] = {name: [] for name in referee.known}
-    for row in referee.judged.values():
-        said[row.pair_id.rpartition("#")[0]].append(_compared(judge, row))
-    return said
-
-
-def _compared(judge: Any, row: Judgement) -> Compared:
-    a, b = row.pair_id.rpartition("#")[2].split("-")
-    found = verdict.parse(row.raw, judge.format).reasoning if hasattr(judge, "format") else ""
-    reason = found.replace("<think>", "").replace("</think>", "").strip() or row.raw
-    return Compared(a=int(a), b=int(b), verdict=row.verdict, status=row.status, reason=reason)

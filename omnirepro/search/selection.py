@@ -23,6 +23,7 @@ import numpy as np
 
 from omnirepro.data import swap_verdict
 from omnirepro.judge.criteria import CriterionJudgement, Task, render_criteria, render_direct, render_judgement, vote
+from omnirepro.reward.meta import rank
 from omnirepro.search.trace import Trace, rerank, values
 
 RULES = ("paper", "code", "code-unsorted")
@@ -55,17 +56,25 @@ def select(
 
     `spread_quantile` in [0, 1]: under the rules of the code, the share of the smallest spreads that is left out. Raises
     ValueError on an unknown rule.
-    """  # fmt: skip
+    """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; one of {', '.join(RULES)}")
-    both = list(zip(traces, outputs, strict=True))
+    found = []
     if rule == "paper":
-        return [row for trace, text in both for row in _paper(trace, text, variant, top, seed)]
-    spreads = [_spread(trace, variant, seed, rule == "code") for trace, _ in both]
+        for trace, text in zip(traces, outputs, strict=True):
+            found += _paper(trace, text, variant, top, seed)
+        return found
+    worth = [(trace, values(trace, variant, seed)) for trace, _ in zip(traces, outputs, strict=True)]
+    spreads = []  # the largest less the smallest meta-reward, or the first less the last as written
+    for _, each in worth:
+        known = [v for v in each if not math.isnan(v)]
+        known = sorted(known, reverse=True) if rule == "code" else known
+        spreads.append(known[0] - known[-1] if len(known) > 1 else math.nan)
     known = [s for s in spreads if not math.isnan(s)]
     least = float(np.quantile(known, spread_quantile)) if known else math.inf
-    wide = [trace for (trace, _), spread in zip(both, spreads, strict=True) if spread >= least]
-    return [row for trace in wide for row in _code(trace, variant, seed)]
+    for (trace, each), spread in zip(worth, spreads, strict=True):
+        found += _code(trace, rank(each)) if spread >= least else []
+    return found
 
 
 def composed(trace: Trace, variant: str, top: int = 3, seed: int = 0) -> tuple[tuple[str, ...], CriterionJudgement]:
@@ -82,39 +91,28 @@ def label_of(trace: Trace) -> str | None:
 
 def _paper(trace: Trace, text: str, variant: str, top: int, seed: int) -> list[Preference]:
     criteria, judged = composed(trace, variant, top, seed)
-    if len(criteria) < top or judged.verdict != label_of(trace) or not (written := _written(criteria, judged)):
+    if len(criteria) < top or judged.verdict != label_of(trace):
         return []
-    return [_row(trace, Task("direct", trace.shown, count=top), written, text)] if written != text else []
+    try:
+        written = render_direct(criteria, judged)
+    except ValueError:  # a critique that itself holds a tag cannot be written
+        return []
+    task = Task("direct", trace.shown, count=top)
+    return [Preference(task, written, text, trace.pair.id, trace.order)] if written != text else []
 
 
-def _code(trace: Trace, variant: str, seed: int) -> list[Preference]:
-    order, gold = rerank(trace, variant, seed), label_of(trace)
+def _code(trace: Trace, order: list[int]) -> list[Preference]:
+    gold = label_of(trace)
+    where = (trace.pair.id, trace.order)
     valid = [i for i in order if trace.tried[i].said]
-    best, worst = trace.tried[valid[0]], trace.tried[valid[-1]]
+    best = trace.tried[valid[0]]
+    worst = trace.tried[valid[-1]]
     rows = []
     if best.said == gold and worst.said not in (gold, None):
         task = Task("judge", trace.shown, (best.criterion,))
-        rows.append(_row(trace, task, render_judgement(best.judged), render_judgement(worst.judged)))
+        rows.append(Preference(task, render_judgement(best.judged), render_judgement(worst.judged), *where))
     ranked, unranked = ([trace.tried[i].criterion for i in some] for some in (valid, sorted(valid)))
     if ranked != unranked and best.said == gold:
         task = Task("write", trace.shown, count=len(valid))
-        rows.append(_row(trace, task, render_criteria(ranked), render_criteria(unranked)))
+        rows.append(Preference(task, render_criteria(ranked), render_criteria(unranked), *where))
     return rows
-
-
-def _spread(trace: Trace, variant: str, seed: int, sort: bool) -> float:
-    """Return the largest less the smallest meta-reward, or the first less the last as written."""
-    found = [v for v in values(trace, variant, seed) if not math.isnan(v)]
-    found = sorted(found, reverse=True) if sort else found
-    return found[0] - found[-1] if len(found) > 1 else math.nan
-
-
-def _written(criteria: tuple[str, ...], judged: CriterionJudgement) -> str:
-    try:
-        return render_direct(criteria, judged)
-    except ValueError:  # a critique that itself holds a tag cannot be written
-        return ""
-
-
-def _row(trace: Trace, task: Task, chosen: str, rejected: str) -> Preference:
-    return Preference(task, chosen, rejected, trace.pair.id, trace.order)

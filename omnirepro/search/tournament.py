@@ -53,6 +53,15 @@ class Ladder:
     kept: list[int] = field(default_factory=lambda: [0])
     lost: list[int] = field(default_factory=list)
 
+    def climb(self, at: int, met: bool, beaten: bool) -> None:
+        """Go on to candidate `at`: whether the leader `met` it in a match, and was `beaten`."""
+        lead = self.leads[-1]
+        self.leads.append(at if beaten else lead)
+        self.calls.append(self.calls[-1] + met)
+        self.kept.append(self.kept[-1] + (met and not beaten))
+        if met:
+            self.lost.append(lead if beaten else at)
+
 
 def forms_of(texts: Sequence[Any]) -> list[int]:
     """Return for each candidate the number of the first one that says the same."""
@@ -72,30 +81,16 @@ def knock_out(forms: Forms, compare: Compare, incumbent: str = "random", seed: i
     for at in range(1, max(map(len, forms.values()), default=0)):
         going = [name for name, row in forms.items() if at < len(row)]
         new = [name for name in going if forms[name][at] == at]
-        matches = [_seat(Match(name, ladders[name].leads[-1], at), incumbent, seed) for name in new]
-        won = {m.prompt: _winner(m, said) for m, said in zip(matches, compare(matches) if matches else [], strict=True)}
+        matches = []
+        for name in new:
+            match = Match(name, ladders[name].leads[-1], at)
+            tossed = incumbent == "random" and sha256(f"{seed} {match.id}".encode()).digest()[0] % 2
+            matches.append(Match(name, at, match.first) if tossed else match)
+        sides = compare(matches) if matches else []
+        winners = {m.prompt: {"A": m.first, "B": m.second}.get(s or "") for m, s in zip(matches, sides, strict=True)}
         for name in going:
-            _climb(ladders[name], at, name in won, won.get(name) == at)
+            ladders[name].climb(at, name in winners, winners.get(name) == at)
     return ladders
-
-
-def _climb(ladder: Ladder, at: int, met: bool, beaten: bool) -> None:
-    lead = ladder.leads[-1]
-    ladder.leads.append(at if beaten else lead)
-    ladder.calls.append(ladder.calls[-1] + met)
-    ladder.kept.append(ladder.kept[-1] + (met and not beaten))
-    if met:
-        ladder.lost.append(lead if beaten else at)
-
-
-def _seat(match: Match, incumbent: str, seed: int) -> Match:
-    """Show the incumbent, `first`, as A, or as B where a coin that hangs on the match says so."""
-    coin = incumbent == "random" and sha256(f"{seed} {match.id}".encode()).digest()[0] % 2
-    return Match(match.prompt, match.second, match.first) if coin else match
-
-
-def _winner(match: Match, said: str | None) -> int | None:
-    return {"A": match.first, "B": match.second}.get(said or "")
 
 
 def round_robin(forms: Forms, compare: Compare) -> dict[str, dict[int, float]]:
@@ -107,7 +102,8 @@ def round_robin(forms: Forms, compare: Compare) -> dict[str, dict[int, float]]:
     matches = [Match(name, *two) for name, some in players.items() for two in permutations(some, 2)]
     wins = {name: np.zeros((len(some), len(some))) for name, some in players.items()}
     for (name, first, second), said in zip(matches, compare(matches) if matches else [], strict=True):
-        i, j = players[name].index(first), players[name].index(second)
+        i = players[name].index(first)
+        j = players[name].index(second)
         won = {"A": 1.0, "B": 0.0, "tie": 0.5}.get(said or "")
         if won is not None:
             wins[name][i, j] += won
@@ -121,7 +117,8 @@ def bradley_terry(wins: np.ndarray) -> np.ndarray:
     `wins[i, j]` counts how often i beat j, a tie half for each. Everyone also draws one game against a player of
     strength 0 (Bradley & Terry 1952, with a prior), which keeps the strength of one who always wins finite.
     """
-    games, strength = wins + wins.T, np.zeros(len(wins))
+    games = wins + wins.T
+    strength = np.zeros(len(wins))
     for _ in range(50):
         chance = 1 / (1 + np.exp(strength[None] - strength[:, None]))
         alone = 1 / (1 + np.exp(-strength))

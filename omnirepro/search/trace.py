@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from omnirepro.data import Judgement, Order, Pair, swap_verdict, text_of
+from omnirepro.data import Judgement, Order, Pair
 from omnirepro.judge.criteria import Answer, CriterionJudgement
 from omnirepro.reward.meta import meta_rewards, rank
 
@@ -76,19 +76,17 @@ class Trace:
 
     def row(self, model: str, decoding: dict, seed: int) -> Judgement:
         """Freeze the outcome as a judgement in the pair's own frame; the cost stands in `decoding`."""
-        judged, pair = self.judged or CriterionJudgement("no_criteria"), self.pair
-        a, b = (judged.score_a, judged.score_b) if self.order == "AB" else (judged.score_b, judged.score_a)
-        said = judged.verdict if self.order == "AB" else swap_verdict(judged.verdict)
+        judged = self.judged or CriterionJudgement("no_criteria")
         spent = {
-            "doubt": self.doubt, "criteria": len(self.tried), "calls": dict(self.calls), "generated": dict(self.tokens),
+            "doubt": self.doubt,
+            "criteria": len(self.tried),
+            "calls": dict(self.calls),
+            "generated": dict(self.tokens),
             "failures": dict(self.failures),
-        }  # fmt: skip
-        return Judgement(
-            pair_id=pair.id, task=pair.task, cluster=pair.cluster_id, order=self.order, model=model, kind="criterion",
-            status=self.status, verdict=said, score_a=a, score_b=b, label=pair.label, margin=pair.margin,
-            criterion=pair.criterion, length_a=len(text_of(pair.response_a)), length_b=len(text_of(pair.response_b)),
-            raw=self.raw, tokens=sum(self.tokens.values()), decoding=decoding | spent, seed=seed,
-        )  # fmt: skip
+        }
+        made = {"raw": self.raw, "tokens": sum(self.tokens.values()), "decoding": decoding | spent, "seed": seed}
+        about = {"model": model, "kind": "criterion", "status": self.status}
+        return Judgement.of(self.pair, self.order, judged, **about, **made)
 
 
 def rerank(trace: Trace, variant: str, seed: int = 0) -> list[int]:

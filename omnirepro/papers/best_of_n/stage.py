@@ -21,7 +21,7 @@ import pandas as pd
 from omnirepro.data import Judgement, Pair, Prompt, Response, read_jsonl, text_of, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
-from omnirepro.judge.criteria.rows import forced
+from omnirepro.judge.criteria import forced
 from omnirepro.judge.generative import load_judge
 from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding, LocalModel
@@ -38,8 +38,7 @@ from omnirepro.papers.best_of_n.chosen import (
 from omnirepro.papers.grm_omni.model_pool import open_judge, open_scalar
 from omnirepro.papers.omni_rrm.synthesis import answer
 from omnirepro.search import CriteriaSearch
-from omnirepro.search.candidates import Candidates
-from omnirepro.search.referee import Ask, Referee, asking, own_scores
+from omnirepro.search.referee import Ask, Candidates, Referee, asking, own_scores
 from omnirepro.search.tournament import frozen, knock_out
 from omnirepro.toyworld.candidates import ABOUT
 from omnirepro.toyworld.language import stated

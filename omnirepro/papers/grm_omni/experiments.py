@@ -14,8 +14,7 @@ import pandas as pd
 
 from omnirepro.data import Pair, swap_verdict
 from omnirepro.data.progress import progress
-from omnirepro.judge.criteria import GenRM
-from omnirepro.judge.criteria.rows import judge_by
+from omnirepro.judge.criteria import GenRM, judge_by
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.kit.run import Run, require

@@ -16,7 +16,7 @@ from omnirepro.judge.scalar import ScalarJudge, load_scalar_judge
 from omnirepro.kit.run import Run
 from omnirepro.kit.run.files import digest
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
-from omnirepro.models.generation import Decoding, Generated, LocalModel, _complete
+from omnirepro.models.generation import Decoding, Generated, LocalModel, generate
 from omnirepro.models.loading import load
 from omnirepro.papers.grm_omni.roles import SECTION, Step
 from omnirepro.papers.grm_omni.stub_judge import StandIn
@@ -39,12 +39,7 @@ class Writer(LocalModel):
             return super().complete(chats, decoding, seed, progress)
         examples = [self.processor.encode(chat) for chat in chats]
         draws = [int(key_of("", chat, seed)[:15], 16) for chat in chats]
-        order, out = sorted(range(len(chats)), key=lambda i: -len(examples[i].ids)), {}
-        for at in range(0, len(order), self.batch_size):
-            some = order[at : at + self.batch_size]
-            rows = [[x[i] for i in some] for x in (examples, draws)]
-            out |= zip(some, _complete(self.model, self.processor, *rows, decoding, seed), strict=True)
-        return [out[i] for i in range(len(chats))]
+        return generate(self.model, self.processor, examples, decoding, seed, self.batch_size, progress, draws)
 
 
 class ScalarStep(Step):

@@ -1,4 +1,4 @@
-"""World-made conversations that teach a backbone the roles of GRM-Omni, in the forms of `judge.criteria.prompts`.
+"""World-made conversations that teach a backbone the roles of GRM-Omni, in the forms of `judge.criteria`.
 
 Consumes pairs of the world; produces chats: write criteria, judge under one, judge directly, follow a critique, and the
 verdict alone. Thinking forms are taught on text, the verdict alone on every other modality (prompt switching, Section

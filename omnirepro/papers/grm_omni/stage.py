@@ -18,8 +18,7 @@ from pathlib import Path
 
 from omnirepro.data import Judgement, Pair, read_jsonl, write_jsonl
 from omnirepro.data.progress import progress
-from omnirepro.judge.criteria import GenRM
-from omnirepro.judge.criteria.rows import forced, judge_by
+from omnirepro.judge.criteria import GenRM, forced, judge_by
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.kit.run import Run
