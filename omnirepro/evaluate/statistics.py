@@ -38,6 +38,11 @@ class Interval:
         bounds = {k: None if math.isnan(v := getattr(self, k)) else v for k in ("value", "low", "high")}
         return bounds | {"n": self.n, "seeds": self.seeds}
 
+    def as_row(self, count: bool = True) -> dict[str, float]:
+        """Return the cells of a table's row: value, low and high, and n unless `count` is False."""
+        cells = {"value": self.value, "low": self.low, "high": self.high}
+        return cells | {"n": self.n} if count else cells
+
     def __format__(self, spec: str) -> str:
         """Format as per cent (default, or a spec ending in %), else as plain numbers: f"{i:+.1%}", f"{i:.3f}"."""
         spec = spec or ".1%"
