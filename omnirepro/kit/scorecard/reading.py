@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from omnirepro.kit.scorecard.claims import Book, Check, Claim, ClaimsError, Each, Form, Table
+from omnirepro.kit.scorecard.claims import Book, Check, Claim, ClaimsError, Table
 from omnirepro.kit.scorecard.forms import compute
 
 Entry = TypeVar("Entry", bound=BaseModel)
@@ -30,29 +29,22 @@ def load_claims(path: str | Path) -> Book:
 
 
 def _resolve(book: Book, kind: str, name: str, entry: Claim | Check) -> None:
-    for field, form in _forms(entry):
+    """Raise `ClaimsError` where a number, a column or a row that an entry names is not there."""
+    for field in ("published", "compute", "printed", "at_least"):
         try:
-            compute(form, book)
+            if (form := getattr(entry, field, None)) is not None:
+                compute(form, book)
         except (ClaimsError, ZeroDivisionError) as error:
             raise ClaimsError(f"{kind} {name}, field {field}: {error}") from None
-    if isinstance(entry, Check) and entry.each:
-        _resolve_each(book, name, entry, entry.each)
-
-
-def _resolve_each(book: Book, name: str, check: Check, each: Each) -> None:
+    if not (each := getattr(entry, "each", None)):
+        return
     table = book.tables.get(each.table)
     if table is None or not {each.column, *each.mean.split("..")} <= set(table.columns):
         columns = f"{each.mean} and {each.column}"
         raise ClaimsError(f"check {name}, field each: no table {each.table!r} with columns {columns}")
-    for field, names in (("each.skip", each.skip), ("differs", check.differs)):
+    for field, names in (("each.skip", each.skip), ("differs", entry.differs)):
         if unknown := set(names) - set(table.rows):
             raise ClaimsError(f"check {name}, field {field}: no row {min(unknown)!r} in table {each.table!r}")
-
-
-def _forms(entry: Claim | Check) -> Iterator[tuple[str, Form]]:
-    for field in ("published", "compute", "printed", "at_least"):
-        if (form := getattr(entry, field, None)) is not None:
-            yield field, form
 
 
 def _entry(kind: type[Entry], what: str, name: str, value: Any) -> Entry:

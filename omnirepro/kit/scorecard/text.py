@@ -1,15 +1,12 @@
-"""The scorecard as text: aligned lines for a terminal, Markdown for results/README.md. Pure: frames in, text out."""
+"""The scorecard as Markdown, for results/README.md. Pure: frames in, text out."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pandas as pd
 
 from omnirepro.kit.scorecard.verdicts import VERDICTS
 
 PAPERS = {"omni-rrm": "Omni-RRM", "omni-reward": "Omni-Reward", "grm-omni": "GRM-Omni"}
-WIDTHS = {"claim": 35, "published": 12, "ours": 22, "n": 6, "seeds": 5, "verdict": 12}  # 97 with gaps
 RULE = (
     "A claim is a comparison with a sign. Turned so that the claimed direction is positive, an effect whose 95 % "
     "interval lies above 0 supports the claim, one below 0 contradicts it, one that holds 0 (or has no interval) is "
@@ -19,33 +16,15 @@ RULE = (
 )
 
 
-def print_table(
-    table: pd.DataFrame, checked: pd.DataFrame | None = None, only_run: bool = False, out: Callable[[str], None] = print
-) -> None:
-    """Print `build`'s table, and where given a summary of `checks`, in at most 100 columns.
-
-    With `only_run`, claims that were not run are only counted.
-    """
-    for paper, title in PAPERS.items():
-        part = table[table["paper"] == paper]
-        out(f"{title}: {count(part)}")
-        shown = part[part["verdict"] != "not run"] if only_run else part
-        if len(shown):
-            out("  ".join(name.ljust(width) for name, width in WIDTHS.items()).rstrip())
-        for row in shown.to_dict("records"):
-            out("  ".join(_cell(row[name])[:width].ljust(width) for name, width in WIDTHS.items()).rstrip())
-        out("")
-    if checked is not None:
-        out(f"The papers' own arithmetic: {count_checks(checked)}")
-
-
 def to_markdown(table: pd.DataFrame, checked: pd.DataFrame, title: str = "Scorecard", note: str = "") -> str:
     """Return a Markdown page: rule, counts, claims a paper, and the checks that differ beside those that agree."""
     lines = [f"# {title}", "", *([note, ""] if note else []), RULE, "", f"In all: {count(table)}.", ""]
     for paper, name in PAPERS.items():
         part = table[table["paper"] == paper]
         lines += [f"## {name}", "", f"{count(part)}.", "", *_markdown(part.drop(columns="paper")), ""]
-    lines += ["## The papers' own arithmetic", "", f"{count_checks(checked)} (published numbers alone).", ""]
+    counts = checked["outcome"].value_counts()
+    agreed = f"{counts.get('agrees', 0)} of {len(checked)} checks agree, {counts.get('differs', 0)} differ"
+    lines += ["## The papers' own arithmetic", "", f"{agreed} (published numbers alone).", ""]
     for outcome in ("differs", "agrees"):
         part = checked[checked["outcome"] == outcome].drop(columns=["outcome", "listed"])
         lines += [f"### What {outcome}", "", *_markdown(part), ""]
@@ -58,19 +37,12 @@ def count(table: pd.DataFrame) -> str:
     return ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
 
 
-def count_checks(checked: pd.DataFrame) -> str:
-    """Return how many checks agree and differ, in words."""
-    counts = checked["outcome"].value_counts()
-    return f"{counts.get('agrees', 0)} of {len(checked)} checks agree, {counts.get('differs', 0)} differ"
-
-
 def _markdown(table: pd.DataFrame) -> list[str]:
+    def written(value: object) -> str:
+        if pd.isna(value):
+            return ""
+        text = f"{round(value, 3):g}" if isinstance(value, float) else str(value)
+        return text.replace("|", "\\|")
+
     head = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
-    rows = (" | ".join(_cell(value).replace("|", "\\|") for value in row) for row in table.itertuples(index=False))
-    return [*head, *(f"| {row} |" for row in rows)]
-
-
-def _cell(value: object) -> str:
-    if pd.isna(value):
-        return ""
-    return f"{round(value, 3):g}" if isinstance(value, float) else str(value)
+    return [*head, *(f"| {' | '.join(map(written, row))} |" for row in table.itertuples(index=False))]

@@ -55,7 +55,8 @@ def gather(run: Run) -> None:
 
 def _told(fork: Fork, profile: str) -> dict[str, Any]:
     """Return the row of an arm: what it changes, and what the figures need to know of it."""
-    params, arm = fork.params(profile), fork.arm
+    params = fork.params(profile)
+    arm = fork.arm
     told = {"arm": arm.name, "question": arm.question, "change": arm.change}
     told["reference"] = "" if arm.name == arm.reference else arm.reference
     told["steps"] = params.peek(f"{arm.stages[-1][3:]}.steps")

@@ -179,14 +179,13 @@ def valid_shares(folder: Path) -> Metrics:
     return {f"valid_share_{model}": mean(part, "valid") for model, part in table.groupby("model")}
 
 
-by_n = partial(figures.curves, x="n", xlabel="candidates N", line="line", panel="panel", xscale="log", sharey=False,
-               grey=("random",))  # fmt: skip
+in_panels = partial(figures.curves, line="line", panel="panel", grey=("random",))
+by_n = partial(in_panels, x="n", xlabel="candidates N", xscale="log", sharey=False)
 
 CHOICE_PLOTS = {
     "ways": (ways, by_n),
     "judges": (judges, by_n),
-    "calls": (calls, partial(by_n, x="calls", xlabel="judgements a prompt (mean)", xscale="counts")),
-    "overoptimisation": (proxies, partial(by_n, x="kl", xlabel="KL of best-of-N from one sample, at most (nats)",
-                                          xscale="linear", sharey=True)),
+    "calls": (calls, partial(in_panels, x="calls", xlabel="judgements a prompt (mean)", xscale="counts", sharey=False)),
+    "overoptimisation": (proxies, partial(in_panels, x="kl", xlabel="KL of best-of-N from one sample, at most (nats)")),
     "incumbent": (incumbents, by_n),
 }  # fmt: skip

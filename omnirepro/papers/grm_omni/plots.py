@@ -185,9 +185,9 @@ def best_criteria(folder: Path, most: int = 12) -> pd.DataFrame:
     return found.sort_values(["pairs", "right"], ascending=False).head(most).reset_index()
 
 
-by_rank = partial(figures.curves, x="rank", xlabel="rank of the criterion (1: best)", ylabel="accuracy (% of pairs)",
-                  line="line", panel="panel", band=True)  # fmt: skip
-by_number = partial(by_rank, x="k", xlabel="number of criteria")
+in_panels = partial(figures.curves, line="line", panel="panel", band=True, ylabel="accuracy (% of pairs)")
+by_rank = partial(in_panels, x="rank", xlabel="rank of the criterion (1: best)")
+by_number = partial(in_panels, x="k", xlabel="number of criteria")
 
 META_PLOTS = {
     "jump": (lambda folder: discontinuity(), partial(

@@ -41,7 +41,8 @@ def gain(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
 
 def gap(table: pd.DataFrame, inside: pd.Series) -> Interval:
     """Return the mean credit of the rows inside a group minus that of the others; unknown where one side is empty."""
-    a, b = table[inside], table[~inside]
+    a = table[inside]
+    b = table[~inside]
     if a.empty or b.empty:
         return UNKNOWN
     return difference_of_means(a["credit"], b["credit"], (a["cluster"], b["cluster"]), (a["seed"], b["seed"]))

@@ -24,7 +24,8 @@ def tasks(folder: Path) -> pd.DataFrame:
 
     Beside them the Bradley-Terry model under the paper's protocol: each task's threshold is fitted on its own test.
     """
-    rows, out = rows_of(folder), []  # fmt: skip
+    rows = rows_of(folder)
+    out = []
     for counted, protocol in PROTOCOLS.items():
         tables = {name: rows.credits(model, counted) for model, name in NAMES.items()}
         if counted:
@@ -101,7 +102,8 @@ def asked(folder: Path) -> pd.DataFrame:
 
 def generality(folder: Path) -> pd.DataFrame:
     """Return (task, judge, value, low, high, n): seen and unseen criteria, and the end of a longer conversation."""
-    rows, parts = rows_of(folder), []  # fmt: skip
+    rows = rows_of(folder)
+    parts = []
     for model in ("bt", "r1"):
         table = rows.credits(model, False)
         unseen = rows.where(table, "unseen").astype(bool)

@@ -42,7 +42,8 @@ def gate_metrics(folder: Path) -> dict[str, Interval]:
     gate, gate_<modality>: share of held-out single-fact questions answered correctly; gate_check and so on: balanced
     accuracy; gate_winner, gate_winner_equal: of all pairs of scores, and of equal ones. What was not asked is absent.
     """
-    table, found = gate_table(folder), {}  # fmt: skip
+    table = gate_table(folder)
+    found: dict[str, Interval] = {}
     for kind, name in (("fact", "gate"), ("check", "gate_check"), ("winner", "gate_winner")):
         part = table[table["asked"] == kind]
         groups = part.groupby("modality") if kind != "winner" else [("equal", part[part["expected"] == "equal"])]

@@ -186,10 +186,8 @@ def paid(folder: Path) -> pd.DataFrame:
     return table.assign(share=table["reward"] / (table["reward"] - table["minus_gold"]))
 
 
-training = partial(
-    figures.curves, x="step", xlabel="optimiser step", line="arm", panel="measure", stroke="seed", mean=True, per_row=3,
-    sharey=False,
-)  # fmt: skip
+over_steps = partial(figures.curves, x="step", xlabel="optimiser step", line="arm", panel="measure", sharey=False)
+training = partial(over_steps, stroke="seed", mean=True, per_row=3)
 
 RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
     "00_backbone": {
