@@ -4,23 +4,7 @@
 `evaluate.protocol` measures). Units stand in the labels: values of an axis in (%) or (points) are fractions.
 """
 
+# ruff: noqa: F401 (what the package offers)
 from omnirepro.kit.figures.forms import bars, curves, heat, histogram, named, points
 from omnirepro.kit.figures.judgements import accuracy, loss, policy_range, position, statuses
 from omnirepro.kit.figures.style import csv, save, theme
-
-__all__ = [
-    "accuracy",
-    "bars",
-    "csv",
-    "curves",
-    "heat",
-    "histogram",
-    "loss",
-    "named",
-    "points",
-    "policy_range",
-    "position",
-    "save",
-    "statuses",
-    "theme",
-]

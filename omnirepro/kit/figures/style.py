@@ -35,6 +35,7 @@ def theme() -> mpl.rc_context:
         "figure.constrained_layout.use": True,
         "figure.titlesize": "medium",
         "font.family": "DejaVu Sans",
+        "legend.title_fontsize": "medium",
         "legend.frameon": False,
         "svg.hashsalt": "omnirepro",
     }
@@ -57,9 +58,11 @@ def figure_of(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             for axes in figure.axes:
                 for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                     known.setdefault(label, handle)
-            if known:
-                figure.legend(known.values(), known, loc="outside upper center", ncols=min(len(known), 4))
-            figure.suptitle(title)
+            if known:  # the title stands above the legend, and not upon it
+                columns = min(len(known), 4)
+                figure.legend(known.values(), known, loc="outside upper center", ncols=columns, title=title or None)
+            elif title:
+                figure.suptitle(title)
             figure.canvas.draw()  # fixes the layout while the theme is on
         plt.close(figure)
         return figure

@@ -18,8 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from omnirepro.kit.scorecard.claims import Book, Check, Claim, Tests
-from omnirepro.kit.scorecard.forms import compute, expand
+from omnirepro.kit.scorecard.claims import Book, Check, Claim, Tests, compute, expand
 
 VERDICTS = ("supported", "contradicted", "inconclusive", "not run")
 COLUMNS = ["claim", "paper", "statement", "published", "ours", "n", "seeds", "verdict"]

@@ -72,11 +72,13 @@ def _some(table: pd.DataFrame) -> pd.DataFrame:
 
 ABLATION_PLOTS = {
     "effects": (shown_effects, partial(figures.points, row="change", heading="question", guide=0,
-                                       label="accuracy against the full recipe (points)")),
+                                       label="accuracy against the full recipe (points)",
+                                       title="What each change of the recipe does")),
     "transfer": (transfer, partial(figures.heat, row="trained", column="task", label="accuracy (%)",
-                                   rowlabel="trained on", columnlabel="tested on", cmap="viridis", vmin=0.3, vmax=0.9)),
+                                   rowlabel="trained on", columnlabel="tested on", cmap="viridis", vmin=0.3, vmax=0.9,
+                                   title="Transfer between modalities")),
     "noise": (noise, partial(figures.curves, x="noise", line="line", yguide=0.5,
                              xlabel="labels that each teacher mixes up (%)",
-                             ylabel="accuracy, both orders (% of pairs)")),
-    "forgetting": (forgetting, figures.accuracy),
+                             ylabel="accuracy, both orders (% of pairs)", title="Noise in the labels")),
+    "forgetting": (forgetting, partial(figures.accuracy, title="Modalities taught together, and one after another")),
 }  # fmt: skip

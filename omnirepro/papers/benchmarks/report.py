@@ -108,9 +108,12 @@ def benchmark_metrics(folder: Path) -> Metrics:
 
 
 BENCHMARK_PLOTS = {
-    "accuracy": (benchmark_accuracies, partial(figures.accuracy, rowlabel="set")),
-    "policies": (lambda folder: by_judge(benchmarks_judged(folder), protocol.policy_range), figures.policy_range),
-    "position": (lambda folder: protocol.position(benchmarks_judged(folder)), figures.position),
+    "accuracy": (benchmark_accuracies, partial(figures.accuracy, rowlabel="set", title="Accuracy on each set")),
+    "policies": (lambda folder: by_judge(benchmarks_judged(folder), protocol.policy_range),
+                 partial(figures.policy_range, title="Accuracy under each reading of failures and ties")),
+    "position": (lambda folder: protocol.position(benchmarks_judged(folder)),
+                 partial(figures.position, title="What the order of display does")),
     "statuses": (lambda folder: protocol.statuses(benchmarks_judged(folder).assign(model=lambda t: t["judge"])
-                                                  .drop(columns="judge")), figures.statuses),
+                                                  .drop(columns="judge")),
+                 partial(figures.statuses, title="How judgements fail")),
 }  # fmt: skip

@@ -183,9 +183,11 @@ in_panels = partial(figures.curves, line="line", panel="panel", grey=("random",)
 by_n = partial(in_panels, x="n", xlabel="candidates N", xscale="log", sharey=False)
 
 CHOICE_PLOTS = {
-    "ways": (ways, by_n),
-    "judges": (judges, by_n),
-    "calls": (calls, partial(in_panels, x="calls", xlabel="judgements a prompt (mean)", xscale="counts", sharey=False)),
-    "overoptimisation": (proxies, partial(in_panels, x="kl", xlabel="KL of best-of-N from one sample, at most (nats)")),
-    "incumbent": (incumbents, by_n),
+    "ways": (ways, partial(by_n, title="What is chosen of N candidates, by way to choose")),
+    "judges": (judges, partial(by_n, title="What is chosen of N candidates, by judge")),
+    "calls": (calls, partial(in_panels, x="calls", xlabel="judgements a prompt (mean)", xscale="counts", sharey=False,
+                               title="What is chosen, by the judgements spent")),
+    "overoptimisation": (proxies, partial(in_panels, x="kl", xlabel="KL of best-of-N from one sample, at most (nats)",
+                                          title="Proxy and true gain as selection grows harder")),
+    "incumbent": (incumbents, partial(by_n, title="What the incumbent's side does to a knock-out")),
 }  # fmt: skip
