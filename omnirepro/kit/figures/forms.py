@@ -137,7 +137,7 @@ def points(
     ]
     rows = rows if heading else rows[1:]
     hues = _levels(data, hue)
-    reach = (0.1 if span else 0.3) * (len(hues) > 1)
+    reach = 0.05 * (len(hues) - 2) if span else 0.3 * (len(hues) > 1)  # two ends of a span need no room
     shifts = np.linspace(-reach, reach, len(hues))
     deep = 1.4 + len(rows) * (0.3 if len(hues) == 1 else 0.45)
     wide = max(4.8, len(rows) * (0.6 + 0.2 * len(hues)))
