@@ -18,7 +18,6 @@ from omnirepro.data import Judgement, Prompt, RowError, read_jsonl, text_of, wri
 from omnirepro.judge import generative
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
-from omnirepro.kit import figures
 from omnirepro.kit.run.files import atomic_write
 from omnirepro.kit.scorecard import load_claims
 from omnirepro.models.generation import Generated, LocalModel
@@ -566,4 +565,4 @@ def test_what_the_run_does_not_have_is_left_out(made, tmp_path):
 
 def test_a_frame_without_rows_is_refused():
     with pytest.raises(ValueError, match="no rows"):
-        figures.chosen(pd.DataFrame(columns=["panel", "line", "n", "value", "low", "high"]))
+        CHOICE_PLOTS["ways"][1](pd.DataFrame(columns=["panel", "line", "n", "value", "low", "high"]))

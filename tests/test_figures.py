@@ -9,6 +9,7 @@ import pytest
 from matplotlib import pyplot, rcParams
 
 from omnirepro.kit import figures
+from omnirepro.papers.omni_rrm.plots import RUBRIC_PLOTS
 
 TASKS, DIMENSIONS = ("image", "text"), ("fluency", "accuracy")
 GENERATORS, JUDGES = ("strong", "weak"), ("judge", "base")
@@ -42,10 +43,25 @@ FRAMES = {
 }
 
 
+PLACES = {
+    "scores": ("01_synthesis", "scores"),
+    "gap": ("01_synthesis", "gap"),
+    "reconciliation": ("02_reconciliation", "rules"),
+    "agreement": ("02_reconciliation", "agreement"),
+    "kappa": ("02_reconciliation", "kappa"),
+    "loss_curve": ("00_backbone", "loss"),
+}
+
+
+def draw(name, data):
+    stage, figure = PLACES.get(name, ("", ""))
+    return RUBRIC_PLOTS[stage][figure][1](data) if stage else getattr(figures, name)(data)
+
+
 @pytest.mark.parametrize("name", FRAMES)
 def test_every_figure_draws_with_labelled_axes(name):
     before = dict(rcParams)
-    figure = getattr(figures, name)(FRAMES[name])
+    figure = draw(name, FRAMES[name])
     assert dict(rcParams) == before, "the theme must not leak"
     assert not pyplot.get_fignums(), "an open figure would be shown twice in a notebook"
     panels = [axes for axes in figure.axes if axes.get_visible() and axes.get_label() != "<colorbar>"]
@@ -55,21 +71,21 @@ def test_every_figure_draws_with_labelled_axes(name):
 @pytest.mark.parametrize("name", FRAMES)
 def test_an_empty_frame_is_refused(name):
     with pytest.raises(ValueError, match="no rows"):
-        getattr(figures, name)(FRAMES[name].head(0))
+        draw(name, FRAMES[name].head(0))
 
 
 def test_every_judgement_parsed_and_many_tasks_and_one_judge():
     figures.statuses(FRAMES["statuses"].head(1))
     many = pd.concat([FRAMES["scores"].assign(task=f"task {i}") for i in range(7)])
-    assert sum(axes.get_visible() for axes in figures.scores(many).axes) == 7
+    assert sum(axes.get_visible() for axes in draw("scores", many).axes) == 7
     figures.accuracy(FRAMES["accuracy"].head(1))
     figures.policy_range(FRAMES["policy_range"].assign(judge="judge"))
-    figures.loss_curve(FRAMES["loss_curve"][["step", "loss"]])
+    figures.loss(FRAMES["loss_curve"][["step", "loss"]])
 
 
 def test_saved_bytes_are_stable(tmp_path):
     data = FRAMES["reconciliation"]
-    saved = [figures.save(figures.reconciliation(data), data, tmp_path / k, "precision") for k in "ab"]
+    saved = [figures.save(draw("reconciliation", data), data, tmp_path / k, "precision") for k in "ab"]
     assert [p.name for p in saved[0]] == ["precision.png", "precision.svg", "precision.csv"]
     for first, second in zip(*saved, strict=True):
         assert first.read_bytes() == second.read_bytes()
@@ -86,7 +102,7 @@ def test_csv_is_rounded_and_leaves_its_frame_alone():
 def test_labels_of_rules_do_not_overlap():
     names = [f"rule {i}" for i in range(9)]
     data = pd.DataFrame({"rule": names, "coverage": 0.5, "precision": 0.9, "low": 0.88, "high": 0.92})
-    figure = figures.reconciliation(data)
+    figure = draw("reconciliation", data)
     boxes = sorted((t.get_window_extent() for t in figure.axes[0].texts), key=lambda box: box.y0)
     assert all(low.y1 <= high.y0 for low, high in zip(boxes, boxes[1:], strict=False))
 

@@ -8,7 +8,6 @@ from tiny_parts import make_model, processor, user
 from omnirepro.judge.criteria import CriterionJudgement
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
-from omnirepro.kit import figures
 from omnirepro.models.generation import Decoding
 from omnirepro.papers.grm_omni import experiments, plots, ranking
 from omnirepro.papers.grm_omni import stage as improve
@@ -255,7 +254,7 @@ def test_the_jump_is_in_the_picture():
     at = data[data["refined_margin"].abs() < 1e-4].set_index(["variant", "consistent"])["s_meta"]
     assert at["published", True] - at["published", False] == pytest.approx(3.0, abs=1e-3)
     assert abs(at["clipped", True] - at["clipped", False]) < 1e-3
-    (axes,) = figures.jump(data).axes
+    (axes,) = META_PLOTS["jump"][1](data).axes
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     assert len(lines) == 4, "the branches are not joined"
 

@@ -20,10 +20,10 @@ from omnirepro.data.sources.omni_rewardbench import read_bench
 from omnirepro.judge import rubric, verdict
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import chat
-from omnirepro.kit import figures
 from omnirepro.models.generation import Generated, LocalModel
 from omnirepro.papers.omni_reward import free_form
 from omnirepro.papers.omni_reward.metrics import omni_metrics
+from omnirepro.papers.omni_reward.plots import REWARD_PLOTS
 from omnirepro.papers.omni_reward.r1 import lessons, share_of
 from omnirepro.reward import verdict_reward
 from omnirepro.toyworld import training_pairs
@@ -334,18 +334,18 @@ def test_every_figure_draws():
 
     ends = {"low": 0.4, "high": 0.7, "n": 9}
     frames = {
-        "task_heat": table(protocol=["with", "with", "without"], model=["a", "b", "a"], task=["T2T"] * 3, value=0.5),
-        "tie_threshold": table(split=["dev", "dev", "test"], seed=0, threshold=[0, 1.0, 0], accuracy=[0.4, 0.5, 0.6]),
+        "tasks": table(protocol=["with", "with", "without"], model=["a", "b", "a"], task=["T2T"] * 3, value=0.5),
+        "threshold": table(split=["dev", "dev", "test"], seed=0, threshold=[0, 1.0, 0], accuracy=[0.4, 0.5, 0.6]),
         "reliability": table(model=["a", "b"], confidence=[0.6, 0.9], value=[0.5, 0.8], **ends),
         "scaling": table(model=["a", "a"], share=[0.03, 1.0], value=[0.5, 0.6], **ends),
-        "shift": table(model=["a", "a"], group=["invariant", "shifted"], value=[0.8, 0.5], **ends),
+        "conflict": table(model=["a", "a"], group=["invariant", "shifted"], value=[0.8, 0.5], **ends),
         "transfer": table(selection=["s"] * 2, task=["T2T", "T2I"], value=[0.1, -0.1], **ends),
     }
     for name, data in frames.items():
-        figure = getattr(figures, name)(data)
-        assert all(axes.get_xlabel() for axes in figure.axes if axes.get_label() != "<colorbar>") or name == "task_heat"
+        figure = REWARD_PLOTS[name][1](data)
+        assert all(axes.get_xlabel() for axes in figure.axes if axes.get_label() != "<colorbar>")
         with pytest.raises(ValueError, match="no rows"):
-            getattr(figures, name)(data.head(0))
+            REWARD_PLOTS[name][1](data.head(0))
 
 
 # ---- the notebook's stage, at the smallest counts

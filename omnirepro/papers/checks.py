@@ -26,7 +26,9 @@ from omnirepro.papers.omni_rrm.metrics import gate_table
 from omnirepro.papers.omni_rrm.synthesis import differing
 from omnirepro.toyworld.pretraining.gate import bounds_of, gate_shares
 
-VALID_SFT, VALID, FEWEST_VALID = 0.95, 0.9, 0.5
+VALID_SFT = 0.95
+VALID = 0.9
+FEWEST_VALID = 0.5
 POSITION = (0.45, 0.55)  # share of A among the decided verdicts as displayed, both orders judged
 MOST_TIES = 0.9  # of the valid verdicts: a judge that says nothing else has collapsed
 GOLD_TIES = (0.1, 0.3)  # of the test labels of 05
@@ -59,8 +61,9 @@ def synthesis_checks(folder: Path, least: float) -> list[Check]:
 
 def require_every_pair(folder: Path, data: Path) -> pd.DataFrame:
     """Return what became of the training pairs, by reason. Raises `RunError` where one is neither kept nor dropped."""
-    table, total = reasons(folder), len(read_jsonl(data / "pairs_train.jsonl", Pair))
+    table = reasons(folder)
     told = int(table["pairs"].sum())
+    total = len(read_jsonl(data / "pairs_train.jsonl", Pair))
     again = AGAIN.format(relative(folder))
     require(told == total, f"{told} of {total} pairs are kept, or dropped with a reason: {again}")
     return table
@@ -69,13 +72,11 @@ def require_every_pair(folder: Path, data: Path) -> pd.DataFrame:
 def sft_checks(metrics: Metrics) -> list[Check]:
     """Return the checks of the tuned judge: it can be read, and leads the two judges that look at nothing."""
     lead = "Above 0 the judge reads more than {}, whatever prompts are drawn."
-    return [
-        Check("valid judgements", value_of(metrics, "valid_share"), VALID_SFT, asks=READABLE),
-        Check("lower end of the lead over longer wins", value_of(metrics, "sft_minus_longer_wins", "low"), 0.0,
-              asks=lead.format("the length of an answer"), beyond=True),
-        Check("lower end of the lead over always A", value_of(metrics, "sft_minus_always_a", "low"), 0.0,
-              asks=lead.format("the order of the answers"), beyond=True),
-    ]  # fmt: skip
+    found = [Check("valid judgements", value_of(metrics, "valid_share"), VALID_SFT, asks=READABLE)]
+    for name, reads in (("longer wins", "the length of an answer"), ("always A", "the order of the answers")):
+        low = value_of(metrics, f"sft_minus_{name.replace(' ', '_').lower()}", "low")
+        found.append(Check(f"lower end of the lead over {name}", low, 0.0, asks=lead.format(reads), beyond=True))
+    return found
 
 
 def leads_within(metrics: Metrics) -> str:
@@ -87,9 +88,9 @@ def leads_within(metrics: Metrics) -> str:
 
 def grpo_checks(metrics: Metrics) -> list[Check]:
     """Return the checks of the reinforced judge: still valid, on no side's part, and not collapsed."""
-    valid, ties = value_of(metrics, "valid_share"), value_of(metrics, "tie_rate")
-    always_a, decided = value_of(metrics, "always_a"), None if ties is None else 1 - ties
-    first = always_a / decided if decided and always_a is not None else None
+    valid, ties, always_a = (value_of(metrics, name) for name in ("valid_share", "tie_rate", "always_a"))
+    decided = ties not in (None, 1) and always_a is not None
+    first = always_a / (1 - ties) if decided else None
     side = "Both orders are judged, so that a judge without a favoured side says A in half of its decided verdicts."
     collapse = "Beyond it a judge has collapsed: what follows is measured, and means little."
     return [
@@ -124,8 +125,8 @@ def meta_checks(folder: Path, metrics: Metrics) -> list[Check]:
     """Return the checks of the judge that writes criteria. Raises `RunError` where training and test share a scene."""
     pairs = {s: read_jsonl(folder / f"data/pairs_{s}.jsonl", Pair) for s in ("train", "search", "dev", "test")}
     scenes = {split: {pair.cluster for pair in some} for split, some in pairs.items()}
-    trained, held_out = scenes["train"] | scenes["search"], scenes["dev"] | scenes["test"]
-    require_disjoint({"training": trained, "test": held_out}, folder)
+    trained = scenes["train"] | scenes["search"]
+    require_disjoint({"training": trained, "test": scenes["dev"] | scenes["test"]}, folder)
     return [Check("valid judgements of SFT", value_of(metrics, "valid_share_sft"), VALID, asks=READABLE)]
 
 

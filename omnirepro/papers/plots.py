@@ -33,27 +33,29 @@ def plot(run: Run, name: str):
     Where the stage wrote no such rows (a model that was adopted has no loss, an arm was not run) there is no figure:
     None, and a line that says why.
     """
-    figure = _draw(run.stage, run.dir, name)
+    figure = draw(run.stage, run.dir, name)
     return say(f"no figure {name!r}: this run has no rows for it") if figure is None else figure
 
 
-def _draw(stage: str, folder: Path, name: str):
-    data, draw = PLOTS[stage][name]
+def draw(stage: str, folder: Path, name: str):
+    """Draw and save a figure from the files in a stage's folder; None where they have no rows for it."""
+    data, form = PLOTS[stage][name]
     try:
         table = data(folder)
     except FileNotFoundError:
         return None
     if table.empty:
         return None
-    figure = draw(table)
+    figure = form(table)
     figures.save(figure, table, folder / "figures", name)
     return figure
 
 
 def redraw(run: str) -> list[Path]:
     """Draw every figure of a run again from its saved rows; returns the folders of the stages found."""
-    found = [s for s in STAGES if s in PLOTS and (results_root() / run / s / "manifest.json").is_file()]
-    for stage in found:
+    folders = {stage: results_root() / run / stage for stage in STAGES if stage in PLOTS}
+    found = {stage: folder for stage, folder in folders.items() if (folder / "manifest.json").is_file()}
+    for stage, folder in found.items():
         for name in PLOTS[stage]:
-            _draw(stage, results_root() / run / stage, name)
-    return [results_root() / run / s / "figures" for s in found]
+            draw(stage, folder, name)
+    return [folder / "figures" for folder in found.values()]

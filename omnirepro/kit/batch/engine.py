@@ -42,7 +42,9 @@ class Batch:
     """One call of the engine for a profile's seeds: what it is asked for, and the rows of its notebooks."""
 
     def __init__(self, profile: str, seeds: Sequence[int], notebooks: Sequence[str], cores: int, every_arm: bool):
-        self.profile, self.seeds, self.every_arm = profile, seeds, every_arm
+        self.profile = profile
+        self.seeds = seeds
+        self.every_arm = every_arm
         self.runs = {run_name(profile, seed): seed for seed in seeds}
         self.asked = [find_notebook(word).stem for word in notebooks]
         numbers = " ".join(stage[:2] for stage in self.asked)
@@ -55,49 +57,47 @@ class Batch:
         self._rest = ""
 
     def plan(self) -> None:
-        """Ask the engine what is to be run and make the rows. Raises `RunError` with its own words where it cannot."""
+        """Ask the engine what is to be run and make the rows. Raises `RunError` with its own words where it cannot.
+
+        Rows stand in the order of the stages; arms before the notebook 07.
+        """
         answer = subprocess.run([*self.command, "--dry-run"], cwd=project_root(), capture_output=True, text=True)
         if answer.returncode:
             raise RunError(engine_error(answer.stdout + answer.stderr))
         planned = set(JOB.findall(answer.stdout + answer.stderr))
-        for run, stage, asked in self._notebooks():
-            if asked or (run, stage) in planned:
-                self.rows.append(Row(run, stage, "waiting" if (run, stage) in planned else "up to date"))
-
-    def _notebooks(self) -> list[tuple[str, str, bool]]:
-        """Return run, stage and whether it was asked for, in the order of the river; arms before the notebook 07."""
         there = [stage for stage in STAGES if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
-        found = []
         for run, seed in self.runs.items():
             for stage in there:
                 asked = not self.asked or stage in self.asked
+                names = []
                 if stage == "07_ablations" and asked:
                     forks = to_run(self.profile, run, seed, self.every_arm)
-                    found += [(fork.name, arm_stage, True) for fork in forks for arm_stage in fork.arm.stages]
-                found.append((run, stage, asked))
-        return found
+                    names = [(fork.name, arm_stage) for fork in forks for arm_stage in fork.arm.stages]
+                for name in (*names, (run, stage)):
+                    if asked or name in planned:
+                        self.rows.append(Row(*name, "waiting" if name in planned else "up to date"))
 
     def take(self, text: str) -> None:
         """Bring the rows up to date by what the engine's log says further, and by the progress files."""
         self._rest += text
         read = 0
         for event in EVENT.finditer(self._rest):
-            self._happen({key: value for key, value in event.groupdict().items() if value})
             read = event.end()
+            found = {key: value for key, value in event.groupdict().items() if value}
+            state, job = next(iter(found.items()))
+            if state == "started":
+                row = self.jobs[job] = self._row(found["run"], found["stage"])
+                row.state = "running"
+                row.started = time.time()
+                row.ended = 0.0
+                row.tries += 1
+            elif row := self.jobs.get(job):
+                row.state = state
+                row.ended = time.time()
         self._rest = self._rest[read:]
         for row in self.rows:
             if row.state == "running":
                 row.progress = read_progress(row)
-
-    def _happen(self, event: dict[str, str]) -> None:
-        if "started" in event:
-            row = self._row(event["run"], event["stage"])
-            self.jobs[event["started"]] = row
-            row.state, row.started, row.ended, row.tries = "running", time.time(), 0.0, row.tries + 1
-            return
-        state, job = next(iter(event.items()))
-        if row := self.jobs.get(job):
-            row.state, row.ended = state, time.time()
 
     def _row(self, run: str, stage: str) -> Row:
         for row in self.rows:
@@ -157,8 +157,17 @@ def run_batch(
 
 
 def _work(batch: Batch, log: BinaryIO, options: list[str]) -> int:
-    """Run the engine to its end, or end it where this process is asked to stop."""
-    _listen()
+    """Run the engine to its end, or end it where this process is asked to stop.
+
+    A lost terminal or a plain kill end the batch as Ctrl-C does; what is ignored (nohup) stays ignored.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
     child = subprocess.Popen(
         [*batch.command, *options], cwd=project_root(), stdout=log, stderr=log, start_new_session=True
     )
@@ -190,17 +199,6 @@ def open_log(profile: str) -> BinaryIO:
             break
     log.truncate(0)
     return log
-
-
-def _listen() -> None:
-    """Let a lost terminal or a plain kill end the batch as Ctrl-C does; what is ignored (nohup) stays ignored."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, interrupt)
 
 
 def stop(child: subprocess.Popen) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from omnirepro.kit.report.execution import clean
 from omnirepro.kit.run import project_root, results_root
@@ -17,52 +16,34 @@ UNSAID = "it ended without an error of its own: the process may have been killed
 
 def failure(run: str, stage: str) -> str:
     """Name the notebook, the cell and the reason, from the executed copy that the batch has kept."""
+    import nbformat
+
     copy = results_root() / run / stage / FAILED
     head = f"notebooks/{stage}.ipynb failed in run {run}"
     if not copy.is_file():
         return f"{head} before its first cell had ended"
-    cell, section = failed_cell(copy)
-    if cell is None:
+    section = ""
+    for cell in nbformat.read(copy, as_version=4).cells:
+        if cell.cell_type == "markdown" and (title := re.match(r"##+ +(?:\d+\.? *)?(.+)", cell.source)):
+            section = title[1].strip()
+        if cell.cell_type != "code":
+            continue
+        error = next((output for output in cell.outputs if output.output_type == "error"), None)
+        if error or cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
+            break
+    else:
         return f"{head}\n  {UNSAID}\n  the copy up to there: {place(copy)}"
     source = next((line for line in cell.source.splitlines() if line.strip()), "")
     where = f"cell [{cell.execution_count or '?'}]" + (f' of its section "{section}"' if section else "")
-    reason = "\n".join(f"  {line}" for line in _reason(cell))
-    return f"{head}, {where}:\n    {source}\n{reason}\n  the copy with the traceback: {place(copy)}"
+    reason = clean(f"{error.ename}: {error.evalue}").strip().splitlines() if error else [UNSAID]
+    reason = reason[:LINES] + ["…"] * (len(reason) > LINES)
+    lines = [f"{head}, {where}:", f"    {source}", *(f"  {line}" for line in reason)]
+    return "\n".join([*lines, f"  the copy with the traceback: {place(copy)}"])
 
 
 def place(path: Path) -> str:
     """Return a path as a terminal's reader can open it: relative to the project, whole where it lies elsewhere."""
     return str(path.relative_to(project_root()) if path.is_relative_to(project_root()) else path)
-
-
-def failed_cell(path: Path) -> tuple[Any, str]:
-    """Return the cell of an executed notebook that failed and the title above it; None where none did."""
-    import nbformat
-
-    section = ""
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "markdown" and (title := re.match(r"##+ +(?:\d+\.? *)?(.+)", cell.source)):
-            section = title[1].strip()
-        elif cell.cell_type == "code" and (_error(cell) or _status(cell) in ("failed", "running")):
-            return cell, section
-    return None, ""
-
-
-def _error(cell: Any) -> Any:
-    return next((output for output in cell.outputs if output.output_type == "error"), None)
-
-
-def _status(cell: Any) -> str:
-    return cell.metadata.get("papermill", {}).get("status", "")
-
-
-def _reason(cell: Any) -> list[str]:
-    """Return the error's name and the first lines of what it says."""
-    error = _error(cell)
-    if error is None:
-        return [UNSAID]
-    lines = clean(f"{error.ename}: {error.evalue}").strip().splitlines()
-    return lines[:LINES] + ["…"] * (len(lines) > LINES)
 
 
 def engine_error(text: str) -> str:

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-RED, GREEN, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[0m"
-COLOURS = {"failed": RED, "done": GREEN}
+COLOURS = {"failed": "\x1b[31m{}\x1b[0m", "done": "\x1b[32m{}\x1b[0m"}
 STATES = ("failed", "done", "up to date", "running", "stopped", "waiting", "not run")
 URGENT = ("failed", "running", "stopped")  # what is shown first where not all rows fit
 HEAD = ("notebook", "run", "state", "now", "elapsed", "left")
-STATE, CLOCK = len("up to date"), len("1:02:03")
-NOW, MOST = 20, 48  # characters that "now" has at least, for which names give way down to SHORT, and at most
+STATE = len("up to date")
+CLOCK = len("1:02:03")
+NOW = 20  # characters that "now" has at least, for which names give way down to SHORT,
 SHORT = 10
+MOST = 48  # and at most
 EVERY = 60  # seconds between two lines about a notebook that runs, where there is no terminal
 
 
@@ -75,13 +76,16 @@ def table(rows: Sequence[Row], now: float, width: int = 80, height: int = 24, co
     chosen = sorted(rows, key=lambda row: row.state not in URGENT)[:room]
     shown = [row for row in rows if row in chosen]
     hidden = [row for row in rows if row not in chosen]
-    cells = [HEAD, *((r.name(), _base(r), r.state, r.now(), r.elapsed(now), r.left(now)) for r in shown)]
-    sizes = _sizes(rows, width)
-    laid = [[_fit(cell, size) for cell, size in zip(row, sizes, strict=True) if size] for row in cells]
-    lines = ["  ".join(row).rstrip()[:width] for row in laid]
-    if colour:
-        states = ["", *(row.state for row in shown)]
-        lines = [_paint(line, state) for line, state in zip(lines, states, strict=True)]
+    bases = [row.run.partition("+")[0] for row in rows]
+    sizes = _sizes(max(len(HEAD[0]), *(len(row.name()) for row in rows)), set(bases), width)
+    cells = [(r.name(), r.run.partition("+")[0], r.state, r.now(), r.elapsed(now), r.left(now)) for r in shown]
+    lines = []
+    for row in (HEAD, *cells):
+        fitted = [cell if len(cell) <= size else cell[: size - 1] + "…" for cell, size in zip(row, sizes, strict=True)]
+        line = "  ".join(cell.ljust(size) for cell, size in zip(fitted, sizes, strict=True) if size).rstrip()[:width]
+        if colour and row[2] in COLOURS:
+            line = line.replace(f" {row[2]}", " " + COLOURS[row[2]].format(row[2]), 1)
+        lines.append(line)
     more = [f"and {len(hidden)} more: {counts(hidden)}"[:width]] if hidden else []
     return [*lines, *more, f"{counts(rows)} of {len(rows)} notebooks"[:width]]
 
@@ -92,28 +96,13 @@ def counts(rows: Sequence[Row]) -> str:
     return ", ".join(f"{number} {state}" for number, state in found if number)
 
 
-def _base(row: Row) -> str:
-    return row.run.partition("+")[0]
-
-
-def _sizes(rows: Sequence[Row], width: int) -> list[int]:
+def _sizes(longest: int, runs: set[str], width: int) -> list[int]:
     """Give every column its width, the column "run" none where there is one run, and "now" what the others leave."""
-    runs = {_base(row) for row in rows}
-    names = [max(len(HEAD[0]), *(len(row.name()) for row in rows)), max(map(len, runs)) if len(runs) > 1 else 0]
+    names = [longest, max(map(len, runs)) if len(runs) > 1 else 0]
     used = STATE + 2 * CLOCK + 2 * (len(HEAD) - 1 if names[1] else len(HEAD) - 2)
     while width - used - sum(names) < NOW and max(names) > SHORT:
         names[names.index(max(names))] -= 1
     return [*names, STATE, min(MOST, max(3, width - used - sum(names))), CLOCK, CLOCK]
-
-
-def _fit(text: str, size: int) -> str:
-    """Pad or cut a text; one that is cut says so."""
-    return text.ljust(size) if len(text) <= size else text[: size - 1] + "…"
-
-
-def _paint(line: str, state: str) -> str:
-    colour = COLOURS.get(state)
-    return line.replace(f" {state}", f" {colour}{state}{PLAIN}", 1) if colour else line
 
 
 class Screen:
@@ -145,24 +134,26 @@ class Screen:
     def _draw(self, rows: Sequence[Row]) -> None:
         """Write the table over the former one in one go, each line cleared only behind its text: nothing flickers."""
         size = shutil.get_terminal_size()
-        plain = table(rows, now := time.time(), size.columns - 1, size.lines - 1)
-        lines = table(rows, now, size.columns - 1, size.lines - 1, self.colour)
+        room = (time.time(), size.columns - 1, size.lines - 1)
+        lines = table(rows, *room, self.colour)
         up = sum(-(-max(1, length) // size.columns) for length in self.drawn)
-        self.drawn = [len(line) for line in plain]
+        self.drawn = [len(line) for line in table(rows, *room)]
         self._write((f"\x1b[{up}A" if up else "") + "".join(f"\r{line}\x1b[K\n" for line in lines) + "\x1b[J")
 
     def _tell(self, rows: Sequence[Row], now: float) -> None:
         for row in rows:
-            state, told = self.said.get((row.run, row.stage), ("", now))
-            name = f"{row.run} {row.stage}"
+            key = (row.run, row.stage)
+            state, told = self.said.get(key, ("", now))
+            text = ""
             if state != row.state:
-                self.said[row.run, row.stage] = row.state, now
                 after = f" after {row.elapsed(now)}" if row.ended and row.started else ""
-                self._write(f"{name}: {row.state}{after}\n" if state or row.state != "waiting" else "")
+                text = f"{row.state}{after}" if state or row.state != "waiting" else ""
             elif row.state == "running" and now - told >= EVERY:
-                self.said[row.run, row.stage] = row.state, now
                 parts = (row.now(), f"{row.elapsed(now)} elapsed", row.left(now) and f"{row.left(now)} left")
-                self._write(f"{name}: {', '.join(filter(None, parts))}\n")
+                text = ", ".join(filter(None, parts))
+            if text or state != row.state:
+                self.said[key] = (row.state, now)
+            self._write(f"{row.run} {row.stage}: {text}\n" if text else "")
 
     def _write(self, text: str) -> None:
         self.out.write(text)

@@ -3,6 +3,7 @@
 Consumes what finished stages left in their folders; no model is loaded.
 """
 
+# ruff: noqa: F401 (what the package offers)
 from omnirepro.kit.report.execution import execute, find_notebook, tidy_notebook
 from omnirepro.kit.report.gallery import gallery, one_of_each
 from omnirepro.kit.report.pages import build
@@ -10,18 +11,3 @@ from omnirepro.kit.report.readme import write_tables
 from omnirepro.kit.report.seeds import combine_seeds, combined_summary
 from omnirepro.kit.report.summary import summary
 from omnirepro.kit.report.tables import notes, reasons
-
-__all__ = [
-    "build",
-    "combine_seeds",
-    "combined_summary",
-    "execute",
-    "find_notebook",
-    "gallery",
-    "notes",
-    "one_of_each",
-    "reasons",
-    "summary",
-    "tidy_notebook",
-    "write_tables",
-]

@@ -19,8 +19,6 @@ from omnirepro.kit.run.checks import told
 from omnirepro.kit.run.files import FAILED, atomic_write, relative, remove
 from omnirepro.kit.run.reading import nearest
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
 
 def find_notebook(word: str) -> Path:
     """Return the notebook of a number or name (`3`, `03`, `03_sft`); raises `RunError` where there is none."""
@@ -41,7 +39,8 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
     """
     import papermill
 
-    source, name = find_notebook(notebook), run or run_name(profile, seed)
+    source = find_notebook(notebook)
+    name = run or run_name(profile, seed)
     overrides = dict(setting(text) for text in settings)
     load_params(profile, name, overrides)
     target = results_root() / name / source.stem / "notebook.ipynb"
@@ -51,7 +50,15 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
     values = {"profile": profile, "run": name, "base": base, "seed": seed, "overrides": overrides}
     with contextlib.chdir(project_root()):
         try:
-            _papermill(papermill, source, target, values)
+            papermill.execute_notebook(
+                relative(source),
+                os.path.relpath(target),
+                {key: value for key, value in values.items() if value not in (None, {})},
+                cwd=".",
+                log_output=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+            )
             copy = target
         except papermill.PapermillExecutionError as error:
             cell = f"cell {error.exec_count} of {relative(source)} failed: {error.ename}: {error.evalue}"
@@ -63,19 +70,6 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
     for line in told({source.stem: metrics}):
         print(line)
     return relative(target)
-
-
-def _papermill(papermill: Any, source: Path, target: Path, values: dict[str, Any]) -> None:
-    papermill.execute_notebook(
-        relative(source),
-        os.path.relpath(target),
-        {key: value for key, value in values.items() if value not in (None, {})},
-        cwd=".",
-        progress_bar=True,
-        log_output=False,
-        stdout_file=sys.stdout,
-        stderr_file=sys.stderr,
-    )
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -106,13 +100,7 @@ def _tidy(value: Any) -> Any:
 
 
 def clean(text: str) -> str:
-    for folder, short in _places():
-        text = text.replace(f"{folder}/", short).replace(folder, short.rstrip("/") or ".")
-    return re.sub(r"/tmp/ipykernel_\d+/", "", _ESCAPES.sub("", text))
-
-
-def _places() -> list[tuple[str, str]]:
-    """Return this machine's folders, the longest first, with what stands for them."""
+    """Return a text with relative paths in place of this machine's, and without a terminal's colours."""
     paths = sysconfig.get_paths()
     places = {
         str(project_root()): "",
@@ -123,4 +111,7 @@ def _places() -> list[tuple[str, str]]:
         sys.base_prefix: "<python>/",
         str(Path.home()): "~/",
     }
-    return sorted(((k, v) for k, v in places.items() if len(k) > 1), key=lambda place: -len(place[0]))
+    for folder, short in sorted(places.items(), key=lambda place: -len(place[0])):
+        if len(folder) > 1:
+            text = text.replace(f"{folder}/", short).replace(folder, short.rstrip("/") or ".")
+    return re.sub(r"/tmp/ipykernel_\d+/", "", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text))

@@ -1,7 +1,7 @@
 """Tables of docs/results.md and docs/scorecard.md that are written from the committed run's metrics, between markers.
 
 Consumes metrics.json of results/blessed (and of its `seeds/`, where several were taken together, which then count) and
-results/claims.yaml; produces Markdown. A row whose metrics the run does not have is left out.
+results/claims.yaml; produces Markdown. A row of `results.md.j2` whose metrics the run does not have is left out.
 """
 
 from __future__ import annotations
@@ -17,114 +17,45 @@ from omnirepro.kit.run import atomic_write, project_root
 from omnirepro.kit.run.manifest import load_manifest
 
 Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
+SPELT = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
-class Shown:
-    """A metric that a template writes: `{m[03 accuracy]:interval}`."""
-
-    def __init__(self, metric: Mapping[str, Any]):
-        self._metric = metric
-
-    def __format__(self, how: str) -> str:
-        """Write it as share (85.0 %), whole (85 %), interval (85.0 [83.7, 86.4]), gain (the same, signed), n, seeds."""
-        if how == "n":
-            return str(self._metric["n"])
-        if how == "seeds":
-            return _trainings(self._metric["seeds"])
-        value, low, high = (_points(self._metric[side]) for side in ("value", "low", "high"))
-        if how in ("share", "whole"):
-            return f"{value:.{'1' if how == 'share' else '0'}f} %"
-        value = round(value, 1) + 0.0  # no negative zero
-        return f"{value:{'+' if how == 'gain' else ''}.1f} [{low:.1f}, {high:.1f}]"
+def points(metric: Mapping[str, Any], sign: str = "") -> str:
+    """Write a share with its interval: 85.0 [83.7, 86.4], or +2.8 [-0.2, 3.4] with the sign "+"."""
+    sides = (metric[side] for side in ("value", "low", "high"))
+    value, low, high = (float("nan") if side is None else 100 * side for side in sides)
+    return f"{round(value, 1) + 0.0:{sign}.1f} [{low:.1f}, {high:.1f}]"  # no negative zero
 
 
-class Reader:
-    """Metrics by the stage's number and their name, such as `03 accuracy`; an absent one raises KeyError."""
-
-    def __init__(self, metrics: Metrics):
-        self._stages = {stage[:2]: found for stage, found in metrics.items()}
-
-    def __getitem__(self, name: str) -> Shown:
-        stage, _, key = name.partition(" ")
-        return Shown(self._stages[stage][key])
-
-
-def _points(value: float | None) -> float:
-    return float("nan") if value is None else 100 * value
-
-
-def _trainings(seeds: int | list[int]) -> str:
+def trainings(metric: Mapping[str, Any]) -> str:
+    """Say how many trainings a metric covers."""
+    seeds = metric["seeds"]
     if isinstance(seeds, list):
         return f"seeds {', '.join(map(str, seeds))}"
     return "one seed" if seeds == 1 else f"{SPELT.get(seeds, seeds)} seeds from one SFT judge"
 
 
-SPELT = {2: "two", 3: "three", 4: "four", 5: "five"}
-GATES = {"image": "image", "video": "video", "audio": "audio", "text": "text", "views3d": "solids"}
-ROWS = (
-    (
-        "held-out single-fact questions answered by the backbone",
-        ", ".join(f"{said} {{m[00 gate_{name}]:share}}" for name, said in GATES.items()),
-    ),
-    (
-        "precision of training labels, every pair / published rule",
-        "{m[02 precision_none]:share} / {m[02 precision_published]:share}, "
-        "keeping {m[02 coverage_published]:whole} of the pairs",
-    ),
-    (
-        "judgements that are valid under the strict parser: SFT, GRPO",
-        "{m[03 valid_share]:share}, {m[04 valid_share]:share}",
-    ),
-    ("accuracy of the SFT judge, both orders, {m[03 accuracy]:n} test pairs", "{m[03 accuracy]:interval} %"),
-    *(
-        (
-            f"&nbsp;&nbsp;{task}: accuracy; points above longer-wins",
-            f"{{m[03 accuracy_{task}]:interval}} %; {{m[03 minus_longer_wins_{task}]:gain}}",
-        )
-        for task in ("image", "video", "audio", "text")
-    ),
-    (
-        "hard pairs (true margin at most 2 of 10 points) / easy pairs",
-        "{m[03 hard]:interval} % / {m[03 easy]:interval} %",
-    ),
-    ("points above always-A (its own base writes no valid comparison at all)", "{m[03 sft_minus_always_a]:gain}"),
-    ("GRPO minus SFT, {m[04 grpo_minus_sft]:seeds}", "{m[04 grpo_minus_sft]:gain} points"),
-    (
-        "&nbsp;&nbsp;on hard / easy pairs; difference of the two",
-        "{m[04 grpo_minus_sft_hard]:gain} / {m[04 grpo_minus_sft_easy]:gain}; {m[04 hard_gain_minus_easy_gain]:gain}",
-    ),
-    (
-        "same verdict in both orders: SFT, GRPO; share of A as displayed: SFT, GRPO",
-        "{m[03 consistency]:share}, {m[04 consistency]:share}; {m[03 always_a]:share}, {m[04 always_a]:share}",
-    ),
-    (
-        "nine tasks, criteria in words, {m[05 overall_without_ties]:n} decided pairs: Bradley-Terry; R1; their base",
-        "{m[05 overall_without_ties]:interval} %; {m[05 r1_without_ties]:interval} %; "
-        "{m[05 base_without_ties]:interval} %",
-    ),
-    (
-        "&nbsp;&nbsp;Bradley-Terry with criteria minus preferences alone; on criteria that it never saw minus others",
-        "{m[05 full_minus_preference_only_without_ties]:gain} points; {m[05 bt_unseen_minus_seen]:gain}",
-    ),
-    (
-        "criterion that the meta-reward ranks first minus a random one; minus the scalar model's first",
-        "{m[06 ranked_first_minus_random_first]:gain} points; {m[06 ranked_first_minus_margin_first]:gain}",
-    ),
-    ("DPO on what criteria repair, minus SFT, over nine tasks", "{m[06 dpo_minus_sft]:gain} points"),
-    (
-        "right answers among 32: the judge's choice; its lead over a random one; over the vote",
-        "{m[08 accuracy_grpo_judge_knock_out]:interval} %; {m[08 judge_minus_random]:gain} points; "
-        "{m[08 judge_minus_self_consistency]:gain}",
-    ),
-)
+FORMATS = {
+    "share": lambda metric: f"{100 * metric['value']:.1f} %",
+    "whole": lambda metric: f"{100 * metric['value']:.0f} %",
+    "interval": points,
+    "gain": lambda metric: points(metric, "+"),
+    "n": lambda metric: str(metric["n"]),
+    "seeds": trainings,
+}
 
 
 def results_table(metrics: Metrics) -> str:
-    """Return the main results as a Markdown table."""
-    reader, lines = Reader(metrics), ["| measured on the embedded world | value |", "|---|---|"]
-    for label, value in ROWS:
+    """Return the main results as a Markdown table; a metric's name begins with the number of its stage."""
+    import jinja2
+
+    known = {f"{stage[:2]} {name}": metric for stage, found in metrics.items() for name, metric in found.items()}
+    rows = jinja2.Environment()  # Markdown, nothing to escape
+    rows.filters |= {how: lambda name, form=form: form(known[name]) for how, form in FORMATS.items()}
+    lines = []
+    for row in (Path(__file__).parent / "results.md.j2").read_text(encoding="utf-8").splitlines():
         try:
-            lines.append(f"| {label} | {value} |".format(m=reader))
+            lines.append(rows.from_string(row).render())
         except KeyError:
             continue
     return "\n".join(lines)
@@ -132,16 +63,15 @@ def results_table(metrics: Metrics) -> str:
 
 def headline(folder: Path) -> str:
     """Return the sentence above the table: which run it is, its seeds, its machine, and what the intervals cover."""
-    made, trace = load_manifest(folder / "10_scorecard"), folder / "seeds" / "seeds.json"
-    device = load_manifest(folder / "00_backbone").get("device", "cpu")
-    seeds, intervals = "one seed", "95 % intervals clustered by scene"
+    trace = folder / "seeds" / "seeds.json"
+    seeds = "one seed"
+    intervals = "95 % intervals clustered by scene"
     if trace.is_file():
         numbers = json.loads(trace.read_text(encoding="utf-8"))["seeds"]
-        seeds, intervals = (
-            f"means of the seeds {', '.join(map(str, numbers))}",
-            "95 % intervals over training and scenes",
-        )
-    where = f"profile `{made.get('profile')}`, {seeds}, {device}"
+        seeds = f"means of the seeds {', '.join(map(str, numbers))}"
+        intervals = "95 % intervals over training and scenes"
+    profile = load_manifest(folder / "10_scorecard").get("profile")
+    where = f"profile `{profile}`, {seeds}, {load_manifest(folder / '00_backbone').get('device', 'cpu')}"
     return f"Figures of the committed run `results/blessed` ({where}), {intervals}:"
 
 
@@ -161,11 +91,11 @@ def filled(text: str, marker: str, content: str) -> str:
 
     Raises ValueError where the markers are not there, once each and in this order.
     """
-    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
+    begin = f"<!-- {marker}: begin -->"
+    end = f"<!-- {marker}: end -->"
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ValueError(f"the markers {begin} and {end} must stand in the text, once each and in this order")
-    head, tail = text.split(begin)[0], text.split(end)[1]
-    return f"{head}{begin}\n{content}\n{end}{tail}"
+    return f"{text.split(begin)[0]}{begin}\n{content}\n{end}{text.split(end)[1]}"
 
 
 def tables() -> dict[Path, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +48,13 @@ def summary(run: str) -> str:
     return "\n".join([*lines, report, *told(metrics_of(run))])
 
 
-def columns(rows: list[list[str]], width: int | None = None) -> str:
-    """Lay rows out as wrapped columns that fit the terminal."""
-    width = width or max(60, shutil.get_terminal_size((120, 24)).columns)
-    longest = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    room = _fit(longest, width - 2 * (len(longest) - 1))
-    head, *body = [_lines(row, room) for row in rows]
-    return "\n".join([*head, "  ".join("-" * size for size in room), *(line for row in body for line in row)])
+def columns(rows: list[list[str]]) -> str:
+    """Lay rows out as wrapped columns that fit the terminal: the widest ones are narrowed, a character at a time."""
+    from tabulate import tabulate
 
-
-def _fit(longest: list[int], width: int) -> list[int]:
-    """Shrink the widest columns, one character at a time, until the row fits."""
-    room = [max(1, size) for size in longest]
+    head, *body = rows
+    room = [max(1, *(len(row[i]) for row in rows)) for i in range(len(head))]
+    width = max(60, shutil.get_terminal_size((120, 24)).columns) - 2 * (len(head) - 1)
     while sum(room) > width and max(room) > 8:
         room[room.index(max(room))] -= 1
-    return room
-
-
-def _lines(row: list[str], room: list[int]) -> list[str]:
-    cells = [textwrap.wrap(cell, size) or [""] for cell, size in zip(row, room, strict=True)]
-    height = max(len(cell) for cell in cells)
-    filled = [[*cell, *[""] * (height - len(cell))] for cell in cells]
-    padded = [[line.ljust(size) for line in cell] for cell, size in zip(filled, room, strict=True)]
-    return ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+    return tabulate(body, head, "simple", maxcolwidths=room, maxheadercolwidths=room, disable_numparse=True)

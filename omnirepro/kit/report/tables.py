@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,12 @@ def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
     table = pd.DataFrame([r.model_dump() for r in judgements(folder)])
     table = table[table["model"].str.endswith(f"/{split}")]
     return protocol.frame(table.assign(model=table["model"].str.removesuffix(f"/{split}")))
+
+
+def by_judge(table: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """Return `measure` of every model's rows, one below the other, with the model as `judge`."""
+    parts = [measure(rows).assign(judge=model) for model, rows in table.groupby("model", sort=False)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def teachers(folder: Path) -> tuple[list[Label], list[Label]]:

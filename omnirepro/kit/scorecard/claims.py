@@ -1,14 +1,21 @@
-"""The nouns of claims.yaml: published tables, claims with a sign, arithmetic checks, and the book of them all.
+"""claims.yaml: published tables, claims with a sign, arithmetic checks, and the book of them all.
 
-The head of results/claims.yaml explains the file's form; anything else in it is an error (`reading`).
+The head of results/claims.yaml explains the file's form; anything else in it is an error. A form (number, reference or
+operation) is arithmetic on published numbers; every reference is resolved when the file is read.
 """
 
 from __future__ import annotations
 
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Form = float | str | dict[str, Any]
 Paper = Literal["omni-rrm", "omni-reward", "grm-omni"]
@@ -123,3 +130,123 @@ class Book:
     tables: dict[str, Table]
     claims: dict[str, Claim]
     checks: dict[str, Check]
+
+
+# ---- arithmetic
+
+OPERATIONS: dict[str, Callable[[list[float]], float]] = {
+    "mean": fmean,
+    "sum": math.fsum,
+    "product": math.prod,
+    "min": min,
+    "max": max,
+    "difference": lambda pair: pair[0] - pair[1],
+    "ratio": lambda pair: pair[0] / pair[1],
+    "percent": lambda pair: 100 * pair[0] / pair[1],
+}
+PAIRWISE = ("difference", "ratio", "percent")
+
+
+def compute(form: Form, book: Book) -> float:
+    """Evaluate a form: a number, a reference, or one operation on forms. Raises `ClaimsError` where it cannot."""
+    if isinstance(form, Mapping):
+        if len(form) != 1 or next(iter(form)) not in OPERATIONS:
+            raise ClaimsError(f"{dict(form)} is not one of the operations {', '.join(OPERATIONS)}")
+        ((name, forms),) = form.items()
+        values = [v for part in (forms if isinstance(forms, list) else [forms]) for v in _values(part, book)]
+        if not values or (name in PAIRWISE and len(values) != 2):
+            raise ClaimsError(f"{name} got {len(values)} values; {', '.join(PAIRWISE)} take two, others one or more")
+        return float(OPERATIONS[name](values))
+    if isinstance(form, str) and form not in book.numbers:
+        raise ClaimsError(f"no number {form!r}{_nearest(form, book.numbers)}")
+    return float(book.numbers[form] if isinstance(form, str) else form)
+
+
+def expand(reference: str, book: Book) -> list[float]:
+    """Return the values that a row holds from one column to another: `table/row/a..b`, both ends included."""
+    table, _, rest = reference.partition("/")
+    row, _, span = rest.rpartition("/")
+    first, _, last = span.partition("..")
+    columns = book.tables[table].columns if table in book.tables else []
+    if row not in getattr(book.tables.get(table), "rows", {}) or not {first, last} <= set(columns):
+        raise ClaimsError(f"no row with such columns: {reference!r}{_nearest(reference, book.numbers)}")
+    names = (f"{table}/{row}/{c}" for c in columns[columns.index(first) : columns.index(last) + 1])
+    return [book.numbers[name] for name in names if name in book.numbers]
+
+
+def _values(form: Form, book: Book) -> list[float]:
+    return expand(form, book) if isinstance(form, str) and ".." in form else [compute(form, book)]
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, cutoff=0.0)
+    return f"; the nearest is {close[0]!r}" if close else ""
+
+
+# ---- reading
+
+Entry = TypeVar("Entry", bound=BaseModel)
+
+
+def load_claims(path: str | Path) -> Book:
+    """Read claims.yaml and resolve every reference in it. Raises `ClaimsError` with entry and field."""
+    raw = _read(Path(path))
+    tables = {name: _entry(Table, "table", name, value) for name, value in raw["numbers"].items()}
+    numbers = {f"{name}/{cell}": v for name, table in tables.items() for cell, v in table.cells().items()}
+    claims = {name: _entry(Claim, "claim", name, value) for name, value in raw["claims"].items()}
+    checks = {name: _entry(Check, "check", name, value) for name, value in raw["checks"].items()}
+    book = Book(numbers, tables, claims, checks)
+    for kind, entries in (("claim", claims), ("check", checks)):
+        for name, entry in entries.items():
+            _resolve(book, kind, name, entry)
+    return book
+
+
+def _resolve(book: Book, kind: str, name: str, entry: Claim | Check) -> None:
+    """Raise `ClaimsError` where a number, a column or a row that an entry names is not there."""
+    for field in ("published", "compute", "printed", "at_least"):
+        try:
+            if (form := getattr(entry, field, None)) is not None:
+                compute(form, book)
+        except (ClaimsError, ZeroDivisionError) as error:
+            raise ClaimsError(f"{kind} {name}, field {field}: {error}") from None
+    if not (each := getattr(entry, "each", None)):
+        return
+    table = book.tables.get(each.table)
+    if table is None or not {each.column, *each.mean.split("..")} <= set(table.columns):
+        columns = f"{each.mean} and {each.column}"
+        raise ClaimsError(f"check {name}, field each: no table {each.table!r} with columns {columns}")
+    for field, names in (("each.skip", each.skip), ("differs", entry.differs)):
+        if unknown := set(names) - set(table.rows):
+            raise ClaimsError(f"check {name}, field {field}: no row {min(unknown)!r} in table {each.table!r}")
+
+
+def _entry(kind: type[Entry], what: str, name: str, value: Any) -> Entry:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "whole entry"
+        raise ClaimsError(f"{what} {name}, field {field}: {first['msg']}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a repeated key is an error, because it would hide a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ClaimsError(f"line {node.start_mark.line + 1}: the key {key!r} stands more than once")
+        return super().construct_mapping(node, deep)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+    except (OSError, yaml.YAMLError, ClaimsError) as error:
+        raise ClaimsError(f"{path.name}: {error}") from None
+    parts = ("numbers", "claims", "checks")
+    if not isinstance(raw, dict) or set(raw) != set(parts) or not all(isinstance(raw[part], dict) for part in parts):
+        raise ClaimsError(f"{path.name}: must hold the three mappings {', '.join(parts)}")
+    return raw

@@ -39,18 +39,16 @@ def aggregate(runs: Mapping[int, Mapping[str, Mapping[str, Metric]]]) -> dict[st
 
     A metric without a value in a seed is left out of it; one without a value anywhere is absent. Checks: `together`.
     """
-    stages = {stage: None for run in runs.values() for stage in run}
     out: dict[str, dict[str, dict[str, Any]]] = {}
-    for stage in sorted(stages):
+    for stage in sorted({stage for run in runs.values() for stage in run}):
         names = {name: None for run in runs.values() for name in run.get(stage, {})}
-        by_name = {name: {seed: run.get(stage, {}).get(name) for seed, run in runs.items()} for name in names}
-        found = {name: (together if _is_asked(name, of) else combine)(of) for name, of in by_name.items()}
-        out[stage] = {name: metric for name, metric in found.items() if metric}
+        out[stage] = {}
+        for name in names:
+            by_seed = {seed: run.get(stage, {}).get(name) for seed, run in runs.items()}
+            asked = any(is_check(name, entry) for entry in by_seed.values())
+            if metric := (together if asked else combine)(by_seed):
+                out[stage][name] = metric
     return out
-
-
-def _is_asked(name: str, by_seed: Mapping[int, Metric | None]) -> bool:
-    return any(is_check(name, entry) for entry in by_seed.values())
 
 
 def together(by_seed: Mapping[int, Metric | None]) -> dict[str, Any]:
@@ -60,7 +58,8 @@ def together(by_seed: Mapping[int, Metric | None]) -> dict[str, Any]:
     """
     asked = {seed: entry for seed, entry in by_seed.items() if entry}
     shown = {str(seed): float(m["value"]) for seed, m in asked.items() if _number(m["value"]) is not None}
-    passed, first = sum(entry["passed"] for entry in asked.values()), next(iter(asked.values()))
+    first = next(iter(asked.values()))
+    passed = sum(entry["passed"] for entry in asked.values())
     found = dict.fromkeys(("value", "low", "high", "n")) | {"seeds": list(asked), "by_seed": shown}
     found |= {"value": fmean(shown.values()) if shown else None, "bound": first["bound"], "at_most": first["at_most"]}
     return found | {"passed": passed == len(asked), "passed_in": passed}
@@ -72,12 +71,21 @@ def combine(by_seed: Mapping[int, Metric | None]) -> dict[str, Any] | None:
     if not known:
         return None
     values = [float(metric["value"]) for metric in known.values()]
-    value, counts = fmean(values), [metric.get("n") for metric in known.values()]
-    sides = [half_width(values, [_reach(m, side) for m in known.values()]) for side in ("low", "high")]
-    low, high = (None, None) if None in sides else (value - sides[0], value + sides[1])
-    total = None if None in counts else sum(counts)
-    shown = {str(seed): v for seed, v in zip(known, values, strict=True)}
-    return {"value": value, "low": low, "high": high, "n": total, "seeds": list(known), "by_seed": shown}
+    counts = [metric.get("n") for metric in known.values()]
+    bounds = [[_number(metric.get(side)) for metric in known.values()] for side in ("low", "high")]
+    sides = [
+        half_width(values, [None if bound is None else abs(v - bound) for v, bound in zip(values, some, strict=True)])
+        for some in bounds
+    ]
+    value = fmean(values)
+    return {
+        "value": value,
+        "low": None if None in sides else value - sides[0],
+        "high": None if None in sides else value + sides[1],
+        "n": None if None in counts else sum(counts),
+        "seeds": list(known),
+        "by_seed": {str(seed): v for seed, v in zip(known, values, strict=True)},
+    }
 
 
 def half_width(values: Sequence[float], reaches: Sequence[float | None]) -> float | None:
@@ -92,11 +100,6 @@ def half_width(values: Sequence[float], reaches: Sequence[float | None]) -> floa
         return reaches[0]
     between = float(t.ppf(0.975, k - 1)) * stdev(values) / math.sqrt(k)
     return math.hypot(between, math.sqrt(fmean((h or 0.0) ** 2 for h in reaches)))  # h = sqrt(between^2 + mean h_i^2)
-
-
-def _reach(metric: Metric, side: str) -> float | None:
-    bound = _number(metric.get(side))
-    return None if bound is None else abs(float(metric["value"]) - bound)
 
 
 def _number(value: Any) -> float | None:

@@ -12,6 +12,8 @@ from omnirepro.kit import scorecard
 from omnirepro.kit.run import DEPENDS, Run
 from omnirepro.kit.run.checks import missed, percent
 
+Metrics = Mapping[str, Mapping[str, Any]]
+
 
 def write_scorecard(run: Run, book: scorecard.Book) -> None:
     """Decide every claim from the metrics that this run has, recompute every published average, carry missed checks on.
@@ -22,21 +24,26 @@ def write_scorecard(run: Run, book: scorecard.Book) -> None:
     for stage in DEPENDS["10_scorecard"]:
         if path := run.input(stage, "metrics.json", optional=True):
             metrics[stage] = json.loads(path.read_text(encoding="utf-8"))
-    run.write("tables/scorecard.csv", scorecard.build(metrics, book).to_csv(index=False))
-    run.write("tables/checks.csv", scorecard.checks(book).to_csv(index=False))
-    run.write("tables/missed.csv", missed_checks(metrics).to_csv(index=False))
+    for name, text in tables(metrics, book).items():
+        run.write(name, text)
     run.write("verdicts.json", scorecard.verdicts(metrics, book))
 
 
-def missed_checks(metrics: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def tables(metrics: Metrics, book: scorecard.Book) -> dict[str, str]:
+    """Return name -> CSV text of a scorecard's tables: claims, the papers' arithmetic, missed checks."""
+    frames = {
+        "scorecard": scorecard.build(metrics, book),
+        "checks": scorecard.checks(book),
+        "missed": missed_checks(metrics),
+    }
+    return {f"tables/{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}
+
+
+def missed_checks(metrics: Metrics) -> pd.DataFrame:
     """Return one row a missed check of stage -> metrics: stage, check, value, bound; no rows where all were passed."""
+    words = {True: "at most", False: "at least"}
     rows = [
-        (
-            stage,
-            name,
-            percent(entry["value"]),
-            f"{'at most' if entry['at_most'] else 'at least'} {percent(entry['bound'])}",
-        )
+        (stage, name, percent(entry["value"]), f"{words[entry['at_most']]} {percent(entry['bound'])}")
         for stage, name, entry in missed(metrics)
     ]
     return pd.DataFrame(rows, columns=["stage", "check", "value", "bound"])

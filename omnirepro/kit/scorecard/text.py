@@ -22,7 +22,9 @@ def to_markdown(table: pd.DataFrame, checked: pd.DataFrame, title: str = "Scorec
     for paper, name in PAPERS.items():
         part = table[table["paper"] == paper]
         lines += [f"## {name}", "", f"{count(part)}.", "", *_markdown(part.drop(columns="paper")), ""]
-    lines += ["## The papers' own arithmetic", "", f"{count_checks(checked)} (published numbers alone).", ""]
+    counts = checked["outcome"].value_counts()
+    agreed = f"{counts.get('agrees', 0)} of {len(checked)} checks agree, {counts.get('differs', 0)} differ"
+    lines += ["## The papers' own arithmetic", "", f"{agreed} (published numbers alone).", ""]
     for outcome in ("differs", "agrees"):
         part = checked[checked["outcome"] == outcome].drop(columns=["outcome", "listed"])
         lines += [f"### What {outcome}", "", *_markdown(part), ""]
@@ -35,19 +37,12 @@ def count(table: pd.DataFrame) -> str:
     return ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
 
 
-def count_checks(checked: pd.DataFrame) -> str:
-    """Return how many checks agree and differ, in words."""
-    counts = checked["outcome"].value_counts()
-    return f"{counts.get('agrees', 0)} of {len(checked)} checks agree, {counts.get('differs', 0)} differ"
-
-
 def _markdown(table: pd.DataFrame) -> list[str]:
+    def written(value: object) -> str:
+        if pd.isna(value):
+            return ""
+        text = f"{round(value, 3):g}" if isinstance(value, float) else str(value)
+        return text.replace("|", "\\|")
+
     head = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
-    rows = (" | ".join(_cell(value).replace("|", "\\|") for value in row) for row in table.itertuples(index=False))
-    return [*head, *(f"| {row} |" for row in rows)]
-
-
-def _cell(value: object) -> str:
-    if pd.isna(value):
-        return ""
-    return f"{round(value, 3):g}" if isinstance(value, float) else str(value)
+    return [*head, *(f"| {' | '.join(map(written, row))} |" for row in table.itertuples(index=False))]

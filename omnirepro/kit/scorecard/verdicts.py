@@ -18,8 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from omnirepro.kit.scorecard.claims import Book, Check, Claim, Tests
-from omnirepro.kit.scorecard.forms import compute, expand
+from omnirepro.kit.scorecard.claims import Book, Check, Claim, Tests, compute, expand
 
 VERDICTS = ("supported", "contradicted", "inconclusive", "not run")
 COLUMNS = ["claim", "paper", "statement", "published", "ours", "n", "seeds", "verdict"]
@@ -41,30 +40,47 @@ def decide(metric: Metric | None, direction: str) -> str:
     """Return the verdict on an effect by the rule above; `metric` has value, low and high."""
     if metric is None or _number(metric.get("value")) is None:
         return "not run"
-    low, high = _number(metric.get("low")), _number(metric.get("high"))
+    low, high = (_number(metric.get(side)) for side in ("low", "high"))
     if low is None or high is None:
         return "inconclusive"
     if low > high:
         raise ValueError(f"an interval from {low} to {high} is upside down")
-    low, high = (low, high) if direction == "positive" else (-high, -low)
+    if direction == "negative":
+        low, high = sorted((-low, -high))
     return "supported" if low > 0 else "contradicted" if high < 0 else "inconclusive"
 
 
 def measured(tests: Tests | None, metrics: Metrics) -> dict[str, Any] | None:
     """Return the metric that a claim names (less its `minus`), or None where a part of it was not run."""
-    if tests is None:
-        return None
-    a = _metric(metrics, tests.stage, tests.metric)
-    if tests.minus is None or a is None:
-        return a
-    b = _metric(metrics, tests.stage, tests.minus)
-    return None if b is None else _subtract(a, b)
+    found = []
+    for name in [tests.metric, *filter(None, [tests.minus])] if tests else []:
+        metric = metrics.get(tests.stage, {}).get(name)
+        metric = metric if isinstance(metric, Mapping) else {"value": metric}
+        if _number(metric.get("value")) is None:
+            return None
+        found.append({field: metric.get(field) for field in FIELDS})
+    if len(found) < 2:
+        return found[0] if found else None
+    a, b = found
+    bounded = all(_number(metric[side]) is not None for metric in found for side in ("low", "high"))
+    return {
+        "value": a["value"] - b["value"],
+        "low": a["low"] - b["high"] if bounded else None,
+        "high": a["high"] - b["low"] if bounded else None,
+        "n": None if a["n"] is None or b["n"] is None else min(a["n"], b["n"]),
+        "seeds": a["seeds"],
+    }
 
 
 def verdicts(run: str | Path | Metrics, book: Book) -> dict[str, dict[str, Any]]:
     """Return claim id -> value, low, high, n, seeds (as measured, not turned) and verdict, for 10_scorecard."""
     metrics = run if isinstance(run, Mapping) else read_metrics(run)
-    return {name: _verdict(claim, metrics) for name, claim in book.claims.items()}
+    found = {}
+    for name, claim in book.claims.items():
+        metric = measured(claim.tests, metrics)
+        verdict = decide(metric, claim.tests.direction) if claim.tests else "not run"
+        found[name] = {field: (metric or {}).get(field) for field in FIELDS} | {"verdict": verdict}
+    return found
 
 
 def build(run: str | Path | Metrics, book: Book) -> pd.DataFrame:
@@ -72,28 +88,13 @@ def build(run: str | Path | Metrics, book: Book) -> pd.DataFrame:
 
     `run` is a run's folder or stage -> metrics. Raises `ValueError` where an interval is upside down.
     """
-    found = verdicts(run, book)
-    rows = [_row(name, claim, found[name], book) for name, claim in book.claims.items()]
+    rows = []
+    for name, found in verdicts(run, book).items():
+        claim = book.claims[name]
+        seeds = len(found["seeds"]) if isinstance(found["seeds"], list | tuple) else found["seeds"]
+        shown = (_published(claim, book), _ours(found, claim))
+        rows.append([name, claim.paper, claim.statement, *shown, found["n"], seeds, found["verdict"]])
     return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "seeds": "Int64"})
-
-
-def checks(book: Book) -> pd.DataFrame:
-    """Return one row a check (and row of a checked table): computed, printed, outcome, and the outcome on record."""
-    return pd.DataFrame(
-        [row for name, check in book.checks.items() for row in _check(name, check, book)], columns=CHECK_COLUMNS
-    )
-
-
-def _verdict(claim: Claim, metrics: Metrics) -> dict[str, Any]:
-    metric = measured(claim.tests, metrics)
-    verdict = decide(metric, claim.tests.direction) if claim.tests else "not run"
-    return {field: (metric or {}).get(field) for field in FIELDS} | {"verdict": verdict}
-
-
-def _row(name: str, claim: Claim, found: Metric, book: Book) -> list[Any]:
-    seeds = len(found["seeds"]) if isinstance(found["seeds"], list | tuple) else found["seeds"]
-    published, ours = _published(claim, book), _ours(found, claim)
-    return [name, claim.paper, claim.statement, published, ours, found["n"], seeds, found["verdict"]]
 
 
 def _published(claim: Claim, book: Book) -> str:
@@ -116,40 +117,30 @@ def _ours(found: Metric, claim: Claim) -> str:
     return f"{scale * value:+.1f}{interval}"
 
 
-def _metric(metrics: Metrics, stage: str, name: str) -> dict[str, Any] | None:
-    found = metrics.get(stage, {}).get(name)
-    if found is None:
-        return None
-    found = found if isinstance(found, Mapping) else {"value": found}
-    return None if _number(found.get("value")) is None else {field: found.get(field) for field in FIELDS}
-
-
-def _subtract(a: Metric, b: Metric) -> dict[str, Any]:
-    bounds = [_number(m[side]) for m in (a, b) for side in ("low", "high")]
-    low, high = (None, None) if None in bounds else (a["low"] - b["high"], a["high"] - b["low"])
-    n = None if a["n"] is None or b["n"] is None else min(a["n"], b["n"])
-    return {"value": a["value"] - b["value"], "low": low, "high": high, "n": n, "seeds": a["seeds"]}
-
-
 def _number(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _check(name: str, check: Check, book: Book) -> Iterator[list[Any]]:
+def checks(book: Book) -> pd.DataFrame:
+    """Return one row a check (and row of a checked table): computed, printed, outcome, and the outcome on record."""
+    rows = []
+    for name, check in book.checks.items():
+        for end, computed, printed, listed in _asked(check, book):
+            short = printed - computed if check.at_least is not None else abs(computed - printed)
+            outcome = "agrees" if short <= check.tolerance + SLACK else "differs"
+            about = [name + end, check.paper, check.where, check.statement]
+            rows.append([*about, computed, printed, outcome, listed])
+    return pd.DataFrame(rows, columns=CHECK_COLUMNS)
+
+
+def _asked(check: Check, book: Book) -> Iterator[tuple[str, float, float, str]]:
+    """Yield the end of the name, the computed and the printed number, and the outcome on record."""
     if check.each is None:
         wanted = check.printed if check.printed is not None else check.at_least
-        computed, printed = compute(check.compute, book), compute(wanted, book)
-        yield _check_row(name, check, computed, printed, check.expect)
+        yield "", compute(check.compute, book), compute(wanted, book), check.expect
         return
     for row in book.tables[check.each.table].rows:
         parts = expand(f"{check.each.table}/{row}/{check.each.mean}", book)
         printed = book.numbers.get(f"{check.each.table}/{row}/{check.each.column}")
         if row not in check.each.skip and len(parts) > 1 and printed is not None:
-            listed = "differs" if row in check.differs else check.expect
-            yield _check_row(f"{name}/{row}", check, sum(parts) / len(parts), printed, listed)
-
-
-def _check_row(name: str, check: Check, computed: float, printed: float, listed: str) -> list[Any]:
-    short = printed - computed if check.at_least is not None else abs(computed - printed)
-    outcome = "agrees" if short <= check.tolerance + SLACK else "differs"
-    return [name, check.paper, check.where, check.statement, computed, printed, outcome, listed]
+            yield f"/{row}", sum(parts) / len(parts), printed, "differs" if row in check.differs else check.expect

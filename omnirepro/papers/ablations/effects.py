@@ -15,9 +15,10 @@ import pandas as pd
 
 from omnirepro.data import stored
 from omnirepro.evaluate import protocol
-from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, paired_bootstrap
+from omnirepro.evaluate.statistics import Interval
 from omnirepro.kit.report.tables import predictions
 from omnirepro.kit.run import Fork, Run, RunError, forks_of, known_arms, rows_of
+from omnirepro.papers.comparisons import difference
 
 OWN = {
     "untuned": ("03_sft", "base", "recipe", "the backbone before any tuning", ""),
@@ -54,7 +55,8 @@ def gather(run: Run) -> None:
 
 def _told(fork: Fork, profile: str) -> dict[str, Any]:
     """Return the row of an arm: what it changes, and what the figures need to know of it."""
-    params, arm = fork.params(profile), fork.arm
+    params = fork.params(profile)
+    arm = fork.arm
     told = {"arm": arm.name, "question": arm.question, "change": arm.change}
     told["reference"] = "" if arm.name == arm.reference else arm.reference
     told["steps"] = params.peek(f"{arm.stages[-1][3:]}.steps")
@@ -93,21 +95,7 @@ def effect(pairs: pd.DataFrame, arm: str, reference: str, what: str = "credit") 
         return None
     if set(a["pair_id"]) != set(b["pair_id"]):
         raise RunError(f"{arm} and {reference} were tested on different pairs; run both on one base run")
-    seeds = [set(side["seed"]) for side in (a, b)]
-    if 1 in map(len, seeds) and seeds[0] != seeds[1]:
-        a, b = (_repeated(side, max(seeds, key=len)) for side in (a, b))
-    both = a.merge(b[["pair_id", "seed", what]], on=["pair_id", "seed"], suffixes=("", "_b"), validate="one_to_one")
-    both = both.dropna(subset=[what, f"{what}_b"])
-    return (
-        UNKNOWN if both.empty else paired_bootstrap(both[what], both[f"{what}_b"], both["cluster"], seeds=both["seed"])
-    )
-
-
-def _repeated(side: pd.DataFrame, seeds: set[int]) -> pd.DataFrame:
-    """Let a judge of one seed stand as the partner of each of `seeds`."""
-    if side["seed"].nunique() > 1:
-        return side
-    return pd.concat([side.assign(seed=seed) for seed in sorted(seeds)], ignore_index=True)
+    return difference(a, b, what)
 
 
 def effects(folder: Path) -> pd.DataFrame:
@@ -121,11 +109,10 @@ def effects(folder: Path) -> pd.DataFrame:
     for arm, told in arms.drop(index="untuned", errors="ignore").iterrows():
         own = pairs[pairs["arm"] == arm]
         found = effect(pairs, arm, told["reference"]) if told["reference"] else None
-        bounds = {k: getattr(found, k, None) for k in ("value", "low", "high")}
-        means = own[["credit", "valid", "tied", "tokens"]].mean().rename({"credit": "accuracy"}).to_dict()
-        counts = {"steps": int(told["steps"]), "seeds": own["seed"].nunique(), "n": len(own)}
-        told = {"arm": arm, "change": told["change"], "reference": told["reference"], "question": told["question"]}
-        out.append(told | bounds | means | counts)
+        row = {"arm": arm, "change": told["change"], "reference": told["reference"], "question": told["question"]}
+        row |= found.as_row(count=False) if found else dict.fromkeys(("value", "low", "high"))
+        row |= own[["credit", "valid", "tied", "tokens"]].mean().rename({"credit": "accuracy"}).to_dict()
+        out.append(row | {"steps": int(told["steps"]), "seeds": own["seed"].nunique(), "n": len(own)})
     table = pd.DataFrame(out).astype({k: float for k in ("value", "low", "high")})
     order = list(dict.fromkeys(sorted(table["question"], key=lambda q: (q != "recipe", q))))
     return table.sort_values("question", key=lambda c: c.map(order.index), kind="stable").reset_index(drop=True)
@@ -134,9 +121,9 @@ def effects(folder: Path) -> pd.DataFrame:
 def effects_shown(folder: Path) -> pd.DataFrame:
     """Return `effects` in words: per cent, points and tokens."""
     table = effects(folder)
-    gap = [f"{100 * v:+.1f} [{100 * a:+.1f}, {100 * b:+.1f}]" if v == v else "" for v, a, b in
-           zip(table["value"], table["low"], table["high"], strict=True)]  # fmt: skip
-    shown = table[["question", "change", "reference", "steps", "seeds"]].assign(**{"effect (points)": gap})
+    points = 100 * table[["value", "low", "high"]]
+    gaps = [f"{v:+.1f} [{low:+.1f}, {high:+.1f}]" if v == v else "" for v, low, high in points.to_numpy()]
+    shown = table[["question", "change", "reference", "steps", "seeds"]].assign(**{"effect (points)": gaps})
     for column in ("accuracy", "valid", "tied"):
         shown[f"{column} (%)"] = (100 * table[column]).round(1)
     return shown.assign(tokens=table["tokens"].round(1))
@@ -146,27 +133,24 @@ def ablation_metrics(folder: Path) -> dict[str, Interval]:
     """Return every arm's effect, those by modality, and what the papers' claims ask for, by the claims' names."""
     arms, pairs = read(folder)
     found: dict[str, Interval | None] = {}
+
+    def add(name: str, arm: str, reference: str, part: Any = slice(None), what: str = "credit") -> None:
+        found[name.replace("-", "_")] = effect(pairs[part], arm, reference, what)
+
     for arm, told in arms[arms["reference"] != ""].iterrows():
-        reference, key = told["reference"], f"{arm}_minus_{told['reference']}".replace("-", "_")
-        found[key] = effect(pairs, arm, reference)
+        reference = told["reference"]
+        add(f"{arm}_minus_{reference}", arm, reference)
         for task in pairs["task"].unique() if told["question"] in BY_TASK else ():
-            found[f"{key}_{task}"] = effect(pairs[pairs["task"] == task], arm, reference)
+            add(f"{arm}_minus_{reference}_{task}", arm, reference, pairs["task"] == task)
         if told["question"] == "modalities":
-            found[f"{key}_others"] = effect(pairs[pairs["task"] != arm.replace("-only", "").replace("drop-", "")],
-                                            arm, reference)  # fmt: skip
-    found |= {f"full_minus_{arm.replace('-', '_')}": effect(pairs, "full", arm) for arm in TURNED}
-    found["tokens_full_minus_no_rationale"] = effect(pairs, "full", "no-rationale", "tokens")
+            others = pairs["task"] != arm.replace("-only", "").replace("drop-", "")
+            add(f"{arm}_minus_{reference}_others", arm, reference, others)
+    for arm in TURNED:
+        add(f"full_minus_{arm}", "full", arm)
     text = pairs["task"] == "text"
-    found["drop_text_minus_base_text"] = effect(pairs[text], "drop-text", "untuned")
-    found["text_only_minus_base_others"] = effect(pairs[~text], "text-only", "untuned")
+    add("tokens_full_minus_no_rationale", "full", "no-rationale", what="tokens")
+    add("drop_text_minus_base_text", "drop-text", "untuned", text)
+    add("text_only_minus_base_others", "text-only", "untuned", ~text)
     for arm in arms.index[arms.index.str.endswith("-no-filter")]:
-        found[f"filter_gain_{arm.removesuffix('-no-filter')}".replace("-", "_")] = effect(
-            pairs, arm.removesuffix("-no-filter"), arm
-        )
+        add(f"filter_gain_{arm.removesuffix('-no-filter')}", arm.removesuffix("-no-filter"), arm)
     return {name: value for name, value in found.items() if value is not None}
-
-
-def accuracy_of(pairs: pd.DataFrame) -> dict[str, float]:
-    """Return value, low and high of the accuracy of one arm's pairs."""
-    found = clustered_bootstrap(pairs["credit"], pairs["cluster"], seeds=pairs["seed"])
-    return {"value": found.value, "low": found.low, "high": found.high}

@@ -5,17 +5,18 @@ Consumes a stage's `predictions.jsonl` (models named `judge/set`) and `sets.csv`
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.official import official
 from omnirepro.kit import figures
-from omnirepro.kit.report.tables import judgements
+from omnirepro.kit.report.tables import by_judge, judgements
 from omnirepro.kit.run import project_root
 from omnirepro.kit.scorecard import load_claims
+from omnirepro.papers.comparisons import Metrics
 
 # Source -> the published tables that hold it: table and column of results/claims.yaml.
 PUBLISHED = {
@@ -29,6 +30,14 @@ PUBLISHED = {
     "align-anything-ta2t": (("grm-main", "audio-und"),),
     "align-anything-t2a": (("grm-main", "audio-gen"),),
 }
+# Metric of `protocol.metrics` -> how its name here ends.
+KEPT = {
+    "accuracy": "",
+    "consistency": "_consistency",
+    "valid_share": "_valid_share",
+    "always_a": "_always_a",
+    "model_minus_longer_wins": "_minus_longer_wins",
+}
 
 
 def benchmarks_judged(folder: Path) -> pd.DataFrame:
@@ -41,20 +50,20 @@ def benchmarks_judged(folder: Path) -> pd.DataFrame:
 def benchmark_accuracies(folder: Path) -> pd.DataFrame:
     """Return (task, judge, value, low, high, n): swap-corrected accuracy of each judge on each set, and baselines."""
     groups = list(benchmarks_judged(folder).groupby(["set", "judge"], sort=False))
-    parts = [_one(rows, name, judge, None) for (name, judge), rows in groups]
-    for baseline in ("longer-wins", "always-A"):
-        parts += [_one(rows, name, baseline, protocol.baseline(rows, baseline)) for (name, _), rows in groups]
+    parts = []
+    for baseline in (None, "longer-wins", "always-A"):
+        for (name, judge), rows in groups:
+            earned = None if baseline is None else protocol.baseline(rows, baseline)
+            found = protocol.aggregates(rows, earned).set_index("task").loc["micro"]
+            about = {"task": name, "judge": baseline or judge}
+            parts.append(about | found[["value", "low", "high", "n"]].to_dict())
     return pd.DataFrame(parts).drop_duplicates(["task", "judge"]).reset_index(drop=True)
-
-
-def _one(rows: pd.DataFrame, name: str, judge: str, earned: pd.Series | None) -> dict[str, Any]:
-    found = protocol.aggregates(rows, earned).set_index("task").loc["micro"]
-    return {"task": name, "judge": judge} | found[["value", "low", "high", "n"]].to_dict()
 
 
 def official_scores(folder: Path) -> pd.DataFrame:
     """Return (set, judge, value, low, high, n): each benchmark's own headline number, from both orders."""
-    facts, out = pd.read_csv(folder / "sets.csv"), []
+    facts = pd.read_csv(folder / "sets.csv")
+    out = []
     for (name, judge), rows in benchmarks_judged(folder).groupby(["set", "judge"], sort=False):
         known = facts[facts["set"] == name]
         found = official(rows, known, str(known["source"].iloc[0]))
@@ -85,39 +94,26 @@ def published(folder: Path) -> pd.DataFrame:
     return wide.astype(object).where(wide.notna(), "").rename_axis(index="model (table)", columns=None)
 
 
-def benchmark_metrics(folder: Path) -> dict[str, Any]:
+def benchmark_metrics(folder: Path) -> Metrics:
     """Return accuracy, official score, consistency, validity and the lead over longer-wins of each judge and set."""
-    found: dict[str, Any] = {}
-    wanted = {"accuracy": "", "consistency": "_consistency", "valid_share": "_valid_share", "always_a": "_always_a",
-              "model_minus_longer_wins": "_minus_longer_wins"}  # fmt: skip
+    found: Metrics = {}
     for (name, judge), rows in benchmarks_judged(folder).groupby(["set", "judge"], sort=False):
         metrics = protocol.metrics(rows)
         key = f"{judge}_{name}".replace("-", "_")
-        found |= {key + end: metrics[metric] for metric, end in wanted.items() if metric in metrics}
+        found |= {key + end: metrics[metric] for metric, end in KEPT.items() if metric in metrics}
     for row in official_scores(folder).to_dict("records"):
-        interval = {k: row[k] for k in ("value", "low", "high", "n")}
-        found[f"{row['judge']}_{row['set']}_official".replace("-", "_")] = interval
+        name = f"{row.pop('judge')}_{row.pop('set')}_official"
+        found[name.replace("-", "_")] = row
     return found
 
 
-def _plain(folder: Path) -> pd.DataFrame:
-    """Return the rows with judge and set in the model's name only."""
-    return benchmarks_judged(folder).drop(columns=["judge", "set"])
-
-
-def _by_judge(folder: Path) -> pd.DataFrame:
-    """Return the rows of all sets together, named by their judge."""
-    return benchmarks_judged(folder).assign(model=lambda t: t["judge"]).drop(columns=["judge", "set"])
-
-
-def _policies(folder: Path) -> pd.DataFrame:
-    groups = benchmarks_judged(folder).groupby("model", sort=False)
-    return pd.concat([protocol.policy_range(rows).assign(judge=m) for m, rows in groups], ignore_index=True)
-
-
 BENCHMARK_PLOTS = {
-    "accuracy": (benchmark_accuracies, lambda df: figures.accuracy(df, by="set")),
-    "policies": (_policies, figures.policy_range),
-    "position": (lambda f: protocol.position(_plain(f)), figures.position),
-    "statuses": (lambda f: protocol.statuses(_by_judge(f)), figures.statuses),
-}
+    "accuracy": (benchmark_accuracies, partial(figures.accuracy, rowlabel="set", title="Accuracy on each set")),
+    "policies": (lambda folder: by_judge(benchmarks_judged(folder), protocol.policy_range),
+                 partial(figures.policy_range, title="Accuracy under each reading of failures and ties")),
+    "position": (lambda folder: protocol.position(benchmarks_judged(folder)),
+                 partial(figures.position, title="What the order of display does")),
+    "statuses": (lambda folder: protocol.statuses(benchmarks_judged(folder).assign(model=lambda t: t["judge"])
+                                                  .drop(columns="judge")),
+                 partial(figures.statuses, title="How judgements fail")),
+}  # fmt: skip

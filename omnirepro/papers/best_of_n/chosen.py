@@ -9,12 +9,12 @@ gives the choice). The N are nested: the first n of the same samples. Intervals 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, paired_bootstrap
+from omnirepro.evaluate.statistics import Interval
+from omnirepro.papers import comparisons
 from omnirepro.search.tournament import Compare, Forms, Ladder, highest, kl, longest, round_robin, vote
 
 MEASURES = ("right", "score")
@@ -91,7 +91,7 @@ def curve(choices: pd.DataFrame, measure: str) -> pd.DataFrame:
     rows = []
     for (way, judge, n), part in choices.dropna(subset=measure).groupby(["way", "judge", "n"], sort=False):
         about = {"way": way, "judge": judge, "n": n, "calls": part["calls"].mean()}
-        rows.append(about | cells(mean(part, measure)))
+        rows.append(about | mean(part, measure).as_row(count=False))
     return pd.DataFrame(rows)
 
 
@@ -103,15 +103,12 @@ def at(choices: pd.DataFrame, way: str, judge: str = "", n: int | None = None) -
 
 def mean(table: pd.DataFrame, measure: str = "right") -> Interval:
     """Return the mean of a measure, clustered by prompt."""
-    return clustered_bootstrap(table[measure].to_numpy(float), table["cluster"].to_numpy())
+    return comparisons.mean(table, measure)
 
 
 def gain(a: pd.DataFrame, b: pd.DataFrame, measure: str = "right") -> Interval:
     """Return the mean of a minus that of b over the prompts that both hold, paired; unknown where they share none."""
-    both = a.merge(b[["prompt_id", measure]], on="prompt_id", suffixes=("", "_b"), validate="one_to_one")
-    if both.empty:
-        return UNKNOWN
-    return paired_bootstrap(both[measure].astype(float), both[f"{measure}_b"].astype(float), both["cluster"])
+    return comparisons.difference(a, b, measure, on="prompt_id")
 
 
 def overoptimisation(choices: pd.DataFrame, candidates: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -125,14 +122,10 @@ def overoptimisation(choices: pd.DataFrame, candidates: pd.DataFrame, scores: pd
         own = scores[scores["judge"] == judge].rename(columns={"score": "proxy", "place": "form"})
         every = candidates.merge(own[["prompt_id", "form", "proxy"]], on=["prompt_id", "form"], how="left")
         for line, column in (("proxy: the judge's own score", "proxy"), ("truth: the world's score", "score")):
-            centre, spread = every.groupby("prompt_id")[column].mean(), every[column].std()
-            gained = (part[column] - part["prompt_id"].map(centre)) / (spread if spread > 0 else 1.0)
+            centre = part["prompt_id"].map(every.groupby("prompt_id")[column].mean())
+            spread = every[column].std()
+            gained = (part[column] - centre) / (spread if spread > 0 else 1.0)
             for n, some in part.assign(gained=gained).dropna(subset="gained").groupby("n"):
-                rows.append(
-                    {"way": way, "judge": judge, "n": n, "kl": kl(n), "line": line} | cells(mean(some, "gained"))
-                )
+                about = {"way": way, "judge": judge, "n": n, "kl": kl(n), "line": line}
+                rows.append(about | mean(some, "gained").as_row(count=False))
     return pd.DataFrame(rows, columns=["way", "judge", "n", "kl", "line", "value", "low", "high"])
-
-
-def cells(found: Interval) -> dict[str, Any]:
-    return {name: getattr(found, name) for name in ("value", "low", "high")}

@@ -1,14 +1,13 @@
 """Tables, figures and metrics of notebook 06, from the stage's saved files alone (GRM-Omni, Section 4).
 
-Consumes a stage's folder; produces tidy frames for `kit.figures.meta_reward`, and name -> interval for metrics.json.
+Consumes a stage's folder; produces tidy frames for the forms of `kit.figures`, and name -> interval for metrics.json.
 Claims about ranking are tested with the SFT model as GenRM, claims about judging with the DPO model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,10 +15,14 @@ from omnirepro.data import stored
 from omnirepro.evaluate import protocol
 from omnirepro.kit import figures
 from omnirepro.kit.report.tables import predictions
+from omnirepro.papers.comparisons import mean
 from omnirepro.papers.grm_omni import ranking
 from omnirepro.reward.meta import VARIANTS, discontinuity
 
-RANKER, FINAL, BETTER, WORSE = "sft", "dpo", "better", "worse"
+RANKER = "sft"
+FINAL = "dpo"
+BETTER = "better"
+WORSE = "worse"
 MODELS = {"base": "base", "sft": "SFT", "dpo": "DPO", "plus": "++"}
 ORDERS = {"ranked by meta-reward": "published", "as written": ranking.ORIGINAL, "random order": "random"}
 FAULTS = ("biased criterion", "perception error", "misapplied criterion", "other")
@@ -57,18 +60,17 @@ def makers(folder: Path) -> pd.DataFrame:
 
 def numbers(folder: Path) -> pd.DataFrame:
     """Return accuracy of the best ranked of the first k criteria, by difficulty, beside a random pick (Figure 10)."""
-    table, parts = criteria(folder), []
-    lines = {"best by meta-reward": "published", "random pick": ranking.EXPECTED, "best by scalar margin": "margin"}
-    for panel, rows in _strata(table).items():
-        for line, order in lines.items():
-            parts.append(ranking.summarise(ranking.best_of(rows, order)).assign(line=line, panel=panel))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _strata(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    table = criteria(folder)
     hard = table["points"] <= protocol.HARD_MARGIN
-    parts = {"all pairs": table, "hard (at most 2 points)": table[hard], "easy": table[~hard]}
-    return {name: part for name, part in parts.items() if len(part) or name == "all pairs"}
+    strata = {"all pairs": table, "hard (at most 2 points)": table[hard], "easy": table[~hard]}
+    lines = {"best by meta-reward": "published", "random pick": ranking.EXPECTED, "best by scalar margin": "margin"}
+    parts = [
+        ranking.summarise(ranking.best_of(rows, order)).assign(line=line, panel=panel)
+        for panel, rows in strata.items()
+        if len(rows) or panel == "all pairs"
+        for line, order in lines.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def voting(folder: Path) -> pd.DataFrame:
@@ -98,7 +100,7 @@ def variants(folder: Path) -> pd.DataFrame:
         for order in (*VARIANTS, ranking.ORIGINAL):
             found = ranking.gain(ranking.first(table, order), ranking.first(table, ranking.EXPECTED))
             name = {"margin": "scalar margin only", ranking.ORIGINAL: "as written"}.get(order, order.replace("_", " "))
-            rows.append({"name": name, "group": f"{scalar} scalar model"} | _bounds(found))
+            rows.append({"name": name, "group": f"{scalar} scalar model"} | found.as_row(count=False))
     return pd.DataFrame(rows).dropna(subset="value")
 
 
@@ -114,37 +116,50 @@ def wrongs(folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def draw_wrongs(data: pd.DataFrame, **how: str):
+    """Draw what is wrong with wrong judgements (judge, fault, share, n): a bar a judge, shares of its failures."""
+    judges = data["judge"] + " (" + data.groupby("judge")["n"].transform("sum").astype(str) + " wrong)"
+    shown = data.assign(judge=judges)
+    return figures.bars(shown, "judge", "fault", "share of the wrong judgements (%)", stacked=True, **how)
+
+
 def costs(folder: Path) -> pd.DataFrame:
     """Return accuracy and mean cost of every way to judge."""
     rows = []
     for (model, method), part in methods(folder).groupby(["model", "method"], sort=False):
         spent = {name: part[name].mean() for name in ("judge_calls", "calls", "tokens")}
-        name = MODELS.get(model, model)
-        rows.append({"model": name, "method": method} | spent | ranking.cells(part["correct"], part["cluster"]))
+        rows.append({"model": MODELS.get(model, model), "method": method} | spent | mean(part, "correct").as_row())
     return pd.DataFrame(rows)
+
+
+def draw_costs(data: pd.DataFrame, **how: str):
+    """Draw accuracy against tokens a pair (model, method, tokens, value, low, high): a marker a method."""
+    shown = data.assign(tokens=data["tokens"].clip(lower=1).astype(float))
+    labels = ("tokens generated a pair, by all roles (none: drawn at 1)", "accuracy (% of pairs)")
+    return figures.curves(shown, "tokens", *labels, line="model", marker="method", xscale="log", **how)
 
 
 def tasks(folder: Path) -> pd.DataFrame:
     """Return accuracy by task for base, SFT, DPO and ++ as each was taught, and the scalar model (Tables 1 to 3)."""
     table = predictions(folder)
     names = MODELS | {f"scalar, {BETTER}": "scalar model"}
-    parts = [
-        protocol.summarize(table[table["model"] == model]).assign(judge=name)
-        for model, name in names.items()
-        if (table["model"] == model).any()
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return _accuracies({name: table[table["model"] == model] for model, name in names.items()})
 
 
 def thinking(folder: Path) -> pd.DataFrame:
     """Return accuracy on media with the verdict alone and with criteria written out, which only text taught."""
-    table, parts = predictions(folder), []
+    table = predictions(folder)
     media = set(table.loc[table["model"] == f"{RANKER}, thinking", "task"])
-    for model in (m for m in MODELS if m != "base"):
-        for suffix, what in (("", "verdict alone"), (", thinking", "criteria written")):
-            rows = table[(table["model"] == model + suffix) & table["task"].isin(media)]
-            if len(rows):
-                parts.append(protocol.summarize(rows).assign(judge=f"{MODELS[model]}, {what}"))
+    named = {
+        f"{MODELS[model]}, {what}": table[(table["model"] == model + suffix) & table["task"].isin(media)]
+        for model in (m for m in MODELS if m != "base")
+        for suffix, what in (("", "verdict alone"), (", thinking", "criteria written"))
+    }
+    return _accuracies(named)
+
+
+def _accuracies(named: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    parts = [protocol.summarize(rows).assign(judge=name) for name, rows in named.items() if len(rows)]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -155,9 +170,8 @@ def course(folder: Path) -> pd.DataFrame:
     for model in ("dpo", "plus"):
         if (path := folder / f"{model}-loss.csv").is_file():
             table = pd.read_csv(path).set_index("step")[list(names)].rolling(3, min_periods=1).mean().reset_index()
-            parts.append(
-                table.rename(columns=names).melt("step", var_name="measure").assign(arm=MODELS[model], seed="")
-            )
+            long = table.rename(columns=names).melt("step", var_name="measure")
+            parts.append(long.assign(arm=MODELS[model], seed=""))
     if not parts:
         raise FileNotFoundError("no preference was selected: there was no DPO")
     return pd.concat(parts, ignore_index=True)
@@ -166,28 +180,32 @@ def course(folder: Path) -> pd.DataFrame:
 def best_criteria(folder: Path, most: int = 12) -> pd.DataFrame:
     """Return the criteria that are ranked first most often: how often, how right, and what they are (Figure 8)."""
     top = ranking.ordered(criteria(folder), "published").query("rank == 1")
-    found = top.groupby("criterion").agg(
-        pairs=("correct", "size"), right=("correct", "mean"), bearing=("bearing", "first")
-    )
+    columns = {"pairs": ("correct", "size"), "right": ("correct", "mean"), "bearing": ("bearing", "first")}
+    found = top.groupby("criterion").agg(**columns)
     return found.sort_values(["pairs", "right"], ascending=False).head(most).reset_index()
 
 
-def _bounds(found: Any) -> dict[str, float]:
-    return {name: getattr(found, name) for name in ("value", "low", "high")}
+in_panels = partial(figures.curves, line="line", panel="panel", band=True, ylabel="accuracy (% of pairs)")
+by_rank = partial(in_panels, x="rank", xlabel="rank of the criterion (1: best)")
+by_number = partial(in_panels, x="k", xlabel="number of criteria")
 
-
-Plot = tuple[Callable[[Path], pd.DataFrame], Callable[[pd.DataFrame], Any]]
-META_PLOTS: dict[str, Plot] = {
-    "jump": (lambda folder: discontinuity(), figures.jump),
-    "tasks": (tasks, figures.accuracy),
-    "thinking": (thinking, figures.accuracy),
-    "ranks": (ranks, figures.curves),
-    "makers": (makers, figures.curves),
-    "numbers": (numbers, lambda df: figures.curves(df, "k")),
-    "voting": (voting, lambda df: figures.curves(df, "k")),
-    "worth": (worth, figures.ranges),
-    "variants": (variants, figures.effects),
-    "faults": (wrongs, figures.faults),
-    "cost": (costs, figures.cost),
-    "course": (course, figures.course),
-}
+META_PLOTS = {
+    "jump": (lambda folder: discontinuity(), partial(
+        figures.curves, x="refined_margin", y="s_meta", line="variant", stroke="consistent", xguide=0,
+        xlabel="refined margin: preferred less rejected response (logits)\nleft of 0 the verdict is contradicted",
+        ylabel="meta-reward (logits)", title="The meta-reward jumps where the verdict changes")),
+    "tasks": (tasks, partial(figures.accuracy, title="Accuracy by task, each judge as it was taught")),
+    "thinking": (thinking, partial(figures.accuracy, title="Media: verdict alone, and criteria written out")),
+    "ranks": (ranks, partial(by_rank, title="Accuracy of the criterion at each rank")),
+    "makers": (makers, partial(by_rank, title="Accuracy by rank, before and after DPO")),
+    "numbers": (numbers, partial(by_number, title="Accuracy of the best of the first k criteria")),
+    "voting": (voting, partial(by_number, title="Accuracy of a vote over the first k criteria")),
+    "worth": (worth, partial(by_rank, y="mean", ylabel="meta-reward: mean and range (own logits)", yguide=0,
+                             sharey=False, title="Meta-reward by rank")),
+    "variants": (variants, partial(figures.points, row="name", hue="group", label="gain over a random order (points)",
+                                   guide=0, title="The first criterion under each variant of the meta-reward")),
+    "faults": (wrongs, partial(draw_wrongs, title="What is wrong with wrong judgements")),
+    "cost": (costs, partial(draw_costs, title="Accuracy and cost of every way to judge")),
+    "course": (course, partial(figures.curves, x="step", xlabel="optimiser step", line="arm", panel="measure",
+                               sharey=False, title="Training curves of DPO")),
+}  # fmt: skip

@@ -22,8 +22,10 @@ from omnirepro.evaluate.statistics import (
     majority,
     paired_bootstrap,
 )
+from omnirepro.papers.comparisons import difference, mean
 
-ORIGINAL, EXPECTED = "original", "expected"
+ORIGINAL = "original"
+EXPECTED = "expected"
 
 
 def ordered(table: pd.DataFrame, order: str) -> pd.DataFrame:
@@ -39,9 +41,9 @@ def by_rank(table: pd.DataFrame, order: str) -> pd.DataFrame:
 
     A rank that fewer than half of the pairs have is left out: those few are pairs of another kind.
     """
-    groups, pairs = ordered(table, order).groupby("rank"), table["pair_id"].nunique()
-    filled = [(rank, part) for rank, part in groups if 2 * len(part) >= pairs]
-    return pd.DataFrame([{"rank": rank} | cells(part["correct"], part["cluster"]) for rank, part in filled])
+    groups = ordered(table, order).groupby("rank")
+    filled = [(rank, part) for rank, part in groups if 2 * len(part) >= table["pair_id"].nunique()]
+    return pd.DataFrame([{"rank": rank} | mean(part, "correct").as_row() for rank, part in filled])
 
 
 def first(table: pd.DataFrame, order: str = ORIGINAL, last: bool = False) -> pd.DataFrame:
@@ -57,17 +59,16 @@ def votes(table: pd.DataFrame, order: str) -> pd.DataFrame:
     """Return a row a pair and number `k`: whether the majority over its first k criteria, or all it has, is right."""
     if table.empty:
         return pd.DataFrame(columns=["pair_id", "cluster", "points", "k", "correct"])
-    rows, most = [], int(table.groupby("pair_id").size().max())
+    rows = []
+    most = int(table.groupby("pair_id").size().max())
     for pair, part in ordered(table, order).groupby("pair_id"):
-        said, gold = part["said"].tolist(), part["gold"].iloc[0]
+        said = part["said"].tolist()
         about = {"pair_id": pair, "cluster": part["cluster"].iloc[0], "points": part["points"].iloc[0]}
-        rows += [about | {"k": k, "correct": int(_voted(said[:k]) == gold)} for k in range(1, most + 1)]
+        for k in range(1, most + 1):
+            decided = [verdict for verdict in said[:k] if verdict != "tie"]  # a tie abstains where anyone decides
+            voted = majority(decided) or majority(said[:k])
+            rows.append(about | {"k": k, "correct": int(voted == part["gold"].iloc[0])})
     return pd.DataFrame(rows)
-
-
-def _voted(said: list) -> str | None:
-    """Return what a vote says: a tie abstains where anyone decides."""
-    return majority([s for s in said if s != "tie"]) or majority(said)
 
 
 def best_of(table: pd.DataFrame, order: str) -> pd.DataFrame:
@@ -78,14 +79,14 @@ def best_of(table: pd.DataFrame, order: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def summarise(rows: pd.DataFrame, by: str = "k") -> pd.DataFrame:
-    """Return (`by`, value, low, high, n): the share of right pairs in each group."""
-    return pd.DataFrame([{by: key} | cells(part["correct"], part["cluster"]) for key, part in rows.groupby(by)])
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return (k, value, low, high, n): the share of right pairs at each number of criteria."""
+    return pd.DataFrame([{"k": k} | mean(part, "correct").as_row() for k, part in rows.groupby("k")])
 
 
-def ranges(table: pd.DataFrame, variant: str = "published") -> pd.DataFrame:
+def ranges(table: pd.DataFrame) -> pd.DataFrame:
     """Return (rank, mean, low, high, n): the meta-reward's mean, smallest and largest value at each rank."""
-    found = ordered(table, variant).dropna(subset=variant).groupby("rank")[variant]
+    found = ordered(table, "published").dropna(subset="published").groupby("rank")["published"]
     return found.agg(mean="mean", low="min", high="max", n="size").reset_index()
 
 
@@ -94,16 +95,15 @@ def gain(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
 
     Unknown where they share none.
     """
-    both = _together(a, b)
-    return UNKNOWN if both.empty else paired_bootstrap(both["correct"], both["correct_b"], both["cluster"])
+    return difference(a.reset_index(), b.reset_index(), "correct")
 
 
 def gain_of_gains(a: pd.DataFrame, b: pd.DataFrame, c: pd.DataFrame, d: pd.DataFrame) -> Interval:
     """Return (a - b) - (c - d), paired by pair; unknown where the four share none."""
     both = pd.concat([t["correct"].rename(i) for i, t in enumerate((a, b, c, d))], axis=1).dropna()
-    return (
-        UNKNOWN if both.empty else paired_bootstrap(both[0] - both[1], both[2] - both[3], a.loc[both.index, "cluster"])
-    )
+    if both.empty:
+        return UNKNOWN
+    return paired_bootstrap(both[0] - both[1], both[2] - both[3], a.loc[both.index, "cluster"])
 
 
 def hard_minus_easy(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
@@ -111,22 +111,13 @@ def hard_minus_easy(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
 
     Unknown where there are no pairs of one kind.
     """
-    both = _together(a, b).assign(gain=lambda t: t["correct"] - t["correct_b"])
-    hard, easy = (both[part] for part in (both["points"] <= HARD_MARGIN, both["points"] > HARD_MARGIN))
+    both = a.join(b["correct"].rename("correct_b"), how="inner").dropna(subset="correct_b")
+    both = both.assign(gain=both["correct"] - both["correct_b"])
+    hard = both[both["points"] <= HARD_MARGIN]
+    easy = both[both["points"] > HARD_MARGIN]
     if hard.empty or easy.empty:
         return UNKNOWN
     return difference_of_means(hard["gain"], easy["gain"], (hard["cluster"], easy["cluster"]))
-
-
-def _together(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a whose pair stands in b too, with b's `correct` beside them."""
-    return a.join(b["correct"].rename("correct_b"), how="inner").dropna(subset="correct_b")
-
-
-def cells(values: pd.Series, clusters: pd.Series) -> dict[str, float]:
-    """Return value, low, high and n of a mean with its interval."""
-    found = clustered_bootstrap(values.to_numpy(float), clusters.to_numpy())
-    return {name: getattr(found, name) for name in ("value", "low", "high", "n")}
 
 
 def faults(table: pd.DataFrame) -> pd.DataFrame:

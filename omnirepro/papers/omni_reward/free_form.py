@@ -12,7 +12,8 @@ import pandas as pd
 from omnirepro.evaluate import ties
 from omnirepro.evaluate.protocol import pairs
 from omnirepro.evaluate.rows import Rows, frame, with_ties, without_ties
-from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, difference_of_means, paired_bootstrap
+from omnirepro.papers.comparisons import difference
 
 KEY = ["pair_id", "seed"]
 
@@ -27,26 +28,21 @@ def two_way(rows: Rows) -> pd.DataFrame:
     return ties.decide(rows, 0.0)
 
 
-def mean(table: pd.DataFrame) -> Interval:
-    """Return the mean credit, clustered by prompt and seed."""
-    return clustered_bootstrap(table["credit"], table["cluster"], seeds=table["seed"])
-
-
 def gain(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
     """Return the mean credit of a minus that of b on the same pairs; one seed of b serves every seed of a.
 
     Raises ValueError where the pairs differ, or several seeds that are not the same.
     """
-    on = KEY if b["seed"].nunique() > 1 or set(a["seed"]) == set(b["seed"]) else ["pair_id"]
-    both = a.merge(b[[*on, "credit"]], on=on, suffixes=("", "_b"), validate="many_to_one")
-    if len(both) != len(a) or set(a["pair_id"]) != set(b["pair_id"]):
-        raise ValueError(f"the two sides hold different pairs or seeds: {len(a)} and {len(b)} rows, {len(both)} shared")
-    return paired_bootstrap(both["credit"], both["credit_b"], both["cluster"], seeds=both["seed"])
+    found = difference(a, b)
+    if found.n != len(a) or set(a["pair_id"]) != set(b["pair_id"]):
+        raise ValueError(f"the two sides hold different pairs or seeds: {len(a)} and {len(b)} rows, {found.n} shared")
+    return found
 
 
 def gap(table: pd.DataFrame, inside: pd.Series) -> Interval:
     """Return the mean credit of the rows inside a group minus that of the others; unknown where one side is empty."""
-    a, b = table[inside], table[~inside]
+    a = table[inside]
+    b = table[~inside]
     if a.empty or b.empty:
         return UNKNOWN
     return difference_of_means(a["credit"], b["credit"], (a["cluster"], b["cluster"]), (a["seed"], b["seed"]))
@@ -72,8 +68,8 @@ def ways(pairwise: Rows, pointwise: Rows) -> Interval:
     """Return how much better pairs are judged than single responses: the mean of both protocols, as in Table 11."""
     parts = []
     for counted in (True, False):
-        a, b = credits(pairwise, counted), credits(pointwise, counted)
-        both = a.merge(b[[*KEY, "credit"]], on=KEY, suffixes=("", "_b"), validate="one_to_one")
+        other = credits(pointwise, counted)[[*KEY, "credit"]]
+        both = credits(pairwise, counted).merge(other, on=KEY, suffixes=("", "_b"), validate="one_to_one")
         parts.append(both.assign(weight=1 / len(both)))
     table = pd.concat(parts)
     return paired_bootstrap(

@@ -6,19 +6,17 @@ Consumes the stage's saved rows; produces name -> interval. What was not trained
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from omnirepro.evaluate import calibration, protocol, ties
-from omnirepro.evaluate.statistics import UNKNOWN, clustered_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN
 from omnirepro.kit.run.checks import existing
+from omnirepro.papers.comparisons import Metrics, compare, mean
 from omnirepro.papers.omni_reward import free_form
 from omnirepro.papers.omni_reward.tables import Rows, rows_of
 from omnirepro.toyworld.criteria import TEXT_TASKS
 from omnirepro.toyworld.training_pairs import SELECTIONS
-
-Metrics = dict[str, Any]
 
 
 def omni_metrics(folder: Path) -> Metrics:
@@ -33,13 +31,11 @@ def omni_metrics(folder: Path) -> Metrics:
 def against_base(rows: Rows) -> Metrics:
     """Compare the base, the Bradley-Terry model and R1, with and without ties; validity and tie rate of R1."""
     found: Metrics = {}
-    for name, counted in (("with_ties", True), ("without_ties", False)):
-        bt, r1, base, warm = (rows.credits(m, counted) for m in ("bt", "r1", "base", "warm"))
-        found |= {f"base_{name}": free_form.mean(base), f"r1_{name}": free_form.mean(r1)}
-        found[f"bt_minus_base_{name}"] = free_form.gain(bt, base)
-        found[f"r1_minus_base_{name}"] = free_form.gain(r1, base)
-        found[f"r1_minus_warm_{name}"] = free_form.gain(r1, warm)
-        found[f"bt_minus_r1_{name}"] = free_form.gain(bt, r1)
+    for end, counted in (("with_ties", True), ("without_ties", False)):
+        found |= {f"{model}_{end}": mean(rows.credits(model, counted)) for model in ("base", "r1")}
+        sides = (("bt", "base"), ("r1", "base"), ("r1", "warm"), ("bt", "r1"))
+        table = [(f"{a}_minus_{b}_{end}", (a, counted), (b, counted)) for a, b in sides]
+        found |= compare(table, rows.credits, free_form.gain)
     judged = protocol.metrics(rows("r1"))
     found |= {f"r1_{k}": judged[k] for k in ("valid_share", "tie_rate", "consistency", "always_a") if k in judged}
     return found | {"r1_minus_base": found["r1_minus_base_with_ties"], "bt_minus_r1": found["bt_minus_r1_with_ties"]}
@@ -47,19 +43,18 @@ def against_base(rows: Rows) -> Metrics:
 
 def selections(rows: Rows) -> Metrics:
     """Compare training on everything with training on each selection, on all tasks and, for families, on its own."""
-    found: Metrics = {}
-    for name in SELECTIONS:
-        if name == "full" or name not in rows:
-            continue
-        for counted, end in ((True, ""), (False, "_without_ties")):
-            full, part = rows.credits("bt", counted), rows.credits(name, counted)
-            found[f"full_minus_{name.replace('-', '_')}{end}"] = free_form.gain(full, part)
-    return found
+    table = [
+        (f"full_minus_{name.replace('-', '_')}{end}", ("bt", counted), (name, counted))
+        for name in SELECTIONS
+        if name != "full" and name in rows
+        for counted, end in ((True, ""), (False, "_without_ties"))
+    ]
+    return compare(table, rows.credits, free_form.gain)
 
 
 def of_criteria(rows: Rows) -> Metrics:
     """Return what criteria do: unseen ones, those against a judge's own preference, longer conversations."""
-    bt, three = rows.credits("bt", False), rows.credits("bt", True)
+    three = rows.credits("bt", True)
     found: Metrics = {"text_responses_minus_media_responses": free_form.gap(three, three["task"].isin(TEXT_TASKS))}
     for model in ("bt", "r1"):
         table = rows.credits(model, False)
@@ -71,9 +66,14 @@ def of_criteria(rows: Rows) -> Metrics:
         if table["group"].nunique() == 2:
             name = "" if model == "bt" else f"{model}_"
             found[f"{name}shifted_minus_invariant"] = free_form.gap(table, table["group"] == "shifted")
+    return found | {"two_turns_minus_one": free_form.gain(*turns(rows))}
+
+
+def turns(rows: Rows) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the credits of the Bradley-Terry model at the end of conversations of two turns, and of one."""
     longer = free_form.credits(free_form.two_way(rows("bt-turns")), False)
-    short = bt[bt["pair_id"].isin(longer["pair_id"])]
-    return found | {"two_turns_minus_one": free_form.gain(longer, short)}
+    short = rows.credits("bt", False)
+    return longer, short[short["pair_id"].isin(longer["pair_id"])]
 
 
 def shift(rows: Rows, model: str) -> pd.DataFrame:
@@ -85,18 +85,16 @@ def shift(rows: Rows, model: str) -> pd.DataFrame:
 def asked_otherwise(rows: Rows) -> Metrics:
     """Compare ways of asking one and the same judge, R1 before GRPO, which was tuned alike for all of them."""
     alone = rows("warm-level")
-    found: Metrics = {"pairwise_minus_pointwise": free_form.ways(rows("warm"), alone)}
-    same = free_form.equal_scores(alone)
-    found["pointwise_equal"] = free_form.mean(same)
-    found["pointwise_if_equal_were_a_coin"] = free_form.gain(free_form.halved(alone), free_form.credits(alone, False))
-    found["pairwise_minus_pointwise_without_ties"] = free_form.gain(
-        free_form.credits(rows("warm"), False), free_form.credits(alone, False)
-    )
+    single = free_form.credits(alone, False)
+    found: Metrics = {
+        "pairwise_minus_pointwise": free_form.ways(rows("warm"), alone),
+        "pointwise_equal": mean(free_form.equal_scores(alone)),
+        "pointwise_if_equal_were_a_coin": free_form.gain(free_form.halved(alone), single),
+        "pairwise_minus_pointwise_without_ties": free_form.gain(free_form.credits(rows("warm"), False), single),
+    }
     gains = {m: cot(rows, m) for m in ("warm", "weak") if f"{m}-direct" in rows}
-    found |= {f"cot_minus_direct{'_weak' * (m == 'weak')}": free_form.mean(table) for m, table in gains.items()}
-    if len(gains) == 2:
-        found["cot_gain_weak_minus_strong"] = free_form.gain(gains["weak"], gains["warm"])
-    return found
+    found |= {f"cot_minus_direct{'_weak' * (m == 'weak')}": mean(table) for m, table in gains.items()}
+    return found | compare([("cot_gain_weak_minus_strong", "weak", "warm")], gains.get, free_form.gain)
 
 
 def cot(rows: Rows, model: str) -> pd.DataFrame:
@@ -110,8 +108,5 @@ def proposals(folder: Path) -> Metrics:
     """Return the precision of what the writer proposed and of what all verifiers kept, and the share that was kept."""
     table = pd.read_csv(existing(folder / "proposals.csv"))
     kept = table[table["kept"]]
-    named = {"precision_proposed": table["correct"], "precision_kept": kept["correct"], "kept": table["kept"]}
-    return {
-        k: clustered_bootstrap(v.astype(float), table.loc[v.index, "cluster"]) if len(v) else UNKNOWN
-        for k, v in named.items()
-    }
+    named = {"precision_proposed": (table, "correct"), "precision_kept": (kept, "correct"), "kept": (table, "kept")}
+    return {name: mean(some, what) if len(some) else UNKNOWN for name, (some, what) in named.items()}

@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from omnirepro.evaluate import calibration, ties
 from omnirepro.evaluate.protocol import position
-from omnirepro.evaluate.statistics import Interval
 from omnirepro.kit import figures
+from omnirepro.papers.comparisons import mean
 from omnirepro.papers.omni_reward import free_form
-from omnirepro.papers.omni_reward.metrics import shift
-from omnirepro.papers.omni_reward.tables import NAMES, Rows, by_task, rows_of
+from omnirepro.papers.omni_reward.metrics import shift, turns
+from omnirepro.papers.omni_reward.tables import NAMES, by_task, rows_of
 from omnirepro.toyworld.training_pairs import SELECTIONS
 
 PROTOCOLS = {True: "with ties (three-way)", False: "without ties (two-way)"}
 
 
-def _cells(found: Interval) -> dict[str, float]:
-    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-
-
 def tasks(folder: Path) -> pd.DataFrame:
-    """Return accuracy by task and overall (protocol, model, task, value, low, high, n) of the stage's models."""
-    rows, out = rows_of(folder), []
+    """Return accuracy by task and overall (protocol, model, task, value, low, high, n) of the stage's models.
+
+    Beside them the Bradley-Terry model under the paper's protocol: each task's threshold is fitted on its own test.
+    """
+    rows = rows_of(folder)
+    out = []
     for counted, protocol in PROTOCOLS.items():
-        for model, name in NAMES.items():
-            parts = by_task(rows.credits(model, counted))
-            cells = {task: _cells(free_form.mean(part)) for task, part in parts.items()}
-            cells["Overall"] = {"value": sum(c["value"] for c in cells.values()) / len(cells)}
-            out += [{"protocol": protocol, "model": name, "task": task} | found for task, found in cells.items()]
-        out += _oracle(rows, protocol) if counted else []
+        tables = {name: rows.credits(model, counted) for model, name in NAMES.items()}
+        if counted:
+            oracle = ties.decide(rows("bt"), ties.fit(rows("bt")))
+            tables["BT, oracle threshold"] = free_form.credits(oracle, True)
+        for name, table in tables.items():
+            cells = {task: mean(part).as_row() for task, part in by_task(table).items()}
+            cells["Overall"] = {"value": sum(cell["value"] for cell in cells.values()) / len(cells)}
+            out += [{"protocol": protocol, "model": name, "task": task} | cell for task, cell in cells.items()]
     return pd.DataFrame(out)
-
-
-def _oracle(rows: Rows, protocol: str) -> list[dict]:
-    """Return the Bradley-Terry model under the paper's protocol: each task's threshold is fitted on its own test."""
-    test = rows("bt")
-    parts = by_task(free_form.credits(ties.decide(test, ties.fit(test)), True))
-    cells = {task: _cells(free_form.mean(part)) for task, part in parts.items()}
-    cells["Overall"] = {"value": sum(c["value"] for c in cells.values()) / len(cells)}
-    return [{"protocol": protocol, "model": "BT, oracle threshold", "task": t} | found for t, found in cells.items()]
 
 
 def threshold(folder: Path) -> pd.DataFrame:
@@ -61,56 +55,64 @@ def reliability(folder: Path) -> pd.DataFrame:
 
 def scaling(folder: Path) -> pd.DataFrame:
     """Return (model, share, value, low, high, n): R1 by the share of the data that it was trained on."""
-    rows, shares = rows_of(folder), pd.read_csv(folder / "shares.csv")
-    models = {"r1": shares["share"].iloc[0]} | {f"r1-{s:g}": s for s in shares["share"].iloc[1:]}
-    found = [{"model": "R1", "share": s} | _cells(free_form.mean(rows.credits(m, True))) for m, s in models.items()]
-    full = _cells(free_form.mean(rows.credits("bt", True)))
-    return pd.DataFrame([*found, {"model": "Bradley-Terry, all data", "share": 1.0} | full])
+    rows = rows_of(folder)
+    shares = pd.read_csv(folder / "shares.csv")["share"]
+    asked = [("R1", shares[0], "r1"), *(("R1", share, f"r1-{share:g}") for share in shares[1:])]
+    asked.append(("Bradley-Terry, all data", 1.0, "bt"))
+    found = [{"model": n, "share": share} | mean(rows.credits(model, True)).as_row() for n, share, model in asked]
+    return pd.DataFrame(found)
 
 
 def conflict(folder: Path) -> pd.DataFrame:
     """Return (model, group, value, low, high, n) where a criterion agrees with the model's own preference, or not."""
-    rows, out = rows_of(folder), []
-    for model in [m for m in ("bt", "r1", *SELECTIONS) if f"{m}-bare" in rows]:
-        for group, part in shift(rows, model).groupby("group"):
-            out.append({"model": NAMES.get(model, f"BT, {model}"), "group": group} | _cells(free_form.mean(part)))
-    return pd.DataFrame(out)
+    rows = rows_of(folder)
+    found = [
+        {"model": NAMES.get(model, f"BT, {model}"), "group": group} | mean(part).as_row()
+        for model in ("bt", "r1", *SELECTIONS)
+        if f"{model}-bare" in rows
+        for group, part in shift(rows, model).groupby("group")
+    ]
+    return pd.DataFrame(found)
 
 
 def transfer(folder: Path) -> pd.DataFrame:
     """Return (selection, task, value, low, high, n): accuracy without ties less that of training on all data."""
-    rows, out = rows_of(folder), []
+    rows = rows_of(folder)
     full = by_task(rows.credits("bt", False))
-    for name in [n for n in SELECTIONS if n != "full" and n in rows]:
-        for task, part in by_task(rows.credits(name, False)).items():
-            out.append({"selection": name, "task": task} | _cells(free_form.gain(part, full[task])))
-    return pd.DataFrame(out)
+    found = [
+        {"selection": name, "task": task} | free_form.gain(part, full[task]).as_row()
+        for name in SELECTIONS
+        if name != "full" and name in rows
+        for task, part in by_task(rows.credits(name, False)).items()
+    ]
+    return pd.DataFrame(found)
 
 
 def asked(folder: Path) -> pd.DataFrame:
     """Return (task, judge, value, low, high, n): one judge asked in three ways, under both protocols."""
-    rows, out = rows_of(folder), []
+    rows = rows_of(folder)
     ways = {"warm": "pairs, with reasons", "warm-direct": "pairs, verdict alone", "warm-level": "one at a time"}
-    for counted, protocol in PROTOCOLS.items():
-        for model, way in ways.items():
-            table = free_form.credits(rows(model), counted)
-            out.append({"task": protocol, "judge": way} | _cells(free_form.mean(table)))
-    return pd.DataFrame(out)
+    found = [
+        {"task": protocol, "judge": way} | mean(free_form.credits(rows(model), counted)).as_row()
+        for counted, protocol in PROTOCOLS.items()
+        for model, way in ways.items()
+    ]
+    return pd.DataFrame(found)
 
 
 def generality(folder: Path) -> pd.DataFrame:
     """Return (task, judge, value, low, high, n): seen and unseen criteria, and the end of a longer conversation."""
-    rows, out = rows_of(folder), []
+    rows = rows_of(folder)
+    parts = []
     for model in ("bt", "r1"):
         table = rows.credits(model, False)
         unseen = rows.where(table, "unseen").astype(bool)
-        parts = {"seen criteria": table[~unseen], "unseen criteria": table[unseen]}
+        parts += [("seen criteria", model, table[~unseen]), ("unseen criteria", model, table[unseen])]
         if model == "bt":
-            longer = free_form.credits(free_form.two_way(rows("bt-turns")), False)
-            short = table[table["pair_id"].isin(longer["pair_id"])]
-            parts |= {"one turn": short, "two turns": longer}
-        out += [{"task": t, "judge": NAMES[model]} | _cells(free_form.mean(p)) for t, p in parts.items() if len(p)]
-    return pd.DataFrame(out)
+            longer, short = turns(rows)
+            parts += [("one turn", model, short), ("two turns", model, longer)]
+    found = [{"task": t, "judge": NAMES[m]} | mean(part).as_row() for t, m, part in parts if len(part)]
+    return pd.DataFrame(found)
 
 
 def orders(folder: Path) -> pd.DataFrame:
@@ -129,17 +131,29 @@ def losses(folder: Path) -> pd.DataFrame:
 
 
 REWARD_PLOTS = {
-    "loss": (losses, figures.loss_curve),
-    "tasks": (tasks, figures.task_heat),
-    "threshold": (threshold, figures.tie_threshold),
-    "reliability": (reliability, figures.reliability),
-    "orders": (orders, figures.position),
-    "scaling": (scaling, figures.scaling),
-    "conflict": (conflict, figures.shift),
-    "transfer": (transfer, figures.transfer),
-    "asked": (asked, lambda df: figures.accuracy(df, None, "accuracy of one judge (% of pairs)", "protocol")),
-    "generality": (
-        generality,
-        lambda df: figures.accuracy(df, 0.5, "accuracy without ties (%)", "test pairs (turns: text responses)"),
-    ),
-}
+    "loss": (losses, partial(figures.loss, title="Loss of priming and of Bradley-Terry")),
+    "tasks": (tasks, partial(figures.heat, row="model", column="task", panel="protocol", label="accuracy (%)",
+                             columnlabel="task", cmap="viridis", vmin=0.2, vmax=0.9, title="Accuracy by task")),
+    "threshold": (threshold, partial(figures.curves, x="threshold", y="accuracy", line="split", stroke="seed",
+                                     xlabel="threshold: largest difference of scores that is a tie (logits)",
+                                     ylabel="three-way accuracy (%)", peak=True,
+                                     title="Accuracy by the threshold of ties, and where it is best")),
+    "reliability": (reliability, partial(figures.curves, x="confidence", line="model", diagonal=True,
+                                         xlabel="confidence in the preferred response (%)",
+                                         ylabel="how often it is the right one (%)", title="Confidence and accuracy")),
+    "orders": (orders, partial(figures.position, title="What the order of display does to R1")),
+    "scaling": (scaling, partial(figures.curves, x="share", line="model", xscale="log",
+                                 xlabel="share of the training pairs (%)", ylabel="three-way accuracy (%)",
+                                 title="Accuracy by the amount of training data")),
+    "conflict": (conflict, partial(figures.points, row="model", hue="group", label="accuracy without ties (%)",
+                                   rowlabel="model", upright=True, guide=0.5,
+                                   title="Criteria for and against the model's own preference")),
+    "transfer": (transfer, partial(figures.heat, row="selection", column="task", label="against all data (points)",
+                                   words="+.0f", rowlabel="trained on", columnlabel="test task", cmap="vlag_r",
+                                   center=0, vmin=-0.3, vmax=0.3, title="What training on a selection changes")),
+    "asked": (asked, partial(figures.accuracy, label="accuracy of one judge (% of pairs)", chance=None,
+                             rowlabel="protocol", title="One judge, asked in three ways")),
+    "generality": (generality, partial(figures.accuracy, label="accuracy without ties (%)",
+                                       rowlabel="test pairs (turns: text responses)",
+                                       title="Unseen criteria and longer conversations")),
+}  # fmt: skip

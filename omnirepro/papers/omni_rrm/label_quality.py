@@ -8,31 +8,17 @@ from __future__ import annotations
 import pandas as pd
 
 from omnirepro.data import DIMENSIONS, Label
-from omnirepro.evaluate.statistics import (
-    UNKNOWN,
-    Interval,
-    clustered_bootstrap,
-    cohen_kappa,
-    difference_of_means,
-    krippendorff_alpha,
-)
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, cohen_kappa, difference_of_means
+from omnirepro.papers.comparisons import mean
 
 
 def precision(table: pd.DataFrame, total: int) -> pd.DataFrame:
     """Summarise `correctness` by rule: coverage of `total` pairs and precision with its clustered interval."""
     rows = []
     for rule, group in table.groupby("rule", sort=False):
-        found = clustered_bootstrap(group["correct"].to_numpy(float), group["cluster"].to_numpy())
-        rows.append(
-            {
-                "rule": rule,
-                "coverage": len(group) / total,
-                "precision": found.value,
-                "low": found.low,
-                "high": found.high,
-                "n": len(group),
-            }
-        )
+        found = mean(group, "correct")
+        shares = {"rule": rule, "coverage": len(group) / total, "precision": found.value}
+        rows.append(shares | {"low": found.low, "high": found.high, "n": found.n})
     return pd.DataFrame(rows)
 
 
@@ -58,8 +44,3 @@ def agreement(first: list[Label], second: list[Label], tasks: dict[str, str]) ->
             theirs = [side[d] for _, b in both for side in (b.marks_a, b.marks_b)]
             rows.append((task, d, cohen_kappa(ours, theirs)))
     return pd.DataFrame(rows, columns=["task", "dimension", "value"])
-
-
-def alpha(first: list[Label], second: list[Label]) -> float:
-    """Return Krippendorff's alpha (nominal) of the two teachers' verdicts."""
-    return krippendorff_alpha([[label.verdict for label in labels] for labels in (first, second)])

@@ -6,26 +6,22 @@ Consumes a stage's folder; produces name -> {"value", "low", "high", "n", "seeds
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from omnirepro.data import DIMENSIONS
 from omnirepro.evaluate import protocol
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
+from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, krippendorff_alpha
 from omnirepro.kit.report.tables import predictions, teachers
 from omnirepro.kit.run.checks import existing
+from omnirepro.papers.comparisons import Metrics, compare, for_seeds
 from omnirepro.papers.omni_rrm import label_quality
 
-Metrics = dict[str, Any]
 
-
-def share(correct: pd.Series, clusters: pd.Series | None = None) -> Interval:
-    """Return a share with its interval; every row is its own cluster unless clusters are given."""
-    return clustered_bootstrap(
-        correct.to_numpy(float), (clusters if clusters is not None else correct.index).to_numpy()
-    )
+def share(correct: pd.Series) -> Interval:
+    """Return a share with its interval; every row is its own cluster."""
+    return clustered_bootstrap(correct, correct.index)
 
 
 def gate_table(folder: Path) -> pd.DataFrame:
@@ -34,9 +30,9 @@ def gate_table(folder: Path) -> pd.DataFrame:
     return table if "asked" in table else table.assign(asked="fact")
 
 
-def balanced(table: pd.DataFrame) -> Interval:
-    """Return balanced accuracy: right answers, where each expected answer counts the same."""
-    weights = 1 / table.groupby("expected")["correct"].transform("size")
+def answered(table: pd.DataFrame) -> Interval:
+    """Return the share of right answers; among checks of responses, each expected answer counts the same."""
+    weights = 1 / table.groupby("expected")["correct"].transform("size") if "check" in set(table["asked"]) else None
     return clustered_bootstrap(table["correct"], table.index, weights=weights)
 
 
@@ -47,20 +43,14 @@ def gate_metrics(folder: Path) -> dict[str, Interval]:
     accuracy; gate_winner, gate_winner_equal: of all pairs of scores, and of equal ones. What was not asked is absent.
     """
     table = gate_table(folder)
-    facts, checks, winners = (table[table["asked"] == kind] for kind in ("fact", "check", "winner"))
     found: dict[str, Interval] = {}
-    for name, part, mean in (("gate", facts, _right), ("gate_check", checks, balanced)):
+    for kind, name in (("fact", "gate"), ("check", "gate_check"), ("winner", "gate_winner")):
+        part = table[table["asked"] == kind]
+        groups = part.groupby("modality") if kind != "winner" else [("equal", part[part["expected"] == "equal"])]
         if len(part):
-            found[name] = mean(part)
-            found |= {f"{name}_{modality}": mean(some) for modality, some in part.groupby("modality")}
-    if len(winners):
-        equal = winners["expected"] == "equal"
-        found |= {"gate_winner": _right(winners), "gate_winner_equal": _right(winners[equal])}
+            found[name] = answered(part)
+            found |= {f"{name}_{of}": answered(some) for of, some in groups}
     return found
-
-
-def _right(table: pd.DataFrame) -> Interval:
-    return share(table["correct"])
 
 
 def gap_metrics(folder: Path) -> Metrics:
@@ -74,32 +64,30 @@ def gap_metrics(folder: Path) -> Metrics:
 
 def rule_metrics(folder: Path) -> Metrics:
     """Return precision and coverage of every rule, the published rule's gains, and the teachers' agreement."""
-    table, (first, second) = pd.read_csv(existing(folder / "rules.csv")), teachers(folder)
-    rows = label_quality.precision(table, len(first)).set_index("rule")
-    name = {rule: rule.replace(" ", "_").replace("-", "_") for rule in rows.index}
-    found: Metrics = {
-        f"precision_{name[r]}": rows.loc[r, ["low", "high", "n"]].to_dict() | {"value": rows.precision[r]}
-        for r in rows.index
-    }
-    found |= {f"coverage_{name[r]}": rows.coverage[r] for r in rows.index}
-    for control in ("none", "strong wins"):
-        key = f"published_precision_minus_{name[control]}"
-        found[key] = label_quality.precision_gain(table, "published", control)
+    table = pd.read_csv(existing(folder / "rules.csv"))
+    first, second = teachers(folder)
+    rows = label_quality.precision(table, len(first)).rename(columns={"precision": "value"})
+    names = rows["rule"].str.replace(r"[ -]", "_", regex=True)
+    cells = rows[["value", "low", "high", "n"]].astype(float).to_dict("records")
+    found: Metrics = dict(zip("precision_" + names, cells, strict=True))
+    found |= dict(zip("coverage_" + names, rows["coverage"], strict=True))
+    for control, name in (("none", "none"), ("strong wins", "strong_wins")):
+        found[f"published_precision_minus_{name}"] = label_quality.precision_gain(table, "published", control)
     kappa = label_quality.agreement(first, second, {})
     found["kappa_verdict"] = float(kappa.set_index("dimension")["value"]["verdict"])
-    return found | {"alpha_verdict": label_quality.alpha(first, second)}
+    verdicts = [[label.verdict for label in labels] for labels in (first, second)]
+    return found | {"alpha_verdict": krippendorff_alpha(verdicts)}
 
 
 def sft_metrics(folder: Path) -> Metrics:
     """Return the tuned judge's metrics on the test split and its paired gains over the base and the baselines."""
-    table = predictions(folder)
-    sft, base = (table[table["model"] == m] for m in ("sft", "base"))
-    found = protocol.metrics(sft)
-    found["sft_minus_longer_wins"] = found.pop("model_minus_longer_wins")
-    found["sft_minus_always_a"] = found.pop("model_minus_always_a")
-    if len(base):  # a run with a base run does not judge with the untuned model again
-        found["sft_minus_base"] = protocol.compare(sft, base)
-    found["tokens_per_judgement"] = float(sft["tokens"].mean())
+    judged = dict(list(predictions(folder).groupby("model")))
+    found: Metrics = protocol.metrics(judged["sft"])
+    for baseline in ("longer_wins", "always_a"):
+        found[f"sft_minus_{baseline}"] = found.pop(f"model_minus_{baseline}")
+    # A run with a base run does not judge with the untuned model again.
+    found |= compare([("sft_minus_base", "sft", "base")], judged.get, protocol.compare)
+    found["tokens_per_judgement"] = float(judged["sft"]["tokens"].mean())
     dev = predictions(folder, "dev")
     return found | {"dev_accuracy": protocol.metrics(dev[dev["model"] == "sft"])["accuracy"]}
 
@@ -109,23 +97,23 @@ def grpo_metrics(folder: Path, sft_folder: Path) -> Metrics:
 
     Intervals resample training seeds, then scenes; the SFT judge that every seed starts from is one.
     """
-    grpo, before = predictions(folder), predictions(sft_folder)
-    sft, base = (_for_seeds(before[before["model"] == m], grpo["seed"].unique()) for m in ("sft", "base"))
-    found = protocol.metrics(grpo)
+    grpo = predictions(folder)
+    before = for_seeds(predictions(sft_folder), grpo["seed"].unique())
+    judged = dict(list(before.groupby("model"))) | {"grpo": grpo}
+    found: Metrics = protocol.metrics(grpo)
     found = {k: v for k, v in found.items() if "_minus_" not in k and not k.startswith("minus_")}
-    known = {name: rows for name, rows in (("sft", sft), ("base", base)) if len(rows)}
-    found |= {f"grpo_minus_{name}": protocol.compare(grpo, rows) for name, rows in known.items()}
-    for part, rows in grpo.groupby("task"):
-        found[f"grpo_minus_sft_{part}"] = protocol.compare(rows, sft[sft["task"] == part])
-    hard = {"hard": lambda t: t["margin"] <= protocol.HARD_MARGIN, "easy": lambda t: t["margin"] > protocol.HARD_MARGIN}
-    for name, of in hard.items():
-        if of(grpo).any():
-            found[f"grpo_minus_sft_{name}"] = protocol.compare(grpo[of(grpo)], sft[of(sft)])
-    if all(of(grpo).any() for of in hard.values()):
-        found["hard_gain_minus_easy_gain"] = protocol.compare_strata(grpo, sft)
+
+    def rows(model: str, part: str = "") -> pd.DataFrame | None:
+        table = judged.get(model)
+        if part not in ("hard", "easy"):
+            return table[table["task"] == part] if part else table
+        hard = table["margin"] <= protocol.HARD_MARGIN
+        return table[hard if part == "hard" else table["margin"] > protocol.HARD_MARGIN]
+
+    table = [(f"grpo_minus_{name}", "grpo", name) for name in ("sft", "base")]
+    parts = (*sorted(set(grpo["task"])), "hard", "easy")
+    table += [(f"grpo_minus_sft_{part}", ("grpo", part), ("sft", part)) for part in parts]
+    found |= compare(table, rows, protocol.compare)
+    if {"grpo_minus_sft_hard", "grpo_minus_sft_easy"} <= found.keys():
+        found["hard_gain_minus_easy_gain"] = protocol.compare_strata(grpo, judged["sft"])
     return found | {"tokens_per_judgement": float(grpo["tokens"].mean())}
-
-
-def _for_seeds(rows: pd.DataFrame, seeds: np.ndarray) -> pd.DataFrame:
-    """Repeat one judge's rows as the partner of every training seed."""
-    return pd.concat([rows.assign(seed=seed) for seed in seeds], ignore_index=True)

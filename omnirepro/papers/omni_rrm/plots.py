@@ -1,20 +1,22 @@
-"""The tables behind the figures of notebooks 00 to 04, from a stage's saved files (Omni-RRM)."""
+"""The figures of notebooks 00 to 04: their tables from a stage's saved files, and their forms (Omni-RRM)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from omnirepro.data import DIMENSIONS, stored
 from omnirepro.evaluate import protocol
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
 from omnirepro.kit import figures
-from omnirepro.kit.report.tables import predictions, teachers
+from omnirepro.kit.report.tables import by_judge, predictions, teachers
+from omnirepro.papers.comparisons import mean
 from omnirepro.papers.omni_rrm import label_quality
-from omnirepro.papers.omni_rrm.metrics import balanced, gate_table, share
+from omnirepro.papers.omni_rrm.metrics import answered, gate_table
 from omnirepro.reward import REWARDS
 
 Plot = tuple[Callable[[Path], pd.DataFrame], Callable[[pd.DataFrame], Any]]
@@ -35,27 +37,24 @@ def gate(folder: Path) -> pd.DataFrame:
     Facts by modality, checks of responses by modality (balanced accuracy), and winners of equal and of other scores.
     Each kind says what chance gives: for facts, the commonest answer to each attribute.
     """
-    if "asked" not in pd.read_csv(folder / "gate.csv", nrows=0):
-        return _gate_rows(gate_table(folder), "backbone", lambda part: share(part["correct"]))
     table = gate_table(folder)
-    facts, checks, winners = (table[table["asked"] == kind] for kind in ("fact", "check", "winner"))
+    facts = table[table["asked"] == "fact"]
     common = facts.groupby(["modality", "attribute"])["expected"].agg(lambda x: x.value_counts().iloc[0]).sum()
-    kinds = [
-        (facts, f"fact, one word (commonest answer: {common / max(len(facts), 1):.0%})", lambda p: share(p["correct"])),
-        (checks, "check of a response (chance: 50%)", balanced),
-        (
-            winners.assign(modality=["equal scores" if e == "equal" else "other scores" for e in winners["expected"]]),
-            "winner of two scores (chance: 33%)",
-            lambda p: share(p["correct"]),
-        ),
+    names = {
+        "fact": f"fact, one word (commonest answer: {common / max(len(facts), 1):.0%})",
+        "check": "check of a response (chance: 50%)",
+        "winner": "winner of two scores (chance: 33%)",
+    }
+    if "asked" not in pd.read_csv(folder / "gate.csv", nrows=0):
+        names = {"fact": "backbone"}
+    equal = np.where(table["expected"] == "equal", "equal scores", "other scores")
+    table = table.assign(modality=table["modality"].where(table["asked"] != "winner", equal))
+    rows = [
+        {"task": task, "judge": name} | answered(part).as_row(count=False)
+        for kind, name in names.items()
+        for task, part in table[table["asked"] == kind].groupby("modality", sort=False)
     ]
-    return pd.concat([_gate_rows(part, name, mean) for part, name, mean in kinds if len(part)])
-
-
-def _gate_rows(table: pd.DataFrame, judge: str, mean: Callable[[pd.DataFrame], Interval]) -> pd.DataFrame:
-    found = {task: mean(part) for task, part in table.groupby("modality", sort=False)}
-    rows = [(task, judge, known.value, known.low, known.high) for task, known in found.items()]
-    return pd.DataFrame(rows, columns=["task", "judge", "value", "low", "high"])
+    return pd.DataFrame(rows)
 
 
 def scores(folder: Path) -> pd.DataFrame:
@@ -70,16 +69,35 @@ def gaps(folder: Path) -> pd.DataFrame:
     return rates
 
 
+def draw_gaps(data: pd.DataFrame, **how: str) -> Any:
+    """Draw how often strong and weak pass each dimension (dimension, task, rate_strong, rate_weak)."""
+    sides = data.rename(columns={"rate_strong": "strong", "rate_weak": "weak"})
+    long = sides.melt(["task", "dimension"], ["strong", "weak"], "generator")
+    wanted = {"hue": "generator", "panel": "task", "span": True, "limits": (-0.04, 1.04)}
+    return figures.points(long, "dimension", "responses that pass (%)", **wanted, **how)
+
+
 def rules(folder: Path) -> pd.DataFrame:
     table = pd.read_csv(stored(folder / "rules.csv"))
     return label_quality.precision(table, int((table["rule"] == "strong wins").sum()))  # it labels every pair
 
 
 def confusion(folder: Path) -> pd.DataFrame:
-    pairs = pd.DataFrame(
-        [(a.verdict, b.verdict) for a, b in zip(*teachers(folder), strict=True)], columns=["first", "second"]
-    )
-    return pairs.value_counts().rename("n").reset_index()
+    verdicts = [(a.verdict, b.verdict) for a, b in zip(*teachers(folder), strict=True)]
+    return pd.DataFrame(verdicts, columns=["first", "second"]).value_counts().rename("n").reset_index()
+
+
+def draw_confusion(data: pd.DataFrame, **how: str) -> Any:
+    """Draw how often two teachers say what (first, second, n): counts with their share of all pairs."""
+    kinds = [k for k in ("A", "tie", "B") if k in {*data["first"], *data["second"]}]
+    cells = pd.MultiIndex.from_product([kinds, kinds], names=["first", "second"])
+    table = data.groupby(["first", "second"])["n"].sum().reindex(cells, fill_value=0).reset_index()
+    share = table["n"] / table["n"].sum()
+    words = [f"{n}\n{p:.1%}" for n, p in zip(table["n"], share, strict=True)]
+    labels = {"rowlabel": "verdict of the first teacher", "columnlabel": "verdict of the second teacher"}
+    table = table.assign(value=share, words=words)
+    look = {"vmin": 0, "cmap": "Blues", "square": True}
+    return figures.heat(table, "first", "second", "share of pairs (%)", words="words", **labels, **look, **how)
 
 
 def kappa(folder: Path) -> pd.DataFrame:
@@ -90,28 +108,26 @@ def kappa(folder: Path) -> pd.DataFrame:
 
 def accuracies(folder: Path) -> pd.DataFrame:
     """Return swap-corrected accuracy by modality for every judge of the test split, with the baselines."""
-    table, parts = predictions(folder), []
-    for model, rows in table.groupby("model", sort=False):
-        parts.append(protocol.summarize(rows).assign(judge=model))
+    table = predictions(folder)
+    any_judge = table[table["model"] == table["model"].iloc[-1]]
+    parts = [by_judge(table, protocol.summarize)]
     for name in ("longer-wins", "always-A"):
-        parts.append(protocol.summarize(rows, earned=protocol.baseline(rows, name)).assign(judge=name))
+        parts.append(protocol.summarize(any_judge, earned=protocol.baseline(any_judge, name)).assign(judge=name))
     return pd.concat(parts, ignore_index=True)
 
 
 def strata(folder: Path) -> pd.DataFrame:
     """Return accuracy on hard and easy pairs for every judge of the test split."""
-    parts = [
-        protocol.summarize(rows, "stratum").assign(judge=m)
-        for m, rows in predictions(folder).groupby("model", sort=False)
-    ]
-    return pd.concat(parts, ignore_index=True).rename(columns={"stratum": "task"})
+    table = by_judge(predictions(folder), lambda rows: protocol.summarize(rows, "stratum"))
+    return table.rename(columns={"stratum": "task"})
 
 
 def policies(folder: Path) -> pd.DataFrame:
-    parts = [
-        protocol.policy_range(rows).assign(judge=m) for m, rows in predictions(folder).groupby("model", sort=False)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return by_judge(predictions(folder), protocol.policy_range)
+
+
+def position(folder: Path) -> pd.DataFrame:
+    return protocol.position(predictions(folder))
 
 
 COURSE = {
@@ -127,14 +143,14 @@ COURSE = {
 }
 
 
-def course(folder: Path, columns: dict[str, str] | None = None) -> pd.DataFrame:
+def course(folder: Path, columns: dict[str, str] = COURSE) -> pd.DataFrame:
     """Return (step, arm, seed, measure, value) of every training of the stage, smoothed over five steps."""
     arms = [("recipe", path) for path in sorted([folder / "watch.csv", *folder.glob("seed-*/watch.csv")])]
     arms += [("published, no KL", path) for path in folder.glob("contrast/watch.csv")]
     parts = []
     for arm, path in arms:
         table = pd.read_csv(path)
-        named = {k: v for k, v in (columns or COURSE).items() if k in table}
+        named = {k: v for k, v in columns.items() if k in table}
         smooth = table[list(named)].rolling(5, min_periods=1).mean().rename(columns=named).assign(step=table["step"])
         parts.append(smooth.melt("step", var_name="measure").assign(arm=arm, seed=str(path.parent.name)))
     return pd.concat(parts, ignore_index=True).astype({"value": float})
@@ -147,14 +163,13 @@ def rewards(folder: Path) -> pd.DataFrame:
 
 def gains(folder: Path) -> pd.DataFrame:
     """Return accuracy before and after reinforcement (judge, task, value, low, high): by difficulty and by modality."""
-    after = protocol.pairs(predictions(folder))
-    table = pd.concat([pd.read_csv(folder / "before.csv").query("model == 'sft/test'"), after])
-    rows = []
-    for by in ("stratum", "task"):
-        for (group, model), part in table.groupby([by, "model"]):
-            found = clustered_bootstrap(part["credit"], part["cluster"], seeds=part["seed"])
-            judge = "GRPO" if model == "grpo" else "SFT"
-            rows.append({"task": group, "judge": judge, "value": found.value, "low": found.low, "high": found.high})
+    before = pd.read_csv(folder / "before.csv").query("model == 'sft/test'")
+    table = pd.concat([before, protocol.pairs(predictions(folder))])
+    rows = [
+        {"task": group, "judge": "GRPO" if model == "grpo" else "SFT"} | mean(part).as_row(count=False)
+        for by in ("stratum", "task")
+        for (group, model), part in table.groupby([by, "model"])
+    ]
     return pd.DataFrame(rows).sort_values("judge", ascending=False, kind="stable")
 
 
@@ -171,31 +186,53 @@ def paid(folder: Path) -> pd.DataFrame:
     return table.assign(share=table["reward"] / (table["reward"] - table["minus_gold"]))
 
 
+over_steps = partial(figures.curves, x="step", xlabel="optimiser step", line="arm", panel="measure", sharey=False)
+training = partial(over_steps, stroke="seed", mean=True, per_row=3)
+
 RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
     "00_backbone": {
-        "loss": (losses, figures.loss_curve),
-        "gate": (gate, lambda df: figures.accuracy(df, None, "questions answered correctly (%)", "asked about")),
+        "loss": (losses, partial(figures.loss, title="Loss of each phase of pre-training")),
+        "gate": (gate, partial(figures.accuracy, label="questions answered correctly (%)", chance=None,
+                               rowlabel="asked about", title="What the backbone perceives and can do")),
     },
-    "01_synthesis": {"scores": (scores, figures.scores), "gap": (gaps, figures.gap)},
+    "01_synthesis": {
+        "scores": (scores, partial(figures.histogram, value="score", hue="generator", panel="task",
+                                   xlabel="overall score (0-10)", edges=np.arange(-0.5, 11),
+                                   title="Scores of the strong and of the weak generator")),
+        "gap": (gaps, partial(draw_gaps, title="How often each generator passes each dimension")),
+    },
     "02_reconciliation": {
-        "rules": (rules, figures.reconciliation),
-        "agreement": (confusion, figures.agreement),
-        "kappa": (kappa, figures.kappa),
+        "rules": (rules, partial(figures.named, x="coverage", y="precision", name="rule",
+                                 xlabel="coverage: pairs that keep a label (%)",
+                                 ylabel="precision: kept labels that are true (%)",
+                                 title="Precision and coverage of each rule of reconciliation")),
+        "agreement": (confusion, partial(draw_confusion, title="Verdicts of the two teachers")),
+        "kappa": (kappa, partial(figures.heat, row="dimension", column="task", label="agreement beyond chance",
+                                 words=".2f", columnlabel="task", vmin=-1, vmax=1, cmap="RdBu",
+                                 title="Agreement of the teachers (Cohen's kappa)")),
     },
     "03_sft": {
-        "loss": (losses, figures.loss_curve),
-        "accuracy": (accuracies, figures.accuracy),
-        "strata": (strata, lambda df: figures.accuracy(df, by="difficulty by true margin (hard: at most 2 points)")),
-        "position": (lambda f: protocol.position(predictions(f)), figures.position),
-        "policies": (policies, figures.policy_range),
-        "statuses": (lambda f: protocol.statuses(predictions(f)), figures.statuses),
+        "loss": (losses, partial(figures.loss, title="Loss of supervised fine-tuning")),
+        "accuracy": (accuracies, partial(figures.accuracy, title="Accuracy on held-out pairs, by modality")),
+        "strata": (strata, partial(figures.accuracy, rowlabel="difficulty by true margin (hard: at most 2 points)",
+                                   title="Accuracy on easy and on hard pairs")),
+        "position": (position, partial(figures.position, title="What the order of display does")),
+        "policies": (policies, partial(figures.policy_range, title="Accuracy under each reading of failures and ties")),
+        "statuses": (lambda folder: protocol.statuses(predictions(folder)),
+                     partial(figures.statuses, title="How judgements fail")),
     },
     "04_grpo": {
-        "probes": (paid, figures.probes),
-        "dead": (dead, figures.dead_groups),
-        "course": (course, figures.course),
-        "rewards": (rewards, figures.course),
-        "gains": (gains, lambda df: figures.accuracy(df, by="difficulty by true margin, and modality")),
-        "position": (lambda f: protocol.position(predictions(f)), figures.position),
+        "probes": (paid, partial(figures.heat, row="probe", column="preset", value="share", words=".2f",
+                                 label="reward, as a share of the gold judgement's", columnlabel="reward preset",
+                                 cmap="vlag", center=0, vmin=-1.2, vmax=1.2, title="What each reward pays for")),
+        "dead": (dead, partial(figures.curves, x="group", y="share", line="name", xscale="log",
+                               xlabel="completions in a group", ylabel="groups without any spread (%)",
+                               grey=("p^G + (1-p)^G",),
+                               title="Groups that teach nothing, by their size")),
+        "course": (course, partial(training, title="Training curves of GRPO")),
+        "rewards": (rewards, partial(training, title="Every reward over training, paid or not")),
+        "gains": (gains, partial(figures.accuracy, rowlabel="difficulty by true margin, and modality",
+                                  title="Accuracy before and after GRPO")),
+        "position": (position, partial(figures.position, title="What the order of display does after GRPO")),
     },
-}
+}  # fmt: skip
