@@ -26,12 +26,12 @@ from omnirepro.data.sources.parts import group, shared
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
 from omnirepro.judge.generative import load_judge
+from omnirepro.judge.rows import judge_split
 from omnirepro.judge.scalar import chat, load_scalar_judge
 from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding
 from omnirepro.train.bradley_terry import train_bradley_terry
 from omnirepro.train.curriculum import labels_of
-from omnirepro.train.sft import judge_split
 
 STAGE = "preferences_bradley_terry"
 Sets = dict[str, list[Pair]]
@@ -128,7 +128,9 @@ def prepare(
 
 def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: Sequence[str] = ()) -> None:
     """Train a scorer from `model`, score every set, and judge each with other models (a bare verdict) beside it."""
-    folder, asked = train_bradley_terry(run, model, train, labels_of(train)), run.section("judge")
+    asked = run.section("judge")
+    p = run.section("bradley_terry")
+    folder = train_bradley_terry(run, model, train, labels_of(train), p, asked["wording"])
     judges: dict[str, Any] = {"scorer": load_scalar_judge(folder, asked["batch_size"], run.device, run.dtype)}
     for name in beside:
         found = load_judge(name, asked["batch_size"], run.device, run.dtype, format="verdict-direct", wording="full")
@@ -143,8 +145,7 @@ def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: 
 
 def _judged(run: Run, name: str, judge: Any, sets: Sets) -> Iterable[Judgement]:
     for set_name, pairs in sets.items():
-        (judge.chat if hasattr(judge, "chat") else judge).name = f"{name}/{set_name}"
-        yield from judge_split(run, judge, pairs)
+        yield from judge_split(judge, f"{name}/{set_name}", pairs, run.checkpoint_dir)
 
 
 def preference_metrics(folder: Path) -> dict[str, Interval]:
