@@ -13,7 +13,7 @@ from torch.nn.functional import softmax
 from omnirepro.data import Label, Pair, Part, Prompt, Response
 from omnirepro.evaluate import protocol
 from omnirepro.judge.scalar import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
-from omnirepro.kit.run import open_run
+from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.loading import ModelError, load
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
 from omnirepro.papers.omni_reward import stage
@@ -386,10 +386,31 @@ def test_a_stage_trains_scores_and_keeps_the_threshold_of_dev(base, parts, tmp_p
     assert all(r.verdict == r.label for r in decided), "the training pairs are easily told apart, and equal ones tie"
     assert judge.name == "smoke/05_bradley_terry" and 0 <= judge.threshold == decided[0].decoding["threshold"]
     assert [r.verdict for r in judge.judge(dev)] == [r.verdict for r in decided[24:]]
-    other = stage.scalar_rows(run, base, "preference-only", 1, data, kept=False)
-    assert {r.model for r in other} == {"preference-only/dev", "preference-only/test"}
-    assert not run.path("preference-only-1/scorer").exists() and run.path("scorer").exists()
+    other = stage.scalar_rows(run, base, "full", 1, data, kept=False)
+    assert len(other) == len(rows) and {r.seed for r in other} == {1}
+    assert run.path("full-1/loss.csv").exists() and not run.path("full-1/scorer").exists(), "one scorer is kept"
     assert load_scalar_judge(run.dir, device="cpu", threshold=1e3).judge(dev)[0].verdict == "tie"
+
+
+def test_an_override_that_no_training_of_the_stage_reads_is_refused(base, parts, tmp_path, monkeypatch):
+    """The language model is tuned whole here, so that the rank of LoRA matters to nothing."""
+    pairs, labels = polite(parts)
+    labelled = [p.model_copy(update={"label": x.verdict}) for p, x in zip(pairs, labels, strict=True)]
+    data = stage.Data({"train": [], "dev": labelled, "test": labelled[:2]}, labelled, None)
+
+    def work(run):
+        stage.scalar_rows(run, base, "full", 0, data, kept=True)
+
+    run = open_stage(monkeypatch, tmp_path, "a", steps=1, lora_rank=4)
+    run.do(work)
+    with pytest.raises(ParameterError, match=r"bradley_terry\.lora_rank was overridden .* no code of 05"):
+        run.finish({})
+    run = open_stage(monkeypatch, tmp_path, "b", steps=1)
+    run.do(work)
+    run.finish({})
+    assert {"bradley_terry.lr", "bradley_terry.ties", "judge.wording"} <= run.params.reads.keys()
+    assert open_stage(monkeypatch, tmp_path, "b", steps=1, lora_rank=4).skipped
+    assert not open_stage(monkeypatch, tmp_path, "b", steps=2).skipped
 
 
 # ---- files

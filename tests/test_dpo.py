@@ -17,6 +17,7 @@ from omnirepro.judge import criteria, rubric
 from omnirepro.judge.criteria import CriterionJudgement, GenRM, Task
 from omnirepro.judge.criteria.rows import forced, judge_by
 from omnirepro.judge.generative import load_judge
+from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.generation import Decoding, Generated, LocalModel
 from omnirepro.models.loading import load
@@ -204,6 +205,29 @@ def test_roles_are_tuned_and_can_be_loaded(base, pairs, tmp_path):
     model, made = load(folder, "cpu", "float32")
     assert made.tokenizer.convert_tokens_to_ids("<criterion 1>") not in (None, made.tokenizer.unk_token_id)
     assert model.get_input_embeddings().weight.shape[0] == len(made.tokenizer)
+
+
+def test_an_override_that_no_training_of_the_stage_reads_is_refused(base, pairs, tmp_path, monkeypatch):
+    """The model is tuned whole here, so that the rank of LoRA matters to nothing."""
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
+
+    def opened(name, **changes):
+        overrides = {f"meta_reward_dpo.{key}": value for key, value in ({"sft_steps": 1} | changes).items()}
+        return open_run("06_meta_reward_dpo", "smoke", name, overrides=overrides)
+
+    def work(run):
+        p = run.section().renamed(roles.TRAININGS["sft"])
+        roles.train_roles(run.sub("sft", folder=""), base, lessons(pairs, 4, 0), p, "brief")
+
+    run = opened("a", dpo_beta=0.3)
+    run.do(work)
+    with pytest.raises(ParameterError, match=r"meta_reward_dpo\.dpo_beta was overridden .* no code of 06"):
+        run.finish({})
+    run = opened("b")
+    run.do(work)
+    run.finish({})
+    assert {"meta_reward_dpo.sft_lr", "meta_reward_dpo.tune"} <= run.params.reads.keys()
+    assert opened("b", lora_rank=2).skipped and not opened("b", sft_lr=0.1).skipped
 
 
 @pytest.mark.parametrize("tune", ["whole", "lora"])

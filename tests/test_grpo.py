@@ -16,7 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from omnirepro import reward
 from omnirepro.data import Label, Pair
 from omnirepro.judge.generative import load_judge
-from omnirepro.kit.run import open_run
+from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.generation import Decoding, generate
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import Example, collate_media
@@ -361,6 +361,25 @@ def test_stage_writes_adapter_completions_and_statistics(adapter, pairs, alive, 
     assert judge.decoding.max_new_tokens == 6 and list(judge.chat.model.peft_config) == ["default"]
     tuned, start = (load_file(f / "adapter_model.safetensors") for f in (out, adapter))
     assert tuned.keys() == start.keys() and any(not torch.equal(tuned[n], start[n]) for n in start)
+
+
+def test_an_override_that_no_training_of_the_stage_reads_is_refused(adapter, pairs, tmp_path, monkeypatch):
+    """One training with its own seed and changes, and nothing beside it that would look at the reward before."""
+
+    def work(run):
+        sub = run.sub("seed-3", 3, grpo={"beta": 0.0})
+        grpo.train_grpo(sub, adapter, *pairs, sub.section("grpo"), sub.section("judge"))
+
+    run = open_stage(monkeypatch, tmp_path, "a", **{"grpo.steps": 1, "grpo.beta": 0.5})
+    run.do(work)
+    with pytest.raises(ParameterError, match=r"grpo\.beta was overridden .* no code of 04"):
+        run.finish({})
+    run = open_stage(monkeypatch, tmp_path, "b", **{"grpo.steps": 1})
+    run.do(work)
+    run.finish({})
+    assert run.path("seed-3/adapter").is_dir() and {"grpo.lr", "judge.format"} <= run.params.reads.keys()
+    assert open_stage(monkeypatch, tmp_path, "b", **{"grpo.steps": 1, "grpo.preflight_prompts": 9}).skipped
+    assert not open_stage(monkeypatch, tmp_path, "b", **{"grpo.steps": 2}).skipped
 
 
 def test_resume_after_a_kill_is_as_if_nothing_happened(adapter, pairs, alive, tmp_path, monkeypatch):

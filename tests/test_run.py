@@ -29,6 +29,8 @@ first:
 second:
   # Number of pairs.
   pairs: 4
+  # Tasks of the pairs.
+  tasks: [x]
 """
 
 
@@ -87,6 +89,9 @@ def test_scientific_notation_is_a_number(project):
         ({"first": 3}, "it is a section"),
         ({"first.steps": "many"}, "str where base.yaml has 10"),
         ({"first.steps": 1.5}, "float"),
+        ({"first.steps": True}, "bool where base.yaml has 10"),
+        ({"first.steps": None}, "NoneType"),
+        ({"second.tasks": ["a", 1]}, r"where base.yaml has \['x'\] \(list\[str\]\)"),
         ('{"first.steps": ', "not JSON"),
         ([1], "must map"),
     ],
@@ -137,6 +142,32 @@ def test_override_that_no_code_read_raises_at_finish(project):
     with pytest.raises(ParameterError, match=r"first\.lr .*no code"):
         run.finish({})
     assert not (run.dir / "manifest.json").exists()
+
+
+def test_a_training_within_a_stage_has_its_own_files_seed_and_values_and_its_reads_count(project):
+    def work(run):
+        sub = run.sub("other", 5, first={"steps": 3})
+        assert (sub.name, sub.seed, sub.device) == ("other", 5, "cpu") and sub.section("first").steps == 3
+        assert sub.checkpoint_dir == run.checkpoint_dir / "other" and sub.checkpoint_dir.is_dir()
+        assert sub.write("model.txt", "x") == run.path("other/model.txt")
+        assert (
+            run.sub("main", folder="").path("model.txt") == run.path("model.txt") and run.sub("main").seed == run.seed
+        )
+        assert set(run.params.reads) == {"device.threads", "device.device"}
+        return sub.section("first").renamed({"rate": "lr"})
+
+    (project / "params/base.yaml").write_text(BASE.replace("  threads: 0", "  threads: 0\n  # Where.\n  device: cpu"))
+    run = open_run("01_first", overrides={"first.lr": 0.1})
+    section = run.do(work)
+    assert section["rate"] == 0.1 and set(run.params.reads) == {"device.threads", "device.device", "first.lr"}
+    assert dict(section) == {"steps": 3, "lr": 0.1, "rate": 0.1} and "first.steps" not in run.params.reads
+    for wrong in ({"stepz": 1}, {"pairs": 1}):
+        with pytest.raises(ParameterError, match="first"):
+            run.sub("other", first=wrong).section("first")
+    run.finish({})
+    assert open_run("01_first", overrides={"first.lr": 0.1, "first.steps": 7}).skipped
+    with pytest.raises(ParameterError, match="no code of 01_first read it"):
+        open_run("01_first", overrides={"first.lr": 0.1, "first.steps": 7}).finish({})
 
 
 @pytest.mark.parametrize("values", [{"seed": "1"}, {"seed": -1}, {"run": "../up"}, {"run": "a/b"}, {"base": "tiny"}])
