@@ -509,7 +509,7 @@ def test_a_leak_and_an_empty_split_end_the_synthesis(tmp_path, monkeypatch):
         open_run("01_synthesis", "smoke", "leak").do(synthesize, None, None)
     monkeypatch.undo()
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
-    monkeypatch.setattr(synthesis, "_some", lambda rng, rate: [])
+    monkeypatch.setattr(synthesis, "DIMENSIONS", ())
     monkeypatch.setattr(synthesis, "compose", lambda *a: "the same")
     with pytest.raises(RunError, match=r"no train pair is left of 64 prompts \(0 kept, 64 equal, 0 empty\): raise"):
         open_run("01_synthesis", "smoke", "equal").do(synthesize, None, None)

@@ -14,7 +14,7 @@ import pytest
 from omnirepro.kit.run import READS, STAGES
 from omnirepro.kit.run.parameters import flatten
 from omnirepro.kit.run.reading import RUN_FILE_KEYS, descriptions, meaning_of, read_run_file, read_yaml
-from omnirepro.kit.run.stages import SHARED, section_of, upstream
+from omnirepro.kit.run.stages import MINUTES, SHARED, section_of, upstream
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "omnirepro"
@@ -196,6 +196,9 @@ def test_outline_law(path):
         assert re.search(rf"\|[^|\n]*{column}", first.source, re.I), f"the table of the first cell lacks {column}"
     found = re.findall(r"^## +(?:\d+\.? *)?(.+?) *$", "\n".join(c.source for c in cells(path, "markdown")), re.M)
     assert [title for title in found if title in OUTLINE] == list(OUTLINE), f"the sections are {found}"
+    minutes = ", ".join(f"{profile} {number:g}" for profile, number in MINUTES[path.stem].items())
+    one = {f"{number:g}" for number in MINUTES[path.stem].values()}
+    assert f"| {minutes}" in first.source or f"| {'/'.join(one)} |" in first.source, f"its minutes are {minutes}"
     check_code_outline(path.stem, [cell for cell in book if cell.cell_type == "code"])
     assert book[-1].cell_type == "markdown" and "](" in book[-1].source, "the last cell links to the next notebook"
     asked = re.search(r"\brun\.check\(|\brequire_\w+\(", by_section(book)["Check"])

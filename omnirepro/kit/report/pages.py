@@ -102,7 +102,7 @@ def status_of(folder: Path, notebook: Any) -> str:
     error = next((out for out in outputs if out.output_type == "error"), None)
     if error is not None:
         return f"failed: {error.ename}"
-    inherited = any("skipped, nothing changed" in str(out) for out in outputs)
+    inherited = any(out.get("metadata", {}).get("skipped") for out in outputs)
     return "finished" if load_manifest(folder) or inherited else "unfinished"
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from omnirepro.data.progress import leave
 from omnirepro.kit.run.checks import Check, checks_page
-from omnirepro.kit.run.display import display, metrics_page, say
+from omnirepro.kit.run.display import Page, display, metrics_page, say
 from omnirepro.kit.run.files import Content, RunError, atomic_write, digest, files_in, relative, remove, results_root
 from omnirepro.kit.run.manifest import build_manifest, load_manifest, mismatch, stale_parameter
 from omnirepro.kit.run.parameters import ParameterError, Params, Section
@@ -122,6 +122,7 @@ class Run(Handle):
         Cells that follow read the results back from files, so that they work after a skip as well.
         """
         if self.skipped:
+            display(Page("", ""), skipped=True)  # for readers of the executed notebook
             return say(f"{self.stage}: skipped, nothing changed since {relative(self.dir)}/manifest.json was written")
         self._begin(clear=True)
         say(f"{self.stage}: working ({self._reason})")
