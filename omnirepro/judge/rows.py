@@ -11,12 +11,16 @@ from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
 
 
-def judge_split(judge: Judge | ScalarJudge, name: str, pairs: list[Pair], checkpoints: Path) -> list[Judgement]:
-    """Judge pairs in both orders under a name of model and split (`sft/test`), which is that of the rows.
+def judge_split(
+    judge: Judge | ScalarJudge, name: str, pairs: list[Pair], checkpoints: Path, size: int = 1024
+) -> list[Judgement]:
+    """Judge pairs in both orders under a name of model and split (`sft/test`), `size` of them between two writes.
 
-    Name and seed of the judge tell its chunks below `checkpoints` from those of others.
+    The name is that of the rows, and of the chunks below `checkpoints`.
     """
-    (judge.chat if isinstance(judge, Judge) else judge).name = name
     report = progress(f"{name}, judging")
-    chunks = f"{name.replace('/', '-')}-{judge.seed}"
-    return in_chunks(checkpoints, chunks, pairs, lambda some, at: judge.judge(some, progress=report), Judgement, 1024)
+
+    def work(some: list[Pair], at: int) -> list[Judgement]:
+        return [row.model_copy(update={"model": name}) for row in judge.judge(some, progress=report)]
+
+    return in_chunks(checkpoints, name.replace("/", "-"), pairs, work, Judgement, size)

@@ -182,7 +182,8 @@ class Run(Handle):
         self._reason = mismatch(self._own, self.params, self.seed, self._current)
         base = results_root() / self.base / self.stage if self.base else None
         if self._reason and base and not mismatch(base, self.params, self.seed, self._current):
-            self._dir, self._reason = base, ""
+            self._dir = base
+            self._reason = ""
 
     def _current(self, recorded: str) -> str | None:
         """Return the present sha256 of an input that a manifest names as run/stage/file."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -33,39 +34,32 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@dataclass(eq=False, repr=False)
 class Section(Mapping):
     """A part of the parameters with attribute and item access; `**section` passes all its keys on.
 
-    Each read is recorded, under the key that it goes to. `changes` are values that stand in place of the parameters',
-    `names` maps further names to keys of the section (`steps` to `sft_steps`).
+    Each read is recorded, under the key that it goes to.
     """
 
-    def __init__(
-        self,
-        params: Params,
-        prefix: str,
-        changes: Mapping[str, Any] | None = None,
-        names: Mapping[str, str] | None = None,
-    ):
-        self._params = params
-        self._prefix = prefix
-        self._changes = dict(changes or {})
-        self._names = dict(names or {})
+    _params: Params
+    _prefix: str
+    _changes: Mapping[str, Any] = field(default_factory=dict)
+    _names: Mapping[str, str] = field(default_factory=dict)
 
     def changed(self, changes: Mapping[str, Any]) -> Section:
         """Return the section with other values for some keys, whose own are then not read."""
         for key in changes:
             if key not in self:
                 raise unknown(f"{self._prefix}.{key}", self._params.keys(), "the code")
-        return Section(self._params, self._prefix, self._changes | changes, self._names)
+        return replace(self, _changes=self._changes | changes)
 
     def renamed(self, names: Mapping[str, str]) -> Section:
-        """Return the section with further names for some of its keys: what a training reads as `steps`, and so on."""
-        return Section(self._params, self._prefix, self._changes, self._names | names)
+        """Return the section with further names for some keys: {"steps": "sft_steps"} lets `steps` be read."""
+        return replace(self, _names=self._names | names)
 
     def parts(self) -> dict[str, Any]:
-        """Return what makes it over other parameters: prefix, changes and names; nothing counts as read."""
-        return {"prefix": self._prefix, "changes": self._changes, "names": self._names}
+        """Return what makes it over other parameters; nothing counts as read."""
+        return {"_prefix": self._prefix, "_changes": self._changes, "_names": self._names}
 
     def __getitem__(self, key: str) -> Any:
         if key in self._changes:

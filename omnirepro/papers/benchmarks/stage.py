@@ -17,13 +17,12 @@ from pathlib import Path
 import pandas as pd
 
 from omnirepro.data import Judgement, Pair, RowError, read_jsonl, write_jsonl
-from omnirepro.data.progress import progress
-from omnirepro.data.resume import in_chunks
 from omnirepro.data.sources import load
 from omnirepro.data.sources.parts import group
 from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge.generative import load_judge
+from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding
 
@@ -70,7 +69,14 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
     for name, pairs in sets.items():  # ids of different releases collide
         sets[name] = [pair.model_copy(update={"id": f"{name}:{pair.id}"}) for pair in pairs]
     others = {name.rstrip("/").replace("#", "/").split("/")[-1]: name for name in p["judges"]}
-    rows = [row for name, source in (judges | others).items() for row in _judged(run, name, source, sets)]
+    asked = run.section("judge")
+    rows: list[Judgement] = []
+    for name, source in (judges | others).items():
+        judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
+        if hasattr(judge, "decoding"):
+            judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
+        for set_name, pairs in sets.items():
+            rows += judge_split(judge, f"{name}/{set_name}", pairs, run.checkpoint_dir, size=512)
     frozen, extra = read_frozen(p["rows"])
     if not rows and not frozen:
         raise RowError("nothing to judge: give benchmarks.data with a judge, or benchmarks.rows")
@@ -82,23 +88,6 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
             made = write_results([r for r in rows if r.model == model], pairs, model)
             for kind, content in zip(("eval-set", "eval-set-scores"), made, strict=True):
                 run.write(f"reward-bench/{kind}/{model}.json", content)
-
-
-def _judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
-    asked = run.section("judge")
-    rows: list[Judgement] = []
-    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
-    if hasattr(judge, "decoding"):
-        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-    for set_name, pairs in sets.items():
-        report = progress(f"{name} on {set_name}")
-        model = f"{name}/{set_name}"
-
-        def work(some: Sequence[Pair], at: int, report=report, model=model) -> list[Judgement]:
-            return [r.model_copy(update={"model": model}) for r in judge.judge(some, progress=report)]
-
-        rows += in_chunks(run.checkpoint_dir, model.replace("/", "-"), pairs, work, Judgement)
-    return rows
 
 
 def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:
