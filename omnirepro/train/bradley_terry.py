@@ -19,17 +19,15 @@ Departures:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from omnirepro.data import Label, Pair
 from omnirepro.judge.scalar import chat, keep_settings
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.train.common import arguments, history, lora, over_rows, train_on, whole_weights
-from omnirepro.train.run import Run, launchable
+from omnirepro.train.common import arguments, history, lora, over_examples, train_on, whole_weights
+from omnirepro.train.run import Run, Values, launchable
 
 TIES = ("drop", "davidson")
 TUNE = ("language-model", "lora")
@@ -38,7 +36,7 @@ Encoded = tuple[Example, Example, bool]  # preferred, other (as they stand where
 
 @launchable
 def train_bradley_terry(
-    run: Run, base: Path | str, pairs: list[Pair], labels: list[Label], p: Mapping[str, Any], wording: str
+    run: Run, base: Path | str, pairs: list[Pair], labels: list[Label], p: Values, wording: str
 ) -> Path:
     """Train a scorer from `base` on labelled pairs; writes `scorer` and `loss.csv`, resumes from the last checkpoint.
 
@@ -58,7 +56,7 @@ def train_bradley_terry(
     return run.write("scorer", lambda f: (save_scorer(scorer, f, base, weights), keep_settings(f, wording=wording)))
 
 
-def make_scorer(run: Run, p: Mapping[str, Any], base: Path | str):
+def make_scorer(run: Run, p: Values, base: Path | str):
     """Load `base` with a fresh value head; language model (or LoRA on it) and head are trainable, encoders are not."""
     from omnirepro.models.scalar import Scorer
 
@@ -116,15 +114,14 @@ def encode_pairs(
     return out
 
 
-def make_trainer(run: Run, p: Mapping[str, Any], scorer, rows: list[Encoded]):
+def make_trainer(run: Run, p: Values, scorer, rows: list[Encoded]):
     """Assemble transformers' Trainer over encoded pairs."""
     import torch
     from transformers import TrainingArguments
 
     from omnirepro.train.pair_trainer import PairTrainer
 
-    def collate(numbers: list[int]) -> dict:
-        some = [rows[i] for i in numbers]
+    def collate(some: list[Encoded]) -> dict:
         batch = scorer.processor.collate([e for side in (0, 1) for e in (row[side] for row in some)])
         del batch["labels"]
         return batch | {"tied": torch.tensor([tied for _, _, tied in some])}
@@ -136,4 +133,4 @@ def make_trainer(run: Run, p: Mapping[str, Any], scorer, rows: list[Encoded]):
         logging_steps=5,
         remove_unused_columns=False,
     )
-    return over_rows(PairTrainer, "Bradley-Terry", scorer, args, range(len(rows)), collate)
+    return over_examples(PairTrainer, "Bradley-Terry", scorer, args, rows, collate)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from omnirepro.data.progress import progress
 from omnirepro.judge.generative import Judge, save_settings
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import save_adapter
-from omnirepro.train.run import Run
+from omnirepro.train.run import Run, Values
 
 LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
 
 
-def arguments(run: Run, p: Mapping[str, Any], steps: int, batch: int) -> dict[str, Any]:
+def arguments(run: Run, p: Values, steps: int, batch: int) -> dict[str, Any]:
     """Translate what the parameters of all trainings have in common; `batch` rows make one optimizer step."""
     rows, passes = divided(batch, p["accumulate"], int(os.environ.get("WORLD_SIZE", 1)))
     return dict(
@@ -45,12 +45,13 @@ def arguments(run: Run, p: Mapping[str, Any], steps: int, batch: int) -> dict[st
     )
 
 
-def over_rows(
-    kind: type, label: str, model, args, rows: Sequence[int], collate: Callable[[list[int]], dict], **kwargs: Any
+def over_examples(
+    kind: type, label: str, model, args, examples: Sequence, collate: Callable[[list], dict], order=None, **kwargs: Any
 ):
-    """Assemble a Trainer of class `kind` whose dataset holds row numbers, of which `collate` makes a batch.
+    """Assemble a Trainer of class `kind` over encoded examples, media included, of which `collate` makes a batch.
 
-    Rows are encoded already, media included. The kit's own progress, named `label`, stands in place of the printing.
+    The dataset holds their numbers, in `order` where it is given. The kit's own progress, named `label`, stands in
+    place of the default printing.
     """
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -58,8 +59,8 @@ def over_rows(
     trainer = kind(
         model=model,
         args=args,
-        train_dataset=Dataset.from_dict({"row": list(rows)}),
-        data_collator=lambda some: collate([one["row"] for one in some]),
+        train_dataset=Dataset.from_dict({"row": order or list(range(len(examples)))}),
+        data_collator=lambda rows: collate([examples[one["row"]] for one in rows]),
         callbacks=[progress_callback(label)],
         **kwargs,
     )
@@ -67,7 +68,7 @@ def over_rows(
     return trainer
 
 
-def lora(p: Mapping[str, Any]):
+def lora(p: Values):
     """Return the LoRA matrices of a section (`lora_rank`, `lora_alpha`, `lora_dropout`) on the language model."""
     from peft import LoraConfig
 
@@ -137,7 +138,7 @@ def whole_weights(trainer) -> dict[str, Any] | None:
     return trainer.accelerator.get_state_dict(trainer.model_wrapped)
 
 
-def keep_judge(run: Run, name: str, trainer, processor, base: Path | str, asked: Mapping[str, Any]) -> Path:
+def keep_judge(run: Run, name: str, trainer, processor, base: Path | str, asked: Values) -> Path:
     """Write the folder `name`: an adapter that names its base, or a model, and how this judge wants to be asked.
 
     `asked` has the `format` and `wording` of its prompt and its `max_new_tokens`.

@@ -11,17 +11,16 @@ iteration, as published.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from omnirepro.data import Part
 from omnirepro.judge.criteria import messages
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.search.selection import Preference
-from omnirepro.train.common import NamesAsSaved, arguments, history, keep_judge, over_rows, train_on
-from omnirepro.train.run import Run, launchable
+from omnirepro.train.common import NamesAsSaved, arguments, history, keep_judge, over_examples, train_on
+from omnirepro.train.run import Run, Values, launchable
 from omnirepro.train.tuning import asked_of, open_model
 
 CURVE = {  # the columns of the training curve, by TRL's names; margin and rewards in nats
@@ -35,7 +34,7 @@ Pairs = list[tuple[Example, Example]]
 
 
 @launchable
-def train_dpo(run: Run, base: Path | str, rows: list[Preference], p: Mapping[str, Any], wording: str) -> Path:
+def train_dpo(run: Run, base: Path | str, rows: list[Preference], p: Values, wording: str) -> Path:
     """Tune `base` on preferences in one iteration; writes a folder of the run's name and its loss beside it; resumes.
 
     `p` are the parameters, `wording` is that of the instruction to the judge. Raises ValueError where there are no
@@ -77,7 +76,7 @@ def collate(processor: OmniProcessor, pairs: Pairs) -> dict:
     return batch | {"completion_mask": (batch.pop("labels") != -100).long()}
 
 
-def make_trainer(run: Run, p: Mapping[str, Any], model, reference, processor: OmniProcessor, pairs: Pairs):
+def make_trainer(run: Run, p: Values, model, reference, processor: OmniProcessor, pairs: Pairs):
     """Assemble TRL's trainer over encoded preferences."""
     from trl import DPOConfig, DPOTrainer
 
@@ -94,14 +93,5 @@ def make_trainer(run: Run, p: Mapping[str, Any], model, reference, processor: Om
         gradient_checkpointing=p["gradient_checkpointing"],
         remove_unused_columns=False,
     )
-    rows = range(len(pairs))
     own = {"ref_model": reference, "processing_class": processor.tokenizer}
-    return over_rows(
-        OmniDPOTrainer,
-        f"DPO, {run.name}",
-        model,
-        config,
-        rows,
-        lambda some: collate(processor, [pairs[i] for i in some]),
-        **own,
-    )
+    return over_examples(OmniDPOTrainer, f"DPO, {run.name}", model, config, pairs, partial(collate, processor), **own)

@@ -16,10 +16,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +31,7 @@ from omnirepro.models.loading import base_of, load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.reward.monitor import collapse, watch
 from omnirepro.train.common import arguments, history, keep_judge, last_checkpoint, progress_callback, train_on
-from omnirepro.train.run import Run, launchable
+from omnirepro.train.run import Run, Values, launchable
 from omnirepro.train.sft import swap_label
 
 # Parameters that TRL has under the same names.
@@ -52,12 +50,7 @@ class Shown:
 
 @launchable
 def train_grpo(
-    run: Run,
-    base_adapter: Path | str,
-    pairs: list[Pair],
-    labels: list[Label],
-    p: Mapping[str, Any],
-    asked: Mapping[str, Any],
+    run: Run, base_adapter: Path | str, pairs: list[Pair], labels: list[Label], p: Values, asked: Values
 ) -> Path:
     """Tune the adapter on labelled pairs; returns the folder `adapter`.
 
@@ -157,9 +150,7 @@ class CompletionLog:
         return pd.concat([pd.read_parquet(path) for path in sorted(self.folder.glob("*.parquet"))], ignore_index=True)
 
 
-def make_trainer(
-    run: Run, p: Mapping[str, Any], asked: Mapping[str, Any], model, processor: OmniProcessor, shown: dict[str, Shown]
-):
+def make_trainer(run: Run, p: Values, asked: Values, model, processor: OmniProcessor, shown: dict[str, Shown]):
     """Assemble the omni-modal GRPO trainer over displayed pairs; returns it and its `CompletionLog`.
 
     Raises ValueError on what cannot be trained.

@@ -7,9 +7,11 @@ parameters as a mapping. The kit's `Run` is one, so is a part of it, and a test 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+Values = Mapping[str, Any]  # the parameters of a training by their keys in base.yaml
 
 
 class Run(Protocol):

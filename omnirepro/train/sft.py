@@ -14,9 +14,9 @@ format "verdict-direct" is the paper's judge without a rationale (Omni-RM).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from omnirepro.data import Label, Pair, Part, swap_verdict
 from omnirepro.judge import rubric, verdict
@@ -24,27 +24,20 @@ from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
 from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.train.common import arguments, history, keep_judge, lora, over_rows, train_on
+from omnirepro.train.common import arguments, history, keep_judge, lora, over_examples, train_on
 from omnirepro.train.completion_loss import OnAnswers
 from omnirepro.train.curriculum import lessons, one_after_another
-from omnirepro.train.run import Run, launchable
+from omnirepro.train.run import Run, Values, launchable
 
 ROWS = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
 
 
 def swap_label(label: Label) -> Label:
     """Return the label of the swapped pair."""
-    return label.model_copy(
-        update={
-            "verdict": swap_verdict(label.verdict),
-            "score_a": label.score_b,
-            "score_b": label.score_a,
-            "marks_a": label.marks_b,
-            "marks_b": label.marks_a,
-            "quotes_a": label.quotes_b,
-            "quotes_b": label.quotes_a,
-        }
-    )
+    update = {"verdict": swap_verdict(label.verdict)}
+    for name in ("score", "marks", "quotes"):
+        update |= {f"{name}_a": getattr(label, f"{name}_b"), f"{name}_b": getattr(label, f"{name}_a")}
+    return label.model_copy(update=update)
 
 
 def self_pair(pair: Pair, label: Label) -> tuple[Pair, Label]:
@@ -81,14 +74,7 @@ def target_of(label: Label, format: str) -> str:
     return verdict.target(label.verdict) if format == "verdict-direct" else rubric.render(label, format)
 
 
-def train_sft(
-    run: Run,
-    base: Path | str,
-    pairs: list[Pair],
-    labels: list[Label],
-    p: Mapping[str, Any],
-    asked: Mapping[str, Any],
-) -> Path:
+def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label], p: Values, asked: Values) -> Path:
     """Fine-tune `base` on labelled pairs; writes `adapter` and `loss.csv`, resumes from the last checkpoint.
 
     `p` are the parameters (base.yaml's section `sft`); `asked` says how the judge is asked (its section `judge`).
@@ -100,12 +86,7 @@ def train_sft(
 
 @launchable
 def tune(
-    run: Run,
-    base: Path | str,
-    chats: list[list[dict]],
-    p: Mapping[str, Any],
-    asked: Mapping[str, Any],
-    parts: Sequence[int] = (),
+    run: Run, base: Path | str, chats: list[list[dict]], p: Values, asked: Values, parts: Sequence[int] = ()
 ) -> Path:
     """Fine-tune `base` on chats that end in what it is to say; otherwise as `train_sft`.
 
@@ -134,12 +115,7 @@ def check_lengths(examples: list[Example], limit: int) -> None:
 
 
 def make_trainer(
-    run: Run,
-    p: Mapping[str, Any],
-    model,
-    processor: OmniProcessor,
-    examples: list[Example],
-    parts: Sequence[int] = (),
+    run: Run, p: Values, model, processor: OmniProcessor, examples: list[Example], parts: Sequence[int] = ()
 ):
     """Assemble TRL's SFTTrainer over encoded examples, with LoRA on the language model and the omni collator."""
     from trl import SFTConfig, SFTTrainer
@@ -156,13 +132,6 @@ def make_trainer(
         gradient_checkpointing=p["gradient_checkpointing"],
         **ROWS,
     )
-    return over_rows(
-        AnswersTrainer,
-        "SFT",
-        model,
-        config,
-        in_order or range(len(examples)),
-        lambda some: with_positions(processor, [examples[i] for i in some]),
-        processing_class=processor.tokenizer,
-        peft_config=lora(p),
-    )
+    collate = partial(with_positions, processor)
+    own = {"processing_class": processor.tokenizer, "peft_config": lora(p)}
+    return over_examples(AnswersTrainer, "SFT", model, config, examples, collate, in_order, **own)

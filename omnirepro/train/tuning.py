@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.train.common import lora
-from omnirepro.train.run import Run
+from omnirepro.train.run import Run, Values
 
 TUNE = ("whole", "lora")
 
 
-def open_model(run: Run, base: Path | str, p: Mapping[str, Any], extend: Callable[..., OmniProcessor] | None = None):
+def open_model(run: Run, base: Path | str, p: Values, extend: Callable[..., OmniProcessor] | None = None):
     """Load a model for tuning, encoders frozen; one that is tuned whole may get new tokens first, by `extend`.
 
     Reads `tune` and, for LoRA, its rank and scale. `extend(model, processor)` returns the processor to go on with.
@@ -37,7 +37,7 @@ def open_model(run: Run, base: Path | str, p: Mapping[str, Any], extend: Callabl
     return model, processor
 
 
-def asked_of(p: Mapping[str, Any], wording: str) -> dict[str, Any]:
+def asked_of(p: Values, wording: str) -> dict[str, Any]:
     """Say how a judge that writes criteria is asked when it is loaded by itself: for its verdict alone.
 
     `judge(..., scaling=CriteriaSearch(...))` asks it for criteria.

@@ -8,18 +8,17 @@ Departure: the paper tunes every weight but the frozen towers; so does `tune: wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from omnirepro.judge.criteria import fragments
 from omnirepro.kit.run.training import Training
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.papers.grm_omni.role_examples import words
 from omnirepro.toyworld.pretraining.vocabulary import extend_tokens, spoken
-from omnirepro.train.common import NamesAsSaved, arguments, history, keep_judge, over_rows, train_on
+from omnirepro.train.common import NamesAsSaved, arguments, history, keep_judge, over_examples, train_on
 from omnirepro.train.completion_loss import OnAnswers
-from omnirepro.train.run import launchable
+from omnirepro.train.run import Values, launchable
 from omnirepro.train.sft import ROWS
 from omnirepro.train.shared_prefix import collate
 from omnirepro.train.tuning import asked_of, open_model
@@ -53,9 +52,7 @@ TRAININGS = {
 
 
 @launchable
-def train_roles(
-    run: Training, base: Path | str, lessons: list[list[list[dict]]], p: Mapping[str, Any], wording: str
-) -> Path:
+def train_roles(run: Training, base: Path | str, lessons: list[list[list[dict]]], p: Values, wording: str) -> Path:
     """Tune `base` on lessons, each a list of chats about one pair, in the order given; resumes where it was killed.
 
     `p` are the parameters, `wording` is that of the roles' prompts. Writes a folder of the run's name (a model, or an
@@ -74,7 +71,7 @@ def train_roles(
     return keep_judge(run, run.name, trainer, processor, base, asked_of(p, wording))
 
 
-def make_trainer(run: Training, p: Mapping[str, Any], model, processor: OmniProcessor, examples: list):
+def make_trainer(run: Training, p: Values, model, processor: OmniProcessor, examples: list):
     """Assemble TRL's SFTTrainer over encoded lessons, with Muon on the matrices where a model tuned whole asks for it.
 
     Lessons are trained on in their order, in which a batch has one form.
@@ -101,13 +98,5 @@ def make_trainer(run: Training, p: Mapping[str, Any], model, processor: OmniProc
         logging_steps=min(5, p["steps"]),
         gradient_checkpointing=p["gradient_checkpointing"],
     )
-    return over_rows(
-        InOrder,
-        "roles, SFT",
-        model,
-        config,
-        range(len(examples)),
-        lambda some: collate(processor, [examples[i] for i in some]),
-        processing_class=processor.tokenizer,
-        optimizers=(optimizer, None),
-    )
+    own = {"processing_class": processor.tokenizer, "optimizers": (optimizer, None)}
+    return over_examples(InOrder, "roles, SFT", model, config, examples, partial(collate, processor), **own)
