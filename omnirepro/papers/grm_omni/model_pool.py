@@ -19,7 +19,7 @@ from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.generation import Decoding, Generated, LocalModel, _complete
 from omnirepro.models.loading import load
 from omnirepro.papers.grm_omni.roles import SECTION
-from omnirepro.papers.grm_omni.stub_judge import StandIn
+from omnirepro.papers.grm_omni.stub_judge import StubJudge
 from omnirepro.train.bradley_terry import train_bradley_terry
 
 SCALARS = {"better": "better_steps", "worse": "worse_steps"}  # the scalar models, and the parameters they differ in
@@ -66,7 +66,7 @@ def open_judge(run: Run, folder: Path | str, name: str) -> Judge:
     p = run.section(SECTION)
     asked = run.section("judge")
     if p["templates"]:
-        chat = StandIn(name)
+        chat = StubJudge(name)
     else:
         local = Writer(*load(folder, run.device, run.dtype), name, asked["batch_size"], p["writing"])
         chat = CachedChat(local, store(run), identity(folder))
