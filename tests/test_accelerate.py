@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from tiny_parts import make_model, save_untrained, text_part, user
 
 from omnirepro.data import Judgement, Label, Pair, read_jsonl
 from omnirepro.judge.criteria import Task
-from omnirepro.kit.run import ParameterError, RunError, open_run
+from omnirepro.kit.run import ParameterError, RunError, load_params, open_run
 from omnirepro.kit.run.launch import KIND, _plain
 from omnirepro.kit.run.launched import revive
 from omnirepro.kit.run.reading import descriptions, meaning_of
@@ -228,6 +229,11 @@ def test_arguments_arrive_as_they_were_sent():
     (row,) = found.pop("rows")
     assert (row.task.pair, row.chosen, list(row.task.notes)) == (task.pair, "x", ["a", "b"])
     assert found == {"folder": str(ROOT), "chats": sent["chats"], "n": [1, 0.1]}
+    here, there = load_params("smoke"), load_params("smoke")
+    section = here.section("sft").changed({"steps": 3}).renamed({"rate": "lr"})
+    arrived = json.loads(json.dumps(section, default=_plain), object_hook=partial(revive, params=there))
+    assert (arrived["steps"], arrived["rate"]) == (3, there["sft.lr"])
+    assert set(there.reads) == {"sft.lr"} and not here.reads, "what a process reads is recorded there"
     with pytest.raises(TypeError, match="send rows"):
         json.dumps(make_model, default=_plain)
     with pytest.raises(ValueError, match="not of this package"):
