@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.data import Judgement, Pair, Prompt, Response, read_jsonl, text_of, write_jsonl
+from omnirepro.data import Judgement, Pair, Prompt, read_jsonl, text_of, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge.criteria.rows import forced
@@ -108,15 +108,9 @@ def sample(run: Run, generator: Path, prompts: list[Prompt]) -> list[Candidates]
     p = run.section()
     chat = LocalModel(*load(generator, run.device, run.dtype), generator.name, run.section("judge")["batch_size"])
     decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
-    report = progress("candidates")
-
-    def work(some: list[Prompt], at: int) -> list[Response]:
-        return answer(chat, some, generator.name, decoding, run.seed + at, report)
-
     repeated = [q for q in prompts for _ in range(p["candidates"])]
-    made = in_chunks(run.checkpoint_dir, "candidates", repeated, work, Response)
     said: dict[str, list] = {}
-    for response in made:
+    for response in answer(run, chat, repeated, decoding, "candidates"):
         said.setdefault(response.prompt_id, []).append(response.parts)
     return [Candidates(id=q.id, task=q.task, prompt=q.parts, candidates=said[q.id], cluster=q.cluster) for q in prompts]
 

@@ -53,12 +53,12 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
         raise RunError(f"{leak}; draw other prompts: run notebook 01 with another seed") from None
     decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
     worlds = {s: World.from_rows(read_jsonl(run.path(f"data/truths_{s}.jsonl"), Truth)) for s in sizes}
-    answers = {
-        name: _templates(worlds, splits, name, run.seed)
-        if p["templates"]
-        else _answers(run, folder, name, splits, decoding)
-        for name, folder in (("strong", strong), ("weak", weak))
-    }
+    answers: dict[str, dict[str, list[Response]]] = {}
+    for name, folder in (("strong", strong), ("weak", weak)):
+        if p["templates"]:
+            answers[name] = _templates(worlds, splits, name, run.seed)
+        else:
+            answers[name] = _answers(run, folder, name, splits, decoding)
     counts = {}
     tables = []
     for split, prompts in splits.items():
@@ -95,19 +95,11 @@ def write_sample(folder: Path, pairs: list[Pair], each: int = 4) -> Path:
 def _answers(
     run: Run, folder: Path | str, name: str, splits: dict[str, list[Prompt]], decoding: Decoding
 ) -> dict[str, list[Response]]:
-    """Let a model answer every prompt once; answers are kept chunk by chunk."""
+    """Let a model, which is let go afterwards, answer the prompts of every split."""
     from omnirepro.models.loading import load
 
     chat = LocalModel(*load(folder, run.device, run.dtype), name)
-    found = {}
-    for split, prompts in splits.items():
-        report = progress(f"{name} answers {split}")
-
-        def work(some, at, report=report):
-            return answer(chat, some, name, decoding, run.seed + at, report)
-
-        found[split] = in_chunks(run.checkpoint_dir, f"{name}-{split}", prompts, work, Response)
-    return found
+    return {split: answer(run, chat, prompts, decoding, f"{name}-{split}") for split, prompts in splits.items()}
 
 
 def _templates(worlds, splits: dict[str, list[Prompt]], name: str, seed: int) -> dict[str, list[Response]]:
@@ -119,20 +111,25 @@ def _templates(worlds, splits: dict[str, list[Prompt]], name: str, seed: int) ->
         found[split] = []
         for prompt in prompts:
             spoiled = [d for d in DIMENSIONS if rng.random() < rate]
-            text = compose(*worlds[split].truths[prompt.id], spoiled, rng)
-            parts = [Part(type="text", text=text)]
-            found[split].append(Response(prompt_id=prompt.id, parts=parts, generator=name))
+            found[split].append(response_of(prompt, compose(*worlds[split].truths[prompt.id], spoiled, rng), name))
     return found
 
 
-def answer(chat, prompts: list[Prompt], generator: str, decoding: Decoding, seed: int, progress=None) -> list[Response]:
-    """Let a model answer every prompt once."""
-    chats = [[{"role": "user", "parts": p.parts}] for p in prompts]
-    made = chat.complete(chats, decoding, seed, progress)
-    return [
-        Response(prompt_id=p.id, parts=[Part(type="text", text=m.text.strip())], generator=generator)
-        for p, m in zip(prompts, made, strict=True)
-    ]
+def answer(run: Run, chat: LocalModel, prompts: list[Prompt], decoding: Decoding, label: str) -> list[Response]:
+    """Let a model answer every prompt once; answers are kept below the run's checkpoints, in chunks of name `label`."""
+    report = progress(f"{chat.name} answers, {label}")
+
+    def work(some: list[Prompt], at: int) -> list[Response]:
+        chats = [[{"role": "user", "parts": p.parts}] for p in some]
+        texts = [made.text.strip() for made in chat.complete(chats, decoding, run.seed + at, report)]
+        return [response_of(p, text, chat.name) for p, text in zip(some, texts, strict=True)]
+
+    return in_chunks(run.checkpoint_dir, label, prompts, work, Response)
+
+
+def response_of(prompt: Prompt, text: str, generator: str) -> Response:
+    """Return a response in words to a prompt."""
+    return Response(prompt_id=prompt.id, parts=[Part(type="text", text=text)], generator=generator)
 
 
 def make_pairs(
