@@ -69,14 +69,7 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
     for name, pairs in sets.items():  # ids of different releases collide
         sets[name] = [pair.model_copy(update={"id": f"{name}:{pair.id}"}) for pair in pairs]
     others = {name.rstrip("/").replace("#", "/").split("/")[-1]: name for name in p["judges"]}
-    asked = run.section("judge")
-    rows: list[Judgement] = []
-    for name, source in (judges | others).items():
-        judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
-        if hasattr(judge, "decoding"):
-            judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-        for set_name, pairs in sets.items():
-            rows += judge_split(judge, f"{name}/{set_name}", pairs, run.checkpoint_dir, size=512)
+    rows = [row for name, source in (judges | others).items() for row in judged(run, name, source, sets)]
     frozen, extra = read_frozen(p["rows"])
     if not rows and not frozen:
         raise RowError("nothing to judge: give benchmarks.data with a judge, or benchmarks.rows")
@@ -88,6 +81,16 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
             made = write_results([r for r in rows if r.model == model], pairs, model)
             for kind, content in zip(("eval-set", "eval-set-scores"), made, strict=True):
                 run.write(f"reward-bench/{kind}/{model}.json", content)
+
+
+def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
+    """Judge every set with one judge, which is let go afterwards."""
+    asked = run.section("judge")
+    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
+    if hasattr(judge, "decoding"):
+        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
+    parts = ((f"{name}/{called}", pairs) for called, pairs in sets.items())
+    return [row for model, some in parts for row in judge_split(judge, model, some, run.checkpoint_dir, size=512)]
 
 
 def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:

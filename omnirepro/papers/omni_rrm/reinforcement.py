@@ -18,9 +18,9 @@ from omnirepro.data.progress import progress
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.judge.generative import Judge, load_judge
-from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import Run, require
 from omnirepro.models.generation import Decoding, generate
+from omnirepro.papers.omni_rrm.supervised import judge_splits
 from omnirepro.reward.preflight import SIZES, preflight_table, probe_table
 from omnirepro.train.grpo import show_pairs, train_grpo
 
@@ -45,12 +45,7 @@ def reinforce(run: Run, sft: Path, before: Path, splits: dict[str, list[Pair]], 
     beside = [run.sub("contrast", p["seeds"][0], grpo=contrast)] if contrast["steps"] else []
     for sub in [*trained, *beside]:
         train_grpo(sub, sft, splits["train"], labels, sub.section("grpo"), asked)
-    rows: list[Judgement] = []
-    for sub in trained:
-        judge = load_judge(sub.path("adapter"), asked["batch_size"], run.device, run.dtype, seed=sub.seed)
-        for split, pairs in splits.items():
-            if split != "train":
-                rows += judge_split(judge, f"grpo/{split}", pairs, sub.checkpoint_dir)
+    rows = [row for sub in trained for row in judge_splits(sub, sub.path("adapter"), "grpo", splits)]
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
 
 

@@ -7,11 +7,13 @@ Consumes a base, the pairs of every split and the labels kept for tuning; produc
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from omnirepro.data import Judgement, Label, Pair, write_jsonl
 from omnirepro.judge.generative import load_judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import Run
+from omnirepro.kit.run.training import Training
 from omnirepro.models.generation import Decoding
 from omnirepro.train.sft import train_sft
 
@@ -24,12 +26,19 @@ def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], la
     asked = run.section("judge")
     adapter = train_sft(run, base, splits["train"], labels, run.section("sft"), asked)
     models = {"sft": adapter} if run.base else {"base": base, "sft": adapter}
-    rows: list[Judgement] = []
-    for name, folder in models.items():
-        settings = {"format": asked["format"], "wording": asked["wording"], "seed": run.seed}
-        judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, **settings)
-        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-        for split, pairs in splits.items():
-            if split != "train":
-                rows += judge_split(judge, f"{name}/{split}", pairs, run.checkpoint_dir)
+    how = {"format": asked["format"], "wording": asked["wording"]}
+    how["decoding"] = Decoding(max_new_tokens=asked["max_new_tokens"])
+    rows = [row for name, folder in models.items() for row in judge_splits(run, folder, name, splits, **how)]
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
+
+
+def judge_splits(
+    run: Run | Training, folder: Path | str, name: str, splits: dict[str, list[Pair]], **settings: Any
+) -> list[Judgement]:
+    """Judge every split but `train` with the judge of a folder, which is let go afterwards.
+
+    `settings` stand in place of those that are kept with it.
+    """
+    judge = load_judge(folder, run.section("judge")["batch_size"], run.device, run.dtype, seed=run.seed, **settings)
+    asked = {f"{name}/{split}": pairs for split, pairs in splits.items() if split != "train"}
+    return [row for called, pairs in asked.items() for row in judge_split(judge, called, pairs, run.checkpoint_dir)]
