@@ -11,6 +11,7 @@ import pytest
 
 from omnirepro.data.progress import progress
 from omnirepro.kit.run import ParameterError, RunError, atomic_write, load_params, open_run
+from omnirepro.kit.run import display as run_display
 from omnirepro.kit.run import files as run_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -212,6 +213,26 @@ def test_finished_stage_is_skipped_and_left_alone(project):
     run.finish({"loss": 9.0})
     assert (run.dir / "manifest.json").read_bytes() == before
     assert run.path("model.txt").read_text() == "10 0.001"
+
+
+def test_a_skipped_stage_leaves_a_value_for_readers_of_its_notebook(project, monkeypatch):
+    import IPython.display
+
+    from omnirepro.kit.report.pages import status_of
+
+    def status(stage):
+        shown = []
+        with monkeypatch.context() as patched:
+            patched.setattr(run_display, "notebook_shell", lambda: True)
+            patched.setattr(IPython.display, "display", lambda page, metadata: shown.append(metadata))
+            stage.do(train)
+        outputs = [nbformat.v4.new_output("display_data", {"text/plain": ""}, metadata=one) for one in shown]
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("run.do(train)", outputs=outputs)])
+        return status_of(stage.dir / "elsewhere", book)
+
+    assert status(open_run("01_first")) == "unfinished"
+    make_first()
+    assert status(open_run("01_first")) == "finished"
 
 
 def test_a_figure_drawn_anew_is_no_reason_to_do_a_stage_again(project):
