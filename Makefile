@@ -14,7 +14,7 @@ BATCH    = "$(BIN)/python" -m omnirepro batch --profile $(PROFILE) --seeds $(SEE
 REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce study ablations bless run report figures lab smoke test bench lint clean
+.PHONY: help setup reproduce study ablations bless run report figures lab smoke test bench size lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ study: $(STAMP) ## make the evidence: profile study, three seeds (many hours; sa
 	@$(BATCH) --keep-going; status=$$?; $(REPORT); exit $$status
 
 ablations: N = 07 10
-ablations: $(STAMP) ## run every arm of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
+ablations: $(STAMP) ## run every ablation of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
 	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro arms --profile $(PROFILE) --seed $$seed --cores $(CORES) || exit 1; done
 	@$(BATCH) --arms all --keep-going; status=$$?; $(REPORT); exit $$status
 
@@ -74,6 +74,9 @@ test: $(STAMP) ## run the tests
 
 bench: $(STAMP) ## measure speed and memory (tests/bench_*.py)
 	@if ls tests/bench_*.py >/dev/null 2>&1; then "$(BIN)/python" -m pytest -q -s tests/bench_*.py; else echo "There are no benchmarks yet."; fi
+
+size: $(STAMP) ## count the library's code by package, and write the table into CONTRIBUTING.md
+	@"$(BIN)/python" tests/size.py --write
 
 lint: $(STAMP) ## check the style of code and notebooks
 	@"$(BIN)/ruff" check .

@@ -1,9 +1,9 @@
-# The whole river as a batch: every job is one papermill call, so that a cell run by hand and a batch are the same code.
+# All notebooks as a batch: every job is one papermill call, so that a cell run by hand and a batch are the same code.
 #
 #   snakemake --cores 2 --config profile=tiny seeds="0 1" notebooks="00 01"
 #   snakemake --cores 2 --config profile=tiny notebooks=07 arms=all
 #
-# Notebook 07 compares arms, which are forks of the run (omnirepro/kit/run/arms.py): a few, or all with `arms=all`.
+# Notebook 07 compares ablations, which are forks of the run (omnirepro/kit/run/arms.py): a few, or all with `arms=all`.
 #
 # Resume, parallel seeds and clusters (params/snakemake/) are the engine's. A job runs again when its notebook, an upstream notebook, or a
 # parameter of a section that it reads has changed; a notebook whose manifest still matches then ends in seconds.
@@ -37,7 +37,7 @@ FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") for run, seed in SEEDS.i
 FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
 # One seed: its notebooks use every core, one after the other, up to SFT, which come first. Those behind it run side by
 # side, each on half of the cores, since small models gain little from a second thread; large ones get a device to
-# themselves. Several seeds: one seed a core. Arms: one a core. Measured on the base's training (steps/s, AVX2 and AVX-512):
+# themselves. Several seeds: one per core. Ablations: one per core. Measured on the base's training (steps/s, AVX2 and AVX-512):
 # idle, one thread 1.95 and 1.95, two 2.46 and 2.54, two that wait passively 2.40 and 2.28; beside a program of two busy
 # threads 1.73 and 1.87, 1.80 and 1.80, 1.79 and 1.79. So two threads where nothing else can run, and no passive waiting.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))

@@ -1,4 +1,4 @@
-"""The smoke river: every real notebook, through the real batch, once for the whole session."""
+"""The smoke run: every real notebook, through the real batch, once for the session and beside its first tests."""
 
 import os
 import subprocess
@@ -15,20 +15,46 @@ ROOT = Path(__file__).resolve().parents[1]
 EVERY = "notebooks=" + " ".join(sorted(path.stem[:2] for path in (ROOT / "notebooks").glob("*.ipynb")))
 
 
-def river(results, *words, timeout=900):
-    """Run the batch on profile smoke with results in their own folder and return the finished process."""
+def batch_of(results, *words):
+    """Return what starts the batch on profile smoke with results in their own folder: command, and how to run it."""
     environment = {**os.environ, "OMNIREPRO_RESULTS": str(results), "PYTHONWARNINGS": "ignore"}
     asked = ["--config", "profile=smoke", EVERY]
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", *words, *asked]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout)
+    return command, {"cwd": ROOT, "env": environment, "text": True}
+
+
+def river(results, *words, timeout=900):
+    """Run the batch on profile smoke and return the finished process."""
+    command, how = batch_of(results, *words)
+    return subprocess.run(command, **how, capture_output=True, timeout=timeout)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests that read the smoke run last, since it is made while the others run."""
+    items.sort(key=lambda item: "smoke" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def started(request, tmp_path_factory):
+    """Start the smoke run before the first test, where one of the session will read it."""
+    if not any("smoke" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        yield None
+        return
+    results = tmp_path_factory.mktemp("river")
+    with (results / "output.txt").open("w") as output:
+        command, how = batch_of(results)
+        process = subprocess.Popen(command, **how, stdout=output, stderr=subprocess.STDOUT)
+        yield process, results
+        if process.poll() is None:  # an interrupted session
+            process.terminate()
+            process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
+def smoke(started):
     """Folder of the smoke run's stages."""
-    results = tmp_path_factory.mktemp("river")
-    done = river(results)
-    assert done.returncode == 0, done.stderr[-4000:]
+    process, results = started
+    assert process.wait(timeout=1800) == 0, (results / "output.txt").read_text()[-4000:]
     return results / "smoke"
 
 

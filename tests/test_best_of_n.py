@@ -114,7 +114,7 @@ def test_a_perfect_judge_finds_the_best_of_every_prefix(worths, incumbent, seed)
     ladder = knock_out({"p": list(range(len(worths)))}, perfect({"p": worths}), incumbent, seed)["p"]
     for n in range(1, len(worths) + 1):
         assert worths[ladder.leads[n - 1]] == max(worths[:n])
-    assert ladder.calls[-1] == len(worths) - 1 == ways.most_calls("knockout", len(worths))
+    assert ladder.calls[-1] == len(worths) - 1
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=9), st.integers(0, 9))
@@ -195,7 +195,7 @@ def test_a_perfect_judge_orders_by_worth(worths):
     assert worths[ways.highest(found)] == max(worths)
     for i, a in enumerate(worths):
         assert all((found[i] > found[j]) == (a > b) for j, b in enumerate(worths) if abs(found[i] - found[j]) > 1e-6)
-    assert len(asked) == ways.most_calls("round-robin", len(worths)) and len(set(asked)) == len(asked)
+    assert len(asked) == len(worths) * (len(worths) - 1) and len(set(asked)) == len(asked)
 
 
 # ---- the other ways, costs and frozen rows
@@ -207,7 +207,6 @@ def test_votes_lengths_scores_and_costs_by_hand():
     assert ways.vote([None, None]) == 0 and ways.vote([None, "red"]) == 1
     assert ways.longest(["ab", "abc", "xyz"]) == 1
     assert ways.highest({0: 1.0, 2: 5.0, 4: 5.0}) == 2 and ways.highest({0: math.nan, 1: -9.0}) == 1
-    assert [ways.most_calls(way, 4) for way in ways.WAYS] == [3, 12, 4]
     assert ways.kl(1) == 0 and ways.kl(2) == pytest.approx(math.log(2) - 0.5)
     assert chosen.sizes_up_to(12) == [1, 2, 4, 8, 12] and chosen.sizes_up_to(8) == [1, 2, 4, 8]
 

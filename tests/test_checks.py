@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from omnirepro.cli.export.hub import _limits, _metrics
+from omnirepro.cli.export.hub import write_card
 from omnirepro.data import Judgement, Label, Pair, Part, write_jsonl
 from omnirepro.evaluate.statistics import UNKNOWN, Interval
 from omnirepro.kit.report import pages
@@ -415,11 +415,13 @@ def test_the_scorecard_carries_missed_checks(runs):
     assert "check" in pd.read_csv(run.path("tables/checks.csv")).columns, "the papers' arithmetic keeps its file"
 
 
-def test_a_model_card_says_which_checks_were_missed():
+def test_a_model_card_says_which_checks_were_missed(tmp_path):
     metrics = {"accuracy": interval(0.8, 0.7), "consistency": interval(None), "check_valid_judgements": MISSED}
-    assert "| accuracy | 0.800 |" in _metrics(metrics) and "check_" not in _metrics(metrics)
-    metrics.pop("consistency")
-    assert "It missed a check of its training: valid judgements 82.3 % (bound 95 %)." in list(_limits("base", metrics))
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    write_card(tmp_path, "base", tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "| accuracy | 0.800 |" in card and "check_" not in card and "consistency" not in card
+    assert "* It missed a check of its training: valid judgements 82.3 % (bound 95 %).\n" in card
 
 
 # ---- what a weak result leaves behind is measured, or said to be unknown

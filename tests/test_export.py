@@ -12,7 +12,8 @@ import yaml
 from tiny_parts import text_part
 
 from omnirepro import load_judge, reward_function
-from omnirepro.cli.export import write_hub_folder, write_recipes
+from omnirepro.cli.export.hub import write_hub_folder
+from omnirepro.cli.export.recipes import write_recipes
 from omnirepro.cli.main import main
 from omnirepro.data import Label, Pair, read_jsonl, write_jsonl
 from omnirepro.judge import rubric

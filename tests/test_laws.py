@@ -1,15 +1,16 @@
-"""The laws of the repository that can be read off its files: imports, weight, cells, outline, parameters, sizes."""
+"""The laws of the repository that can be read off its files: imports, weight, cells, outline, parameters, size."""
 
 import ast
 import re
-import statistics
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import nbformat
 import pytest
+import size
 
 from omnirepro.kit.run import READS, STAGES
 from omnirepro.kit.run.parameters import flatten
@@ -18,7 +19,7 @@ from omnirepro.kit.run.stages import MINUTES, SHARED, section_of, upstream
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "omnirepro"
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+MODULES = size.modules_of(PACKAGE)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # A package imports itself and what stands before it. The first seven are the core.
 ORDER = (
@@ -33,6 +34,14 @@ PURE = (
 HEAVY = ("torch", "transformers", "trl")
 OUTLINE = ("Inputs", "The idea", "Run", "Check", "Result", "Reading")
 NAMES = {"profile", "run", "base", "seed", "overrides"}
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+# Code lines of the core and of all, characters of all, and bounds of the median function in code lines.
+MOST_CORE_LINES = 5_000
+MOST_LINES = 11_500
+MOST_CHARACTERS = 650_000
+MEDIAN = (8, 15)
+# Private functions that stay short and called once since they are formulas.
+FORMULAS: set[str] = set()
 ABSOLUTE = re.compile(r"^(/[A-Za-z][\w.-]*|~[/\\]|[A-Za-z]:[/\\])")
 
 
@@ -320,16 +329,68 @@ def test_every_key_is_read_by_some_line_of_code(section):
     assert section != "judge" or unread(section, ["orders"]), "what other sections have does not count"
 
 
-# ---- house style
+# ---- size and density
+
+
+def test_size_law():
+    rows = {name: numbers for name, *numbers in size.table(MODULES)}
+    assert rows["core"][1] <= MOST_CORE_LINES, f"the core has {rows['core'][1]:,} code lines: delete, or join twins"
+    assert rows["all"][1] <= MOST_LINES, f"the library has {rows['all'][1]:,} code lines: delete, or join twins"
+    assert rows["all"][2] <= MOST_CHARACTERS, f"the library has {rows['all'][2]:,} characters of code"
+
+
+def test_functions_tell_their_story():
+    median = size.median_function(MODULES)
+    assert MEDIAN[0] <= median <= MEDIAN[1], f"half of the functions have at most {median:g} code lines"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_module_size_and_docstring(path):
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 250, f"{name_of(path)} is longer than 250 lines: split it"
-    assert ast.get_docstring(ast.parse(text)), f"{name_of(path)} has no docstring"
+def test_density_law(path):
+    found = [line for line in size.dense(path) if not any(repr(name) in line for name in FORMULAS)]
+    assert not found, "\n".join(["too dense:", *found])
 
 
-def test_median_module_is_short():
-    lengths = [len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES if path.name != "__init__.py"]
-    assert statistics.median(lengths) < 150
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("def _f(x):\n    return x\n\ndef g():\n    return _f(1)", ["_f"]),
+        ("def _f(x):\n    return x\n\ndef g():\n    return _f(1) + _f(2)", []),
+        ("def _f(x):\n    return x\n\ndef g():\n    return map(_f, [1])", []),
+        ('def _f(x):\n    """Return Equation 1."""\n    return x\n\ndef g():\n    return _f(1)', []),
+        ("def _f(x):\n    a = 1\n    b = 2\n    c = 3\n    return a\n\ndef g():\n    return _f(1)", []),
+        ("a, b = 1, 2", ["a, b = (1, 2)"]),
+        ("a, b = b, a", []),
+        ("a, b = f()", []),
+        ("T = (\n  1,\n)  # fmt: skip", []),
+        ("t = f(\n  1,\n)  # fmt: skip", [")  # fmt: skip"]),
+        ("def f():\n    t = [\n  1]  # fmt: skip", ["1]  # fmt: skip"]),
+    ],
+)
+def test_density_law_notices(source, wrong):
+    assert [said for find in size.DENSITY.values() for _, said in find(source)] == wrong
+
+
+def test_the_guide_holds_the_size():
+    """Within two per cent, so that a small edit needs no new table."""
+    now, written = ({name: n for name, _, *n in rows} for rows in (size.table(MODULES), size.from_text(GUIDE)))
+    assert list(written) == list(now), "make size writes the table of CONTRIBUTING.md"
+    for name, numbers in now.items():
+        for there, here in zip(written[name], numbers, strict=True):
+            assert abs(there - here) <= max(2, 0.02 * here), f"{name} has grown or shrunk: make size"
+
+
+def test_the_guide_names_what_there_is():
+    """Paths lie in the repository, the package or the committed run; dotted names can be imported."""
+    known = (ROOT, PACKAGE, ROOT / "results/blessed")
+    named = set(re.findall(r"`([\w./-]+)(?:\([\w=]*\))?`", GUIDE))
+    paths = {name for name in named if "/" in name}
+    names = {name for name in named if name.split(".")[0] in ORDER and "/" not in name}
+    assert len(paths) > 15 and len(names) > 10
+    assert not [path for path in paths if not any((folder / path).exists() for folder in known)]
+    for name in names:
+        resolve_name(f"omnirepro.{name}")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_every_module_has_a_docstring(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{name_of(path)} has no docstring"

@@ -1,4 +1,4 @@
-"""The report of a run as one file, opened in a real browser, and the tables that are written into the README files."""
+"""The report of a run as one file, opened in a real browser, and the tables that are written into docs/."""
 
 import base64
 import html
@@ -151,7 +151,7 @@ def test_the_report_of_the_river(smoke, tmp_path, monkeypatch):
     assert found["headings"].count("The idea") == found["headings"].count("Reading") == len(executed)
 
 
-# ---- tables in the README files
+# ---- tables in docs/
 
 
 def test_the_committed_tables_say_what_the_metrics_say():

@@ -41,7 +41,8 @@ def test_every_stage_leaves_manifest_metrics_and_a_clean_notebook(smoke, stage):
 
 
 def test_a_second_batch_has_nothing_to_do(smoke):
-    assert "Nothing to be done" in river(smoke.parent, "--dry-run").stdout + river(smoke.parent, "--dry-run").stderr
+    done = river(smoke.parent, "--dry-run")
+    assert "Nothing to be done" in done.stdout + done.stderr
 
 
 def test_no_row_is_lost_between_the_stages(smoke):

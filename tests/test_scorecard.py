@@ -18,7 +18,6 @@ from omnirepro.kit.scorecard import (
     compute,
     decide,
     load_claims,
-    print_table,
     read_metrics,
     to_markdown,
     verdicts,
@@ -167,15 +166,6 @@ def test_malformed_file_names_entry_and_field(tmp_path, old, new, message):
 def test_missing_file(tmp_path):
     with pytest.raises(ClaimsError, match="claims.yaml"):
         load_claims(tmp_path / "claims.yaml")
-
-
-def test_text_fits_100_columns(book):
-    lines: list[str] = []
-    print_table(build(_everything(book, 0.123), book), checks(book), out=lines.append)
-    assert max(map(len, lines)) <= 100
-    assert any(line.startswith("rrm-grpo-over-sft") and line.endswith("supported") for line in lines)
-    print_table(build({}, book), only_run=True, out=(short := []).append)
-    assert [line for line in short if line] == [line for line in short if line.endswith("not run")]
 
 
 def test_markdown_shows_every_claim_and_check(book):

@@ -1,6 +1,6 @@
-"""Commands about runs and their results: each one function under `@command`, whose imports stay inside.
+"""Commands about runs and their results: each one function under `@command`, whose heavy imports stay inside.
 
-`__main__` adds those about pairs, judges and plans, and parses the command line.
+`main` adds those about pairs, judges and plans, and parses the command line.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from omnirepro.kit.run import estimate, results_root, run_name, study_estimate
+
 Command = Callable[[argparse.Namespace], int | None]
-COMMANDS: dict[str, tuple[Command, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]]] = {}
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+COMMANDS: dict[str, tuple[Command, tuple[Argument, ...]]] = {}
 
 
-def arg(*names: str, **options: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+def arg(*names: str, **options: Any) -> Argument:
     """Describe one argument of a command, as for `ArgumentParser.add_argument`."""
     return names, options
 
 
-def command(name: str, *arguments: tuple[tuple[str, ...], dict[str, Any]]) -> Callable[[Command], Command]:
+def command(name: str, *arguments: Argument) -> Callable[[Command], Command]:
     """Register a function as a command; the first line of its docstring is the help text."""
 
     def register(fn: Command) -> Command:
@@ -29,30 +32,24 @@ def command(name: str, *arguments: tuple[tuple[str, ...], dict[str, Any]]) -> Ca
     return register
 
 
-PROFILE_AND_RUN = (
-    arg("--profile", default="tiny", help="parameter profile (default: tiny)"),
-    arg("--run", help="name of the run (default: the profile, with -s<seed> where the seed is not 0)"),
-)
-RUN_ARGUMENTS = (*PROFILE_AND_RUN, arg("--seed", type=int, default=0, help="random seed (default: 0)"))
-RUNS_ARGUMENTS = (
-    *PROFILE_AND_RUN,
-    arg("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="seeds of the profile's runs (default: 0)"),
-)
-CORES = arg("--cores", type=int, default=2, help="CPU cores, one an arm (default: 2)")
+PROFILE = arg("--profile", default="tiny", help="parameter profile (default: tiny)")
+RUN = arg("--run", help="name of the run (default: the profile, with -s<seed> where the seed is not 0)")
+SEED = arg("--seed", type=int, default=0, help="random seed (default: 0)")
+SEEDS = arg("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="seeds, one run each (default: 0)")
+CORES = arg("--cores", type=int, default=2, help="CPU cores; each ablation takes one (default: 2)")
+SET = arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as sft.steps=10 (repeatable)")
 
 
 def _runs(args: argparse.Namespace) -> list[str]:
-    from omnirepro.kit.run import run_name
-
     return [args.run] if args.run else [run_name(args.profile, seed) for seed in args.seeds]
 
 
 @command(
     "run",
     arg("notebook", help="number or name of the notebook, such as 03"),
-    *RUN_ARGUMENTS,
+    *(PROFILE, RUN, SEED),
     arg("--base", help="run to inherit finished stages from"),
-    arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as sft.steps=10 (repeatable)"),
+    SET,
 )
 def run_notebook(args: argparse.Namespace) -> None:
     """Execute one notebook into results/, with live progress."""
@@ -63,21 +60,20 @@ def run_notebook(args: argparse.Namespace) -> None:
 
 @command(
     "batch",
-    *(a for a in RUNS_ARGUMENTS if a[0] != ("--run",)),
+    *(PROFILE, SEEDS, CORES),
     arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
-    arg("--cores", type=int, default=2, help="CPU cores (default: 2)"),
-    arg("--arms", choices=("few", "all"), default="few", help="arms of notebook 07 (default: the profile's few)"),
+    arg("--arms", choices=("few", "all"), default="few", help="ablations of notebook 07 (default: the profile's few)"),
     arg("--keep-going", action="store_true", help="go on with what does not need a notebook that failed"),
 )
 def batch(args: argparse.Namespace) -> int:
     """Run every notebook that is not up to date, with one table of what is done, runs and waits."""
     from omnirepro.kit.batch.engine import run_batch
 
-    words = [word for text in args.notebooks for word in text.replace(",", " ").split()]
+    words = " ".join(args.notebooks).replace(",", " ").split()
     return run_batch(args.profile, args.seeds, words, args.cores, args.arms == "all", args.keep_going)
 
 
-@command("report", *RUNS_ARGUMENTS)
+@command("report", PROFILE, RUN, SEEDS)
 def report(args: argparse.Namespace) -> None:
     """Write the HTML report of a run and print its scorecard; several seeds are also taken together."""
     from omnirepro.kit.report import build, combine_seeds, combined_summary, summary
@@ -85,33 +81,28 @@ def report(args: argparse.Namespace) -> None:
     names = _runs(args)
     for name in names:
         build(name)
-        if len(names) == 1:
-            print(summary(name))
-    if len(names) > 1:
+    if len(names) == 1:
+        print(summary(names[0]))
+    else:
         combine_seeds(args.profile, args.seeds)
         print(combined_summary(args.profile))
 
 
-@command("arms", *RUN_ARGUMENTS, CORES)
+@command("arms", PROFILE, RUN, SEED, CORES)
 def list_arms(args: argparse.Namespace) -> None:
     """List the ablations of a run that are still to be run, and the minutes that they will take."""
-    from omnirepro.kit.run import estimate, run_name
-
     print(estimate(args.profile, args.run or run_name(args.profile, args.seed), args.seed, args.cores))
 
 
-@command("estimate", *(a for a in RUNS_ARGUMENTS if a[0] != ("--run",)), CORES)
+@command("estimate", PROFILE, SEEDS, CORES)
 def estimate_study(args: argparse.Namespace) -> None:
-    """Say how many notebooks and arms of a profile's seeds are still to be run, and about how long that takes."""
-    from omnirepro.kit.run import study_estimate
-
+    """Say how many notebooks and ablations of a profile's seeds are still to be run, and about how long that takes."""
     print(study_estimate(args.profile, args.seeds, args.cores))
 
 
-@command("figures", *RUNS_ARGUMENTS)
+@command("figures", PROFILE, RUN, SEEDS)
 def redraw_figures(args: argparse.Namespace) -> None:
     """Draw every figure of a run (of `blessed` where there is no other) again from its saved rows, without a model."""
-    from omnirepro.kit.run import results_root
     from omnirepro.papers.plots import redraw
 
     names = _runs(args)
@@ -120,10 +111,10 @@ def redraw_figures(args: argparse.Namespace) -> None:
     print(*(f"drawn again: {folder}" for name in names for folder in redraw(name)), sep="\n")
 
 
-@command("bless", *RUNS_ARGUMENTS)
+@command("bless", PROFILE, RUN, SEEDS)
 def bless_run(args: argparse.Namespace) -> None:
     """Put the small part of a finished run (with what several seeds say together) into results/blessed."""
-    from omnirepro.cli.export import bless
+    from omnirepro.cli.export.blessed import bless
 
     names = _runs(args)
     print(bless(names[0], args.profile if len(names) > 1 else None))
@@ -131,7 +122,7 @@ def bless_run(args: argparse.Namespace) -> None:
 
 @command("readme")
 def write_readme(args: argparse.Namespace) -> None:
-    """Write the results table of README.md and the claims' table of results/README.md from results/blessed."""
+    """Write the tables of docs/results.md and docs/scorecard.md from results/blessed."""
     from omnirepro.kit.report import write_tables
 
     print(*(f"written: {path}" for path in write_tables()), sep="\n")

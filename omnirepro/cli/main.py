@@ -1,7 +1,7 @@
-"""Command line: `python -m omnirepro COMMAND`. A command is one function under `@command`; its imports stay inside.
+"""Command line: `python -m omnirepro COMMAND`. A command is one function under `@command`; heavy imports stay inside.
 
-Those about runs and their results are in `commands`. A function returns None or an exit status. An expected error (a
-class of `_expected`) is printed without a traceback.
+Those about runs and their results are in `commands`. A function returns None or an exit status. Errors that name what
+is wrong and what to do (of data, parameters, runs, models, servers) are printed without a traceback.
 """
 
 from __future__ import annotations
@@ -10,25 +10,35 @@ import argparse
 import sys
 from dataclasses import fields
 
-from omnirepro.cli.commands import COMMANDS, RUN_ARGUMENTS, arg, command
+from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
+from omnirepro.cli.plan import Assumptions, plan
+from omnirepro.data import MediaError, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data.progress import progress
+from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, results_root, run_name
+
+MODEL = arg("--model", required=True, help="stage folder, scorer, adapter, model, hub id, package, or URL#model")
+BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
+FORMS = ("hub", "ms-swift", "llama-factory")
+ASSUMED = [
+    arg(f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, **f.metadata)
+    for f in fields(Assumptions)
+]
 
 
 @command(
     "judge",
     arg("file", help="pairs, one JSON object a line"),
-    arg("--model", required=True, help="stage folder, adapter, model folder, hub id, package, or http://host/v1#model"),
+    MODEL,
     arg("--out", required=True, help="file for the judgements, one JSON object a line"),
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
-    arg("--batch-size", type=int, default=64, help="judgements made at a time"),
+    BATCH_SIZE,
     arg("--cache", help="sqlite file of a server's answers: what is in it is not asked, nor paid, again"),
     arg("--concurrency", type=int, default=8, help="requests to a server at a time (default: 8)"),
 )
 def judge_pairs(args: argparse.Namespace) -> None:
     """Judge the pairs of a file and write one row a pair and order."""
     from omnirepro import load_judge
-    from omnirepro.data import Pair, read_jsonl, write_jsonl
-    from omnirepro.data.progress import progress
 
     pairs = read_jsonl(args.file, Pair, check_media=True)
     endpoint = {"cache": args.cache, "concurrency": args.concurrency}
@@ -43,16 +53,14 @@ def judge_pairs(args: argparse.Namespace) -> None:
 @command(
     "score",
     arg("file", help="prompts with one response each (id, prompt, response, criterion?), one JSON object a line"),
-    arg("--model", required=True, help="stage folder, scorer, adapter, model folder, hub id, package, or URL#model"),
+    MODEL,
     arg("--out", required=True, help="file for the scores, one JSON object a line"),
     arg("--criterion", help="criterion in words that replaces the rows' own"),
-    arg("--batch-size", type=int, default=64, help="responses scored at a time"),
+    BATCH_SIZE,
 )
 def score_responses(args: argparse.Namespace) -> None:
     """Score the responses of a file, each by itself, under a criterion in words."""
     from omnirepro import load_judge
-    from omnirepro.data import read_jsonl, write_jsonl
-    from omnirepro.data.progress import progress
     from omnirepro.judge.scalar import Answered, score_rows
 
     rows = read_jsonl(args.file, Answered, check_media=True)
@@ -69,17 +77,14 @@ def score_responses(args: argparse.Namespace) -> None:
     arg("--held-out", type=float, default=0.25, help="share of the prompts held out of training (default: 0.25)"),
     arg("--limit", type=int, default=0, help="pairs of each test set, by whole prompts (default: all)"),
     arg("--beside", nargs="*", default=[], help="generative judges to ask for a bare verdict on the same pairs"),
-    arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as bradley_terry.steps=50"),
-    *RUN_ARGUMENTS,
+    *(SET, PROFILE, RUN, SEED),
 )
 def train_scalar(args: argparse.Namespace) -> None:
     """Train a scalar reward model on preferences and test it on held-out prompts and other data; resumes."""
     from omnirepro.cli import preferences
     from omnirepro.kit.report.execution import setting
-    from omnirepro.kit.run import open_run
 
-    overrides = dict(setting(text) for text in args.set)
-    run = open_run(preferences.STAGE, args.profile, args.run, None, args.seed, overrides)
+    run = open_run(preferences.STAGE, args.profile, args.run, None, args.seed, dict(map(setting, args.set)))
     train, sets = preferences.prepare(run, args.model, args.data, args.test, args.held_out, args.limit, args.beside)
     run.do(preferences.train_and_test, args.model, train, sets, args.beside)
     found = preferences.preference_metrics(run.path())
@@ -91,7 +96,7 @@ def train_scalar(args: argparse.Namespace) -> None:
 @command(
     "best-of-n",
     arg("file", help="prompts with candidates (id, prompt, candidates, criterion?), one JSON object a line"),
-    arg("--model", required=True, help="stage folder, adapter, scorer, model folder, hub id, package, or URL#model"),
+    MODEL,
     arg("--out", required=True, help="file for ranks, strengths and reasons, one JSON object a line"),
     arg("--how", default="knockout", choices=("knockout", "round-robin", "scalar"), help="way to choose"),
     arg("--incumbent", default="random", choices=("random", "A"), help="side of the leader (released code: A)"),
@@ -99,8 +104,6 @@ def train_scalar(args: argparse.Namespace) -> None:
 def choose_best(args: argparse.Namespace) -> None:
     """Choose the best of N candidates for every prompt of a file, with ranks and the judge's reasons."""
     from omnirepro import load_judge
-    from omnirepro.data import write_jsonl
-    from omnirepro.data.progress import progress
     from omnirepro.search import choose, read_candidates
 
     rows = read_candidates(args.file)
@@ -125,43 +128,31 @@ def check_data(args: argparse.Namespace) -> None:
     print(report(list(load(args.path, args.source, args.root)), clustered_bootstrap))
 
 
-@command(
-    "plan",
-    arg("--profile", default="omni-7b", help="parameter profile (default: omni-7b)"),
-    arg("--gpus", type=int, default=8, help="GPUs (default: 8)"),
-    arg("--sft-rows", type=int, default=24_300, help="labelled pairs for SFT (default: Omni-Preference's)"),
-    arg("--rl-rows", type=int, default=16_671, help="labelled pairs for GRPO (default: Omni-Preference's)"),
-    arg("--prompt", type=int, default=1500, help="tokens of a prompt with its media"),
-    arg("--answer", type=int, default=265, help="tokens of a judgement (default: the published mean)"),
-    arg("--teraflops", type=float, default=120.0, help="throughput of a GPU in training, in TFLOP/s"),
-    arg("--bandwidth", type=float, default=2000.0, help="memory bandwidth of a GPU, in GB/s"),
-    arg("--zero", type=int, default=2, choices=(0, 1, 2, 3), help="ZeRO stage; 3 also stands for FSDP"),
-)
+@command("plan", arg("--profile", default="omni-7b", help="parameter profile (default: omni-7b)"), *ASSUMED)
 def plan_run(args: argparse.Namespace) -> None:
     """Print steps, tokens, memory by part and time of SFT and GRPO with a real checkpoint."""
-    from omnirepro.cli.plan import Assumptions, plan
-    from omnirepro.kit.run import load_params
-
-    given = {field.name: getattr(args, field.name) for field in fields(Assumptions)}
+    given = {f.name: getattr(args, f.name) for f in fields(Assumptions)}
     print(plan(load_params(args.profile), Assumptions(**given)))
 
 
 @command(
     "export",
     arg("--to", required=True, help="new folder"),
-    arg("--form", default="hub", choices=("hub", "ms-swift", "llama-factory"),
-        help="hub: the judge, to be uploaded; else data and recipes for another trainer (default: hub)"),
+    arg("--form", default="hub", choices=FORMS, help="hub: the judge; else data and recipes for that trainer"),
     arg("--stage", default="04_grpo", help="stage whose judge is exported (default: 04_grpo)"),
-    *RUN_ARGUMENTS,
-)  # fmt: skip
+    *(PROFILE, RUN, SEED),
+)
 def export(args: argparse.Namespace) -> None:
     """Write a trained judge as a hub folder, or a run's data and recipes for ms-swift or LLaMA-Factory."""
-    from omnirepro.cli.export import write_hub_folder, write_recipes
-    from omnirepro.kit.run import results_root, run_name
+    from omnirepro.cli.export.hub import write_hub_folder
+    from omnirepro.cli.export.recipes import write_recipes
 
     run = args.run or run_name(args.profile, args.seed)
-    hub, judge = args.form == "hub", results_root() / run / args.stage
-    print(f"written: {write_hub_folder(judge, args.to) if hub else write_recipes(run, args.to, args.form)}")
+    if args.form == "hub":
+        written = write_hub_folder(results_root() / run / args.stage, args.to)
+    else:
+        written = write_recipes(run, args.to, args.form)
+    print(f"written: {written}")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -176,21 +167,17 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _expected() -> tuple[type[Exception], ...]:
-    from openai import OpenAIError
-
-    from omnirepro.data import MediaError, RowError
-    from omnirepro.kit.run import ParameterError, RunError
-    from omnirepro.models.loading import ModelError
-
-    return ParameterError, RunError, RowError, MediaError, ModelError, OpenAIError
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status; a known error is one line on stderr and status 1."""
+    """Run one command and return its exit status; an expected error is one line on stderr and status 1."""
     args = parser().parse_args(argv)
     try:
         return COMMANDS[args.command][0](args) or 0
-    except _expected() as error:
+    except Exception as error:
+        from openai import OpenAIError
+
+        from omnirepro.models.loading import ModelError
+
+        if not isinstance(error, (ParameterError, RunError, RowError, MediaError, ModelError, OpenAIError)):
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -14,36 +14,34 @@ Attention is taken as computed without storing its matrix.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omnirepro.kit.run import ParameterError, Params
 
-GIB, BF16, FP32 = 2**30, 2, 4
+GIB = 2**30
+BF16 = 2  # bytes a number
+FP32 = 4
 PUBLISHED_HOURS = {"Qwen/Qwen2.5-Omni-3B": {"sft": 3, "grpo": 12}, "Qwen/Qwen2.5-Omni-7B": {"sft": 5, "grpo": 18}}
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What a plan rests on beside the profile. Rows are Omni-Preference's; the answer's length is the published mean.
+    """What a plan rests on beside the profile; the command line has an option for each, with these words."""
 
-    `teraflops`: sustained by one GPU in training; `bandwidth`: of its memory, in GB/s; `zero`: ZeRO stage (3 also
-    stands for FSDP's full sharding). `prompt` and `answer` are tokens, media included.
-    """
-
-    gpus: int = 8
-    sft_rows: int = 24_300
-    rl_rows: int = 16_671
-    prompt: int = 1500
-    answer: int = 265
-    teraflops: float = 120.0
-    bandwidth: float = 2000.0
-    zero: int = 2
+    gpus: int = field(default=8, metadata={"help": "GPUs (default: 8)"})
+    sft_rows: int = field(default=24_300, metadata={"help": "labelled pairs for SFT (default: Omni-Preference's)"})
+    rl_rows: int = field(default=16_671, metadata={"help": "labelled pairs for GRPO (default: Omni-Preference's)"})
+    prompt: int = field(default=1500, metadata={"help": "tokens of a prompt with its media"})
+    answer: int = field(default=265, metadata={"help": "tokens of a judgement (default: the published mean)"})
+    teraflops: float = field(default=120.0, metadata={"help": "throughput of a GPU in training, in TFLOP/s"})
+    bandwidth: float = field(default=2000.0, metadata={"help": "memory bandwidth of a GPU, in GB/s"})
+    zero: int = field(default=2, metadata={"help": "ZeRO stage; 3 also stands for FSDP", "choices": (0, 1, 2, 3)})
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """An architecture in numbers: parameters by part, and bytes a token."""
+    """An architecture in numbers: parameters by part and of LoRA, and bytes a token in the cache and in a layer."""
 
     parameters: dict[str, int]
     lora: int
@@ -64,15 +62,25 @@ def measure(name: str, rank: int) -> Sizes:
 
     config = thinker_config(name)
     model = on_meta(config).bfloat16()
-    text, parts = config.get_text_config(), {"vision tower": "visual", "audio tower": "audio_tower"}
-    counted = {label: _count(model, f".{part}.") for label, part in parts.items()}
-    counted["language model"] = _count(model, "") - sum(counted.values())
-    kept = _kept_by_layer(model.get_decoder(), text.hidden_size)
+    text = config.get_text_config()
     head = text.hidden_size // text.num_attention_heads
+
+    def count(part: str) -> int:
+        return sum(p.numel() for name, p in model.named_parameters() if part in f".{name}")
+
+    parameters = {"vision tower": count(".visual."), "audio tower": count(".audio_tower.")}
+    parameters["language model"] = count("") - sum(parameters.values())
+    kept = _kept_by_layer(model.get_decoder(), text.hidden_size)
+    model = with_lora(model, rank)
     return Sizes(
-        counted, _count(with_lora(model, rank), "lora_"), text.num_hidden_layers, text.hidden_size, text.vocab_size,
-        cache=2 * text.num_hidden_layers * text.num_key_value_heads * head * BF16, kept=kept,
-    )  # fmt: skip
+        parameters,
+        lora=count("lora_"),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        vocabulary=text.vocab_size,
+        cache=2 * text.num_hidden_layers * text.num_key_value_heads * head * BF16,
+        kept=kept,
+    )
 
 
 def with_lora(model, rank: int):
@@ -84,10 +92,6 @@ def with_lora(model, rank: int):
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=4 * rank, target_modules=LANGUAGE_LAYERS))
 
 
-def _count(model, part: str) -> int:
-    return sum(p.numel() for name, p in model.named_parameters() if part in f".{name}")
-
-
 def _kept_by_layer(decoder, hidden: int) -> int:
     """Return the bytes a token that one decoder layer keeps for its backward pass, attention matrix left out.
 
@@ -95,10 +99,10 @@ def _kept_by_layer(decoder, hidden: int) -> int:
     """
     import torch
 
-    layer, (short, long) = decoder.layers[0], (256, 512)
+    layer = decoder.layers[0]
     own = {p.untyped_storage()._cdata for p in layer.parameters()}
-    bytes_at = {}
-    for length in (short, long):
+    per_token = {}
+    for length in (256, 512):
         seen: dict[int, int] = {}
 
         def keep(tensor, seen=seen):
@@ -107,13 +111,11 @@ def _kept_by_layer(decoder, hidden: int) -> int:
             return tensor
 
         states = torch.empty(1, length, hidden, device="meta", dtype=torch.bfloat16, requires_grad=True)
-        places = torch.zeros(3, 1, length, dtype=torch.long, device="meta")
-        angles = decoder.rotary_emb(states, places)
+        angles = decoder.rotary_emb(states, torch.zeros(3, 1, length, dtype=torch.long, device="meta"))
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             layer(states, position_embeddings=angles, attention_mask=None)
-        bytes_at[length] = sum(size for storage, size in seen.items() if storage not in own)
-    square = (bytes_at[long] / long - bytes_at[short] / short) / (long - short)
-    return round(bytes_at[short] / short - square * short)
+        per_token[length] = sum(size for storage, size in seen.items() if storage not in own) / length
+    return round(2 * per_token[256] - per_token[512])
 
 
 def memory(sizes: Sizes, p: Any, given: Assumptions, tokens: int, generating: int = 0) -> dict[str, float]:
@@ -134,12 +136,14 @@ def memory(sizes: Sizes, p: Any, given: Assumptions, tokens: int, generating: in
 
 def plan(params: Params, given: Assumptions) -> str:
     """Return the plan of SFT and GRPO for a profile as text. Raises `ParameterError` where batches do not divide."""
+    import pandas as pd
+
     name = params["backbone.model"]
     try:
         sizes = measure(name, params["sft.lora_rank"])
     except ValueError as error:
         raise ParameterError(f"profile {params.profile}: backbone.model {error}") from None
-    stages = [_sft(params.section("sft"), sizes, given), _grpo(params, sizes, given)]
+    stages = {stage: _stage(stage, params, sizes, given) for stage in ("sft", "grpo")}
     counted = ", ".join(f"{part} {n / 1e9:.2f} B" for part, n in sizes.parameters.items())
     lines = [
         f"{name}: {sizes.total:,} parameters ({counted})",
@@ -148,72 +152,47 @@ def plan(params: Params, given: Assumptions) -> str:
         f"assumed: {given.gpus} GPUs, {given.teraflops:g} TFLOP/s each, {given.bandwidth:g} GB/s of memory, ZeRO-"
         f"{given.zero}, {given.prompt} tokens of prompt and media, {given.answer} of answer",
         "",
-        *_table(stages),
-        *(_published(name, stage, given) for stage in stages),
+        pd.DataFrame({stage: column for stage, (_, column) in stages.items()}).to_string(),
     ]
+    for stage, hours in PUBLISHED_HOURS.get(name, {}).items():
+        implied = stages[stage][0] / (8 * hours * 3600) / 1e12
+        lines.append(f"{stage}: published {hours} h on 8 A100, at which this work is {implied:.0f} TFLOP/s a GPU")
     return "\n".join(lines)
 
 
-def _sft(p: Any, sizes: Sizes, given: Assumptions) -> dict[str, Any]:
-    rows = round(given.sft_rows * ((2 if p["both_orders"] else 1) + p["ties"]))
-    steps = p["steps"] or math.ceil(rows / p["batch"]) * p["epochs"]
-    micro, accumulate = _divided("sft", p["batch"], p["accumulate"], given)
-    tokens = steps * p["batch"] * (given.prompt + given.answer)
-    work = (6 if p["gradient_checkpointing"] else 4) * sizes.parameters["language model"] * tokens
-    return {
-        "stage": "sft", "steps": steps, "batch": f"{p['batch']} = {given.gpus} x {micro} x {accumulate}",
-        "tokens": tokens, "work": work, "hours": work / (given.gpus * given.teraflops * 1e12) / 3600,
-        "memory": memory(sizes, p, given, micro * p["max_length"]),
-    }  # fmt: skip
-
-
-def _grpo(params: Params, sizes: Sizes, given: Assumptions) -> dict[str, Any]:
-    p, longest = params.section("grpo"), params["judge.max_new_tokens"]
-    orders = 2 if p["both_orders"] else 1
-    completions = p["pairs"] * orders * p["group"]
-    steps = p["steps"] or given.rl_rows // p["pairs"] * p["iterations"]
-    micro, accumulate = _divided("grpo", completions, p["accumulate"], given)
-    batches = math.ceil(steps / p["iterations"])
-    tokens = steps * completions * (given.prompt + given.answer)
-    passes = (6 if p["gradient_checkpointing"] else 4) + (2 if p["beta"] else 0) / p["iterations"]
-    prefill = 2 * batches * completions * given.prompt
-    work = sizes.parameters["language model"] * (passes * tokens + prefill)
-    decoding = batches * given.answer * sizes.parameters["language model"] * BF16 / (given.bandwidth * 1e9)
-    at_once = completions // given.gpus  # what a GPU generates between two updates
-    return {
-        "stage": "grpo", "steps": steps, "batch": f"{completions} = {given.gpus} x {micro} x {accumulate}",
-        "tokens": tokens, "work": work,
-        "hours": (work / (given.gpus * given.teraflops * 1e12) + decoding) / 3600,
-        "memory": memory(sizes, p, given, micro * (given.prompt + longest), at_once * (given.prompt + longest)),
-    }  # fmt: skip
-
-
-def _divided(stage: str, batch: int, accumulate: int, given: Assumptions) -> tuple[int, int]:
-    """Return rows a GPU and backward pass, and passes a step, as the trainers divide the batch."""
+def _stage(name: str, params: Params, sizes: Sizes, given: Assumptions) -> tuple[float, dict[str, str]]:
+    """Return the operations of "sft" or "grpo" and its column of the plan."""
     from omnirepro.train.common import divided
 
+    p = params.section(name)
+    orders = 2 if p["both_orders"] else 1
+    language = sizes.parameters["language model"]
+    passes = 6 if p["gradient_checkpointing"] else 4
+    if name == "sft":
+        batch = p["batch"]
+        steps = p["steps"] or math.ceil(round(given.sft_rows * (orders + p["ties"])) / batch) * p["epochs"]
+        longest = p["max_length"]
+        prefill = seconds = at_once = 0
+    else:
+        batch = p["pairs"] * orders * p["group"]
+        steps = p["steps"] or given.rl_rows // p["pairs"] * p["iterations"]
+        longest = given.prompt + params["judge.max_new_tokens"]
+        passes += (2 if p["beta"] else 0) / p["iterations"]
+        generations = math.ceil(steps / p["iterations"])
+        prefill = 2 * generations * batch * given.prompt
+        seconds = generations * given.answer * language * BF16 / (given.bandwidth * 1e9)
+        at_once = batch // given.gpus  # completions that a GPU generates between two updates
     try:
-        return divided(batch, accumulate, given.gpus)
+        micro, accumulate = divided(batch, p["accumulate"], given.gpus)
     except ValueError as error:
-        raise ParameterError(f"{stage}: {error}") from None
-
-
-def _table(stages: list[dict[str, Any]]) -> list[str]:
-    rows = [("", *(s["stage"] for s in stages))]
-    rows += [("optimizer steps", *(f"{s['steps']:,}" for s in stages))]
-    rows += [("batch = GPUs x rows x accumulation", *(s["batch"] for s in stages))]
-    rows += [("tokens trained on", *(f"{s['tokens'] / 1e6:,.1f} M" for s in stages))]
-    rows += [(f"GiB: {part}", *(f"{s['memory'][part]:.2f}" for s in stages)) for part in stages[0]["memory"]]
-    rows += [("GiB a GPU", *(f"{sum(s['memory'].values()):.1f}" for s in stages))]
-    rows += [("hours", *(f"{s['hours']:.1f}" for s in stages))]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [f"{row[0]:<{widths[0]}}" + "".join(f"  {c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True))
-            for row in rows]  # fmt: skip
-
-
-def _published(name: str, stage: dict[str, Any], given: Assumptions) -> str:
-    hours = PUBLISHED_HOURS.get(name, {}).get(stage["stage"])
-    if not hours:
-        return ""
-    implied = stage["work"] / (8 * hours * 3600) / 1e12
-    return f"{stage['stage']}: published {hours} h on 8 A100, at which this work is {implied:.0f} TFLOP/s a GPU"
+        raise ParameterError(f"{name}: {error}") from None
+    tokens = steps * batch * (given.prompt + given.answer)
+    work = language * (passes * tokens + prefill)
+    kept = memory(sizes, p, given, micro * longest, at_once * longest)
+    column = {"optimizer steps": f"{steps:,}"}
+    column["batch = GPUs x rows x accumulation"] = f"{batch} = {given.gpus} x {micro} x {accumulate}"
+    column["tokens trained on"] = f"{tokens / 1e6:,.1f} M"
+    column |= {f"GiB: {part}": f"{size:.2f}" for part, size in kept.items()}
+    column["GiB a GPU"] = f"{sum(kept.values()):.1f}"
+    column["hours"] = f"{(work / (given.gpus * given.teraflops * 1e12) + seconds) / 3600:.1f}"
+    return work, column

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from omnirepro.data import Judgement, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data import Judgement, Pair, Part, RowError, read_jsonl, write_jsonl
 from omnirepro.data.sources import load
 from omnirepro.data.sources.parts import group, shared
 from omnirepro.evaluate import protocol
@@ -35,9 +35,10 @@ from omnirepro.train.curriculum import labels_of
 
 STAGE = "preferences_bradley_terry"
 Sets = dict[str, list[Pair]]
+Names = Sequence[str]
 
 
-def read_sets(data: Iterable[str], seed: int) -> Sets:
+def read_sets(data: Names, seed: int) -> Sets:
     """Read decided pairs, a set a source (LLMBar's sections apart), sides exchanged by coin, ids led by the set."""
     sets: Sets = {}
     for path in data:
@@ -45,9 +46,8 @@ def read_sets(data: Iterable[str], seed: int) -> Sets:
             if pair.label in ("A", "B"):
                 section = (pair.meta or {}).get("section")
                 name = "-".join(filter(None, (pair.source or Path(path).stem, section))).lower()
-                sets.setdefault(name, []).append(
-                    pair.model_copy(update={"id": f"{name}:{pair.id}", "cluster": group(pair)})
-                )
+                changed = {"id": f"{name}:{pair.id}", "cluster": group(pair)}
+                sets.setdefault(name, []).append(pair.model_copy(update=changed))
     return sets
 
 
@@ -74,10 +74,6 @@ def apart(train: Sequence[Pair], tests: Sets) -> list[Pair]:
     return [p for p in train if shared(p.prompt) not in asked]
 
 
-def _short(name: str) -> str:
-    return name.rstrip("/").split("/")[-1]
-
-
 def _hash(pair: Pair) -> str:
     return hashlib.sha256(f"{pair.cluster}".encode()).hexdigest()
 
@@ -85,21 +81,14 @@ def _hash(pair: Pair) -> str:
 def short(pairs: Sequence[Pair], processor: Any, limit: int) -> list[Pair]:
     """Return the pairs whose prompt makes at most `limit` tokens with either response."""
 
-    def tokens(pair: Pair) -> int:
-        sides = (chat(pair.prompt, r, pair.criterion) for r in (pair.response_a, pair.response_b))
-        return max(len(processor.encode(turns, train=True).ids) for turns in sides)
+    def fits(pair: Pair, response: list[Part]) -> bool:
+        return len(processor.encode(chat(pair.prompt, response, pair.criterion), train=True).ids) <= limit
 
-    return [pair for pair in pairs if tokens(pair) <= limit]
+    return [pair for pair in pairs if fits(pair, pair.response_a) and fits(pair, pair.response_b)]
 
 
 def prepare(
-    run: Run,
-    model: str,
-    data: Sequence[str],
-    tests: Sequence[str],
-    held_out: float,
-    limit: int,
-    beside: Sequence[str] = (),
+    run: Run, model: str, data: Names, tests: Names, held_out: float, limit: int, beside: Names = ()
 ) -> tuple[list[Pair], Sets]:
     """Read, split and filter; returns training pairs and test sets of at most about `limit` pairs each.
 
@@ -108,11 +97,11 @@ def prepare(
     """
     from omnirepro.models.loading import load as load_model
 
-    read = read_sets(data, run.seed)
-    train, sets = divide(read, held_out)
+    train, sets = divide(read_sets(data, run.seed), held_out)
     sets |= read_sets(tests, run.seed)
-    known, longest = load_model(model, run.device, run.dtype)[1], run.section("bradley_terry")["max_length"]
-    fitting = {name: short(pairs, known, longest) for name, pairs in (sets | {"train": train}).items()}
+    _, processor = load_model(model, run.device, run.dtype)
+    longest = run.section("bradley_terry")["max_length"]
+    fitting = {name: short(pairs, processor, longest) for name, pairs in (sets | {"train": train}).items()}
     chosen = apart(fitting.pop("train"), sets)
     drawn = {name: draw(pairs, limit) for name, pairs in fitting.items() if pairs}
     print(f"train: {len(chosen)} of {len(train)} pairs (at most {longest} tokens, prompt in no test set)")
@@ -126,26 +115,28 @@ def prepare(
     return chosen, drawn
 
 
-def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: Sequence[str] = ()) -> None:
+def _short(name: str) -> str:
+    return name.rstrip("/").split("/")[-1]
+
+
+def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: Names) -> None:
     """Train a scorer from `model`, score every set, and judge each with other models (a bare verdict) beside it."""
     asked = run.section("judge")
+    how = (asked["batch_size"], run.device, run.dtype)
     p = run.section("bradley_terry")
     folder = train_bradley_terry(run, model, train, labels_of(train), p, asked["wording"])
-    judges: dict[str, Any] = {"scorer": load_scalar_judge(folder, asked["batch_size"], run.device, run.dtype)}
+    judges: dict[str, Any] = {"scorer": load_scalar_judge(folder, *how)}
     for name in beside:
-        found = load_judge(name, asked["batch_size"], run.device, run.dtype, format="verdict-direct", wording="full")
+        found = load_judge(name, *how, format="verdict-direct", wording="full")
         found.decoding = Decoding(max_new_tokens=8)
         judges[_short(name)] = found
-    rows = [row for name, judge in judges.items() for row in _judged(run, name, judge, sets)]
-    sizes = {"train": train} | sets
-    table = [(name, len(pairs), len({p.cluster for p in pairs})) for name, pairs in sizes.items()]
-    run.write("counts.csv", pd.DataFrame(table, columns=["set", "pairs", "prompts"]).to_csv(index=False))
+    rows: list[Judgement] = []
+    for name, judge in judges.items():
+        for set_name, pairs in sets.items():
+            rows += judge_split(judge, f"{name}/{set_name}", pairs, run.checkpoint_dir)
+    sizes = [(name, len(pairs), len({p.cluster for p in pairs})) for name, pairs in ({"train": train} | sets).items()]
+    run.write("counts.csv", pd.DataFrame(sizes, columns=["set", "pairs", "prompts"]).to_csv(index=False))
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
-
-
-def _judged(run: Run, name: str, judge: Any, sets: Sets) -> Iterable[Judgement]:
-    for set_name, pairs in sets.items():
-        yield from judge_split(judge, f"{name}/{set_name}", pairs, run.checkpoint_dir)
 
 
 def preference_metrics(folder: Path) -> dict[str, Interval]:
@@ -153,6 +144,10 @@ def preference_metrics(folder: Path) -> dict[str, Interval]:
 
     Accuracy is the mean credit of both orders; a judgement that cannot be read, or that ties, is wrong.
     """
+
+    def share(table: pd.DataFrame, column: str = "credit") -> Interval:
+        return clustered_bootstrap(table[column].astype(float), table["cluster"])
+
     table = protocol.frame(read_jsonl(folder / "predictions.jsonl", Judgement))
     table[["judge", "set"]] = table["model"].str.split("/", n=1, expand=True)
     found: dict[str, Interval] = {}
@@ -160,17 +155,11 @@ def preference_metrics(folder: Path) -> dict[str, Interval]:
         scorer = rows[rows["judge"] == "scorer"]
         others = {judge: protocol.pairs(own) for judge, own in rows.groupby("judge")}
         mine = others.pop("scorer")
-        found[f"{name}_scorer"] = _share(mine)
+        found[f"{name}_scorer"] = share(mine)
         others["longer_wins"] = protocol.pairs(scorer, protocol.baseline(scorer, "longer-wins"))
         for judge, theirs in others.items():
             both = mine.merge(theirs[["pair_id", "credit"]], on="pair_id", suffixes=("", "_other"), validate="1:1")
-            found[f"{name}_{judge}"] = _share(theirs)
-            found[f"{name}_scorer_minus_{judge}"] = paired_bootstrap(
-                both["credit"], both["credit_other"], both["cluster"]
-            )
-    valid = table[table["judge"] != "scorer"]
-    return found | {f"{judge}_valid_share": _share(own, "valid") for judge, own in valid.groupby("judge")}
-
-
-def _share(table: pd.DataFrame, column: str = "credit") -> Interval:
-    return clustered_bootstrap(table[column].astype(float), table["cluster"])
+            gain = paired_bootstrap(both["credit"], both["credit_other"], both["cluster"])
+            found |= {f"{name}_{judge}": share(theirs), f"{name}_scorer_minus_{judge}": gain}
+    generative = table[table["judge"] != "scorer"]
+    return found | {f"{judge}_valid_share": share(own, "valid") for judge, own in generative.groupby("judge")}

@@ -115,14 +115,14 @@ def round_robin(forms: Forms, compare: Compare) -> dict[str, dict[int, float]]:
     return {n: dict(zip(some, bradley_terry(wins[n]).tolist(), strict=True)) for n, some in players.items()}
 
 
-def bradley_terry(wins: np.ndarray, steps: int = 50) -> np.ndarray:
+def bradley_terry(wins: np.ndarray) -> np.ndarray:
     """Return the strengths (n,), in logits, under which P(i beats j) = sigmoid(s_i - s_j) fits `wins` (n, n) best.
 
     `wins[i, j]` counts how often i beat j, a tie half for each. Everyone also draws one game against a player of
     strength 0 (Bradley & Terry 1952, with a prior), which keeps the strength of one who always wins finite.
     """
     games, strength = wins + wins.T, np.zeros(len(wins))
-    for _ in range(steps):
+    for _ in range(50):
         chance = 1 / (1 + np.exp(strength[None] - strength[:, None]))
         alone = 1 / (1 + np.exp(-strength))
         slope = wins.sum(1) - (games * chance).sum(1) + 0.5 - alone
@@ -166,8 +166,3 @@ def kl(n: float) -> float:
     Exact where no two samples are worth the same, else an upper bound.
     """
     return math.log(n) - (n - 1) / n
-
-
-def most_calls(way: str, n: int) -> int:
-    """Return how many judgements (or scores) a way asks for, of n candidates that all differ."""
-    return {"knockout": n - 1, "round-robin": n * (n - 1), "scalar": n}[way]

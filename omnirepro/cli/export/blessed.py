@@ -38,41 +38,46 @@ def bless(run: str, profile: str | None = None) -> str:
     Returns a line on what was kept. Raises `RunError` where the run has an unfinished stage or no scorecard, or where
     the result would be over the limit; results/blessed is then left as it was.
     """
-    source, target = results_root() / run, results_root() / NAME
+    source = results_root() / run
+    target = results_root() / NAME
     stages = [stage for stage in STAGES if (source / stage).is_dir()]
     unfinished = [stage for stage in {*stages, STAGES[-1]} if not load_manifest(source / stage)]
     if run == NAME or unfinished:
         why = f"{', '.join(sorted(unfinished))} is not finished" if unfinished else "that is the committed run itself"
         raise RunError(f"{run} cannot be put into {relative(target)}: {why}")
     together = results_root() / f"{profile}-seeds" if profile else None
-    if together and not _is_current(together / "seeds.json"):
-        raise RunError(f"{relative(together)} is missing or old; make it with: make report PROFILE={profile} SEEDS=...")
+    if together:
+        trace = together / "seeds.json"
+        inputs = json.loads(trace.read_text(encoding="utf-8"))["inputs"] if trace.is_file() else {}
+        files = {results_root() / name: sha256 for name, sha256 in inputs.items()}
+        if not files or any(not path.is_file() or digest(path) != sha256 for path, sha256 in files.items()):
+            made = f"make report PROFILE={profile} SEEDS=..."
+            raise RunError(f"{relative(together)} is missing or old; make it with: {made}")
     atomic_write(target, lambda folder: _fill(folder, source, stages, together))
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     return f"{relative(target)}: {len(stages)} stages of {run}, {size / 1e6:.1f} MB"
 
 
-def _is_current(trace: Path) -> bool:
-    """Whether the metrics that were taken together are those of the runs now."""
-    inputs = json.loads(trace.read_text(encoding="utf-8"))["inputs"] if trace.is_file() else {}
-    files = {results_root() / name: sha for name, sha in inputs.items()}
-    return bool(files) and all(path.is_file() and digest(path) == sha for path, sha in files.items())
-
-
 def _fill(folder: Path, source: Path, stages: list[str], together: Path | None) -> None:
+    """Copy what is kept, and write `contents.json`; raises `RunError` where that is more than `LIMIT`."""
     fates: dict[str, list[str]] = {"kept": [], "packed": [], "left_out": []}
     for stage in stages:
         for path in sorted(source.glob(f"{stage}/**/*")):
             name = path.relative_to(source).as_posix()
-            left_out = _is_left_out(name) or _is_extra_model(source, name)
-            if left_out or path.is_file():
-                fates["left_out" if left_out else _copy(path, folder / name)].append(name)
+            if _is_left_out(source, name):
+                fates["left_out"].append(name)
+            elif path.is_file():
+                fates[_copy(path, folder / name)].append(name)
     if together:
         shutil.copytree(together, folder / "seeds", ignore=shutil.ignore_patterns("report.html"))
     tops = [name for name in fates["left_out"] if Path(name).parent.as_posix() not in fates["left_out"]]
     contents = {"run": source.name, "seeds": bool(together), "packed": fates["packed"], "left_out": tops}
     (folder / "contents.json").write_text(json.dumps(contents, indent=1) + "\n", encoding="utf-8")
-    _refuse_large(folder)
+    sizes = {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    if sum(sizes.values()) > LIMIT:
+        largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:5]
+        named = ", ".join(f"{path.as_posix()} {sizes[path] / 1e6:.1f}" for path in largest)
+        raise RunError(f"{sum(sizes.values()) / 1e6:.1f} MB are more than {LIMIT / 1e6:.0f}; the largest: {named}")
 
 
 def _copy(path: Path, target: Path) -> str:
@@ -88,25 +93,11 @@ def _copy(path: Path, target: Path) -> str:
     return "packed"
 
 
-def _is_left_out(name: str) -> bool:
-    return any(Path(part).match(pattern) for pattern in LEFT_OUT for part in _upwards(name))
-
-
-def _is_extra_model(source: Path, name: str) -> bool:
-    """Whether a file belongs to a folder with weights that is not one of the kept models."""
-    folders = [part for part in _upwards(name) if any((source / part).glob("*.safetensors"))]
-    return any(not any(Path(folder).match(kept) for kept in MODELS) for folder in folders)
-
-
-def _upwards(name: str) -> list[str]:
-    """Return a path and the folders above it, below the run: a/b/c, a/b."""
+def _is_left_out(source: Path, name: str) -> bool:
+    """Whether a path, or a folder above it, is named in `LEFT_OUT` or holds weights of a model that is not kept."""
     parts = Path(name).parts
-    return ["/".join(parts[:n]) for n in range(len(parts), 1, -1)]
-
-
-def _refuse_large(folder: Path) -> None:
-    sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-    if sum(sizes.values()) > LIMIT:
-        largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:5]
-        named = ", ".join(f"{p.relative_to(folder).as_posix()} {sizes[p] / 1e6:.1f}" for p in largest)
-        raise RunError(f"{sum(sizes.values()) / 1e6:.1f} MB are more than {LIMIT / 1e6:.0f}; the largest: {named}")
+    for path in (Path(*parts[:n]) for n in range(len(parts), 1, -1)):
+        weights = any((source / path).glob("*.safetensors"))
+        if any(map(path.match, LEFT_OUT)) or (weights and not any(map(path.match, MODELS))):
+            return True
+    return False

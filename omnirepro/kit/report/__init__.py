@@ -1,4 +1,4 @@
-"""Executed notebooks: making them, cleaning them, pairs as a reader sees them, the HTML report and the README's tables.
+"""Executed notebooks: making them, cleaning them, pairs as a reader sees them, the HTML report and the tables of docs/.
 
 Consumes what finished stages left in their folders; no model is loaded.
 """

@@ -1,4 +1,4 @@
-"""Tables of README.md and results/README.md that are written from the committed run's metrics, between two markers.
+"""Tables of docs/results.md and docs/scorecard.md that are written from the committed run's metrics, between markers.
 
 Consumes metrics.json of results/blessed (and of its `seeds/`, where several were taken together, which then count) and
 results/claims.yaml; produces Markdown. A row whose metrics the run does not have is left out.
@@ -173,8 +173,10 @@ def tables() -> dict[Path, str]:
     root = project_root()
     folder = root / "results" / "blessed"
     metrics = scorecard.read_metrics(folder, folder / "seeds")
-    content = {"README.md": ("results", f"{headline(folder)}\n\n{results_table(metrics)}")}
-    content["results/README.md"] = ("scorecard", claims_table(metrics, folder))
+    content = {
+        "docs/results.md": ("results", f"{headline(folder)}\n\n{results_table(metrics)}"),
+        "docs/scorecard.md": ("scorecard", claims_table(metrics, folder)),
+    }
     return {root / name: filled((root / name).read_text("utf-8"), *what) for name, what in content.items()}
 
 

@@ -10,7 +10,7 @@ from omnirepro.kit.scorecard.claims import Book, Claim, ClaimsError
 from omnirepro.kit.scorecard.forms import compute
 from omnirepro.kit.scorecard.reading import load_claims
 from omnirepro.kit.scorecard.seeds import METHOD, aggregate, combine
-from omnirepro.kit.scorecard.text import print_table, to_markdown
+from omnirepro.kit.scorecard.text import to_markdown
 from omnirepro.kit.scorecard.verdicts import VERDICTS, build, checks, decide, read_metrics, verdicts
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "compute",
     "decide",
     "load_claims",
-    "print_table",
     "read_metrics",
     "to_markdown",
     "verdicts",

@@ -1,15 +1,12 @@
-"""The scorecard as text: aligned lines for a terminal, Markdown for results/README.md. Pure: frames in, text out."""
+"""The scorecard as Markdown for docs/scorecard.md. Pure: frames in, text out."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pandas as pd
 
 from omnirepro.kit.scorecard.verdicts import VERDICTS
 
 PAPERS = {"omni-rrm": "Omni-RRM", "omni-reward": "Omni-Reward", "grm-omni": "GRM-Omni"}
-WIDTHS = {"claim": 35, "published": 12, "ours": 22, "n": 6, "seeds": 5, "verdict": 12}  # 97 with gaps
 RULE = (
     "A claim is a comparison with a sign. Turned so that the claimed direction is positive, an effect whose 95 % "
     "interval lies above 0 supports the claim, one below 0 contradicts it, one that holds 0 (or has no interval) is "
@@ -17,26 +14,6 @@ RULE = (
     "An absolute number, a comparison with somebody's checkpoint and a stage without a result are not run. "
     "The embedded world tests the direction of a claim, never its size."
 )
-
-
-def print_table(
-    table: pd.DataFrame, checked: pd.DataFrame | None = None, only_run: bool = False, out: Callable[[str], None] = print
-) -> None:
-    """Print `build`'s table, and where given a summary of `checks`, in at most 100 columns.
-
-    With `only_run`, claims that were not run are only counted.
-    """
-    for paper, title in PAPERS.items():
-        part = table[table["paper"] == paper]
-        out(f"{title}: {count(part)}")
-        shown = part[part["verdict"] != "not run"] if only_run else part
-        if len(shown):
-            out("  ".join(name.ljust(width) for name, width in WIDTHS.items()).rstrip())
-        for row in shown.to_dict("records"):
-            out("  ".join(_cell(row[name])[:width].ljust(width) for name, width in WIDTHS.items()).rstrip())
-        out("")
-    if checked is not None:
-        out(f"The papers' own arithmetic: {count_checks(checked)}")
 
 
 def to_markdown(table: pd.DataFrame, checked: pd.DataFrame, title: str = "Scorecard", note: str = "") -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -21,14 +20,6 @@ from omnirepro.judge.rubric import Parsed, ranking
 from omnirepro.toyworld.language import PENALTY, Assessment
 
 Oracle = Callable[[str, str], Assessment]
-
-
-class Teacher(Protocol):
-    """Anything that labels pairs."""
-
-    name: str
-
-    def label(self, pairs: list[Pair]) -> list[Label]: ...
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ def criteria_for(task: str, held_out: bool | None = None) -> list[Criterion]:
     return [c for c in CRITERIA.values() if task in c.tasks and held_out in (None, c.held_out)]
 
 
-def gold_of(pair: Pair, criterion: str | None = None) -> Verdict:
-    """Return the truth of a pair of the world under a criterion in words (default: the pair's own).
+def gold_of(pair: Pair) -> Verdict:
+    """Return the truth of a pair of the world under its criterion in words.
 
     Raises KeyError for words that are no known criterion, or for a pair that stores no facts.
     """
-    return BY_PHRASE[criterion or pair.criterion].truth(*facts_of(pair))
+    return BY_PHRASE[pair.criterion].truth(*facts_of(pair))
