@@ -26,6 +26,7 @@ def open_model(run: Run, base: Path | str, p: Values, extend: Callable[..., Omni
     whole = p["tune"] == "whole"
     seed_all(run.seed)
     model, processor = load(base, run.device, "float32" if whole else run.dtype, trainable=True)
+    seed_all(run.seed)  # once more: torch, which new tokens are drawn by, may have been loaded only now
     if whole:
         processor = extend(model, processor) if extend else processor
         for name, weight in model.named_parameters():
