@@ -19,8 +19,8 @@ from omnirepro.toyworld.language import compose, questions
 from omnirepro.toyworld.pretraining import skills, tiny
 from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.toyworld.tasks import MODALITIES
+from omnirepro.train.common import LANGUAGE_LAYERS
 from omnirepro.train.omni_grpo import OmniGRPOTrainer
-from omnirepro.train.sft import LANGUAGE_LAYERS
 
 PROMPTS, GROUP, TOKENS, STEPS, ROUNDS = 32, 8, 48, 2, 2
 GOLD = Label(pair_id="", verdict="A", score_a=9, score_b=4, provenance="bench")

@@ -387,15 +387,13 @@ def test_the_trainer_sees_a_sequence_in_its_order(tmp_path):
 
     class Stage:
         seed, device, dtype, checkpoint_dir = 0, "cpu", "float32", tmp_path
-        params = load_params("smoke", overrides={"sft.steps": 4, "sft.batch": 4})
 
-        def section(self, name):
-            return self.params.section(name)
+    p = load_params("smoke", overrides={"sft.steps": 4, "sft.batch": 4}).section("sft")
 
     answers = [{"role": "assistant", "parts": [text_part(word)]} for word in ("red", "blue", "two", "ring")]
     examples = [processor().encode([user("what?"), answer], train=True) for answer in answers]
-    trainer = make_trainer(make_model(), processor(), examples, Stage(), parts=[1, 3])
+    trainer = make_trainer(Stage(), p, make_model(), processor(), examples, parts=[1, 3])
     assert isinstance(trainer._get_train_sampler(), SequentialSampler)
     assert trainer.train_dataset["row"][:8] == [0] * 8 and set(trainer.train_dataset["row"][8:]) == {1, 2, 3}
-    mixed = make_trainer(make_model(), processor(), examples, Stage(), parts=[4])
+    mixed = make_trainer(Stage(), p, make_model(), processor(), examples, parts=[4])
     assert not isinstance(mixed._get_train_sampler(), SequentialSampler) and len(mixed.train_dataset) == 4

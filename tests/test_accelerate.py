@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,12 +15,12 @@ from tiny_parts import make_model, save_untrained, text_part, user
 
 from omnirepro.data import Judgement, Label, Pair, read_jsonl
 from omnirepro.judge.criteria import Task
-from omnirepro.kit.run import ParameterError, RunError, open_run
+from omnirepro.kit.run import ParameterError, RunError, load_params, open_run
 from omnirepro.kit.run.launch import KIND, _plain
 from omnirepro.kit.run.launched import revive
 from omnirepro.kit.run.reading import descriptions, meaning_of
+from omnirepro.papers.omni_rrm.supervised import tune_and_judge
 from omnirepro.search.selection import Preference
-from omnirepro.train.sft import tune_and_judge
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / "params" / "accelerate").glob("*.yaml"))
@@ -34,8 +35,8 @@ from omnirepro.models.device import seed_all
 
 class Stage:
     seed, device, dtype, checkpoint_dir = 0, "cpu", "float32", Path(sys.argv[1])
-    params = load_params("smoke", overrides=OVERRIDES)
-    section = lambda self, name: self.params.section(name)
+
+params = load_params("smoke", overrides=OVERRIDES)
 
 def finish(trainer):
     trainer.args.logging_steps = trainer.state.logging_steps = 1
@@ -54,7 +55,7 @@ answers = [{"role": "assistant", "parts": [text_part(said[i % 4])]} for i in ran
 chats = [[user(f"what is it, number {i}?"), answer] for i, answer in enumerate(answers)]
 examples = [processor().encode(chat, train=True) for chat in chats]
 seed_all(0)
-finish(make_trainer(make_model(), processor(), examples, Stage()))
+finish(make_trainer(Stage(), params.section("sft"), make_model(), processor(), examples))
 """
 GRPO = """
 import os
@@ -63,7 +64,8 @@ from omnirepro.judge import rubric
 from omnirepro.data import Label, Pair
 from omnirepro.train import grpo
 from omnirepro.toyworld.pretraining.trainer import make_pool
-from omnirepro.train.sft import LANGUAGE_LAYERS, swap_label
+from omnirepro.train.common import LANGUAGE_LAYERS
+from omnirepro.train.sft import swap_label
 
 pool = make_pool(Path(sys.argv[1]) / os.environ.get("RANK", "0"), "train", 2, 0)
 sides = {"response_a": [text_part("a red ring")], "response_b": [text_part("a blue square, top")]}
@@ -74,7 +76,7 @@ labels = [Label(pair_id=p.id, verdict="AB"[i % 2], score_a=8 - i % 2 * 4, score_
 shown = grpo.show_pairs(pairs, labels, processor(), "brief", "rationale-first", both_orders=True)
 seed_all(0)
 model = get_peft_model(make_model(), LoraConfig(r=4, lora_alpha=16, target_modules=LANGUAGE_LAYERS))
-trainer, log = grpo.make_trainer(model, processor(), shown, Stage())
+trainer, log = grpo.make_trainer(Stage(), params.section("grpo"), params.section("judge"), model, processor(), shown)
 
 def recorded(one):
     right, wrong = (rubric.render(label, "rationale-first") for label in (one.label, swap_label(one.label)))
@@ -227,6 +229,11 @@ def test_arguments_arrive_as_they_were_sent():
     (row,) = found.pop("rows")
     assert (row.task.pair, row.chosen, list(row.task.notes)) == (task.pair, "x", ["a", "b"])
     assert found == {"folder": str(ROOT), "chats": sent["chats"], "n": [1, 0.1]}
+    here, there = load_params("smoke"), load_params("smoke")
+    section = here.section("sft").changed({"steps": 3}).renamed({"rate": "lr"})
+    arrived = json.loads(json.dumps(section, default=_plain), object_hook=partial(revive, params=there))
+    assert (arrived["steps"], arrived["rate"]) == (3, there["sft.lr"])
+    assert set(there.reads) == {"sft.lr"} and not here.reads, "what a process reads is recorded there"
     with pytest.raises(TypeError, match="send rows"):
         json.dumps(make_model, default=_plain)
     with pytest.raises(ValueError, match="not of this package"):

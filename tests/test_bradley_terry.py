@@ -10,15 +10,16 @@ import torch
 from tiny_parts import make_model, processor, save_untrained, text_part, user
 from torch.nn.functional import softmax
 
-from omnirepro.data import Judgement, Label, Pair, Part, Prompt, Response, read_jsonl
+from omnirepro.data import Label, Pair, Part, Prompt, Response
 from omnirepro.evaluate import protocol
 from omnirepro.judge.scalar import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
-from omnirepro.kit.run import open_run
+from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.loading import ModelError, load
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
+from omnirepro.papers.omni_reward import stage
 from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train import bradley_terry
-from omnirepro.train.bradley_terry import encode_pairs, make_trainer, train_and_score, train_bradley_terry
+from omnirepro.train.bradley_terry import encode_pairs, make_trainer, train_bradley_terry
 from omnirepro.train.pair_trainer import PairTrainer, preference_loss
 
 MODALITIES = ("image", "video", "audio", "text")
@@ -243,12 +244,16 @@ def open_stage(monkeypatch, folder, name="smoke", **changes):
     return open_run("05_bradley_terry", "smoke", name, overrides={f"bradley_terry.{k}": v for k, v in values.items()})
 
 
+def train(run, base, pairs, labels):
+    return train_bradley_terry(run, base, pairs, labels, run.section(), "brief")
+
+
 @pytest.mark.usefixtures("no_half_precision")
 @pytest.mark.parametrize("tune", ["language-model", "lora"])
 def test_training_learns_and_is_saved_with_its_head(base, parts, tmp_path, monkeypatch, tune):
     pairs, labels = polite(parts)
     run = open_stage(monkeypatch, tmp_path, tune=tune, lr=0.003 if tune != "lora" else 0.006)
-    folder = train_bradley_terry(run, base, pairs, labels)
+    folder = train(run, base, pairs, labels)
     losses = pd.read_csv(run.path("loss.csv"))
     assert losses["loss"].iloc[-1] < 0.4 and losses["accuracy"].iloc[-1] > 0.9 and losses["margin"].iloc[-1] > 0.5
     again = load_scorer(folder, "cpu")
@@ -267,11 +272,11 @@ def test_training_learns_and_is_saved_with_its_head(base, parts, tmp_path, monke
 def test_an_untrained_scorer_prefers_nothing(base, parts, tmp_path, monkeypatch):
     pairs, labels = polite(parts)
     run = open_stage(monkeypatch, tmp_path)
-    scorer = bradley_terry.make_scorer(run, base)
-    trainer = make_trainer(scorer, encode_pairs(scorer.processor, pairs, labels), run)
+    scorer = bradley_terry.make_scorer(run, run.section(), base)
+    trainer = make_trainer(run, run.section(), scorer, encode_pairs(scorer.processor, pairs, labels))
     trained = {n for n, w in scorer.named_parameters() if w.requires_grad}
     assert trained == {n for n, _ in scorer.named_parameters() if "language_model" in n} | {"value"}
-    batch = trainer.data_collator(list(range(6)))
+    batch = trainer.data_collator([{"row": i} for i in range(6)])
     assert trainer.compute_loss(scorer, batch).item() == pytest.approx(math.log(2), abs=1e-6)
 
 
@@ -281,9 +286,9 @@ def test_parts_of_a_batch_add_up_to_the_whole(base, parts, tmp_path, monkeypatch
     values = []
     for accumulate in (1, 3):
         run = open_stage(monkeypatch, tmp_path / str(accumulate), accumulate=accumulate, steps=1)
-        scorer = bradley_terry.make_scorer(run, base)
+        scorer = bradley_terry.make_scorer(run, run.section(), base)
         torch.nn.init.ones_(scorer.value)
-        trainer = make_trainer(scorer, encode_pairs(scorer.processor, pairs, labels), run)
+        trainer = make_trainer(run, run.section(), scorer, encode_pairs(scorer.processor, pairs, labels))
         trainer.args.max_grad_norm = 0.0
         trainer.optimizer = torch.optim.SGD([w for w in scorer.parameters() if w.requires_grad], lr=0.1)
         trainer.train()
@@ -295,11 +300,11 @@ def test_parts_of_a_batch_add_up_to_the_whole(base, parts, tmp_path, monkeypatch
 def test_resume_after_a_kill_is_as_if_nothing_happened(base, parts, tmp_path, monkeypatch):
     pairs, labels = polite(parts)
 
-    def train(name):
+    def train_in(name):
         run = open_stage(monkeypatch, tmp_path, name, batch=3)
-        return load_scorer(train_bradley_terry(run, base, pairs, labels), "cpu"), pd.read_csv(run.path("loss.csv"))
+        return load_scorer(train(run, base, pairs, labels), "cpu"), pd.read_csv(run.path("loss.csv"))
 
-    straight, wanted = train("straight")
+    straight, wanted = train_in("straight")
     steps, step = [], PairTrainer.training_step
 
     def until_killed(self, *args, **kwargs):
@@ -310,13 +315,13 @@ def test_resume_after_a_kill_is_as_if_nothing_happened(base, parts, tmp_path, mo
 
     monkeypatch.setattr(PairTrainer, "training_step", until_killed)
     with pytest.raises(KeyboardInterrupt):
-        train("killed")
+        train_in("killed")
     folder = next((tmp_path / "killed").rglob("checkpoint-5"))
     frozen = [k for k in make_model().state_dict() if "visual" in k]
     weights = load_weights(folder / "trained.safetensors")
     assert "value" in weights and not any(k.endswith(tuple(frozen)) for k in weights), "what is trained and no more"
     monkeypatch.setattr(PairTrainer, "training_step", lambda *a, **k: (steps.append(1), step(*a, **k))[1])
-    resumed, found = train("killed")
+    resumed, found = train_in("killed")
     assert len(steps) == 8 + 7, "it went on from step 5"
     assert torch.allclose(straight.value, resumed.value, atol=1e-5)
     assert found["loss"].tolist() == pytest.approx(wanted["loss"].tolist(), abs=1e-4)
@@ -335,7 +340,7 @@ def test_ties_are_left_out_and_counted_or_learned_from(base, parts, tmp_path, mo
     assert len(kept) == 3 and "3 of 6 labels are ties" in capsys.readouterr().out
     assert [tied for _, _, tied in encode_pairs(processor(), pairs, half, "davidson")] == [False] * 3 + [True] * 3
     run = open_stage(monkeypatch, tmp_path, ties="davidson", steps=20, lr=0.01)
-    folder = train_bradley_terry(run, base, pairs, [x.model_copy(update={"verdict": "tie"}) for x in labels])
+    folder = train(run, base, pairs, [x.model_copy(update={"verdict": "tie"}) for x in labels])
     judge = load_scalar_judge(folder, device="cpu")
     assert judge.scorer.tie.item() > 0.1 and judge.threshold == judge.scorer.tie_threshold > 0.2
     assert {r.verdict for r in judge.judge(pairs)} == {"tie"}
@@ -350,7 +355,7 @@ def test_what_cannot_be_trained_is_refused_by_name(base, parts, tmp_path, monkey
     labels[3] = labels[3].model_copy(update={"pair_id": "the-long-one"})
     run = open_stage(monkeypatch, tmp_path, max_length=120)
     with pytest.raises(ValueError, match=r"pair the-long-one .* over 120; raise bradley_terry.max_length"):
-        train_bradley_terry(run, base, pairs, labels)
+        train(run, base, pairs, labels)
     assert len(encode_pairs(processor(), pairs, labels, max_length=2000)) == len(labels)
     with pytest.raises(ValueError, match="no labelled pair"):
         encode_pairs(processor(), pairs, [])
@@ -358,14 +363,14 @@ def test_what_cannot_be_trained_is_refused_by_name(base, parts, tmp_path, monkey
         encode_pairs(processor(), pairs[:2], labels)
     for key in ("ties", "tune"):
         with pytest.raises(ValueError, match=f"bradley_terry.{key} is 'all'; one of"):
-            train_bradley_terry(open_stage(monkeypatch, tmp_path, key, **{key: "all"}), base, pairs, labels)
+            train(open_stage(monkeypatch, tmp_path, key, **{key: "all"}), base, pairs, labels)
     from test_models import adapted
 
     from omnirepro.models.loading import save_adapter
 
     save_adapter(adapted(make_model()), tmp_path / "adapter", base)
     with pytest.raises(ValueError, match="is an adapter"):
-        train_bradley_terry(open_stage(monkeypatch, tmp_path, "b"), tmp_path / "adapter", pairs, labels)
+        train(open_stage(monkeypatch, tmp_path, "b"), tmp_path / "adapter", pairs, labels)
 
 
 def test_a_stage_trains_scores_and_keeps_the_threshold_of_dev(base, parts, tmp_path, monkeypatch):
@@ -373,14 +378,39 @@ def test_a_stage_trains_scores_and_keeps_the_threshold_of_dev(base, parts, tmp_p
     dev = [p.model_copy(update={"label": x.verdict}) for p, x in zip(pairs, labels, strict=True)]
     same = [p.model_copy(update={"id": f"{p.id}t", "response_a": p.response_b, "label": "tie"}) for p in pairs]
     run = open_stage(monkeypatch, tmp_path)
-    train_and_score(run, base, {"train": pairs, "dev": [*dev, *same], "test": dev}, labels)
-    rows = read_jsonl(run.path("predictions.jsonl"), Judgement)
-    assert [r.model for r in rows] == ["bt/dev"] * 24 + ["bt/test"] * 12
-    assert all(r.verdict == r.label for r in rows), "the training pairs are easily told apart, and equal ones tie"
+    data = stage.Data({"train": [], "dev": [*dev, *same], "test": dev}, dev, None)
+    rows = stage.scalar_rows(run, base, "full", 0, data, kept=True)
+    assert [r.model for r in rows[:36]] == ["bt/dev"] * 24 + ["bt/test"] * 12
     judge = load_scalar_judge(run.dir, device="cpu")
-    assert judge.name == "smoke/05_bradley_terry" and 0 <= judge.threshold == rows[0].decoding["threshold"]
-    assert [r.verdict for r in judge.judge(dev)] == [r.verdict for r in rows[24:]]
+    decided = [redraw(row, judge.threshold) for row in rows[:36]]
+    assert all(r.verdict == r.label for r in decided), "the training pairs are easily told apart, and equal ones tie"
+    assert judge.name == "smoke/05_bradley_terry" and 0 <= judge.threshold == decided[0].decoding["threshold"]
+    assert [r.verdict for r in judge.judge(dev)] == [r.verdict for r in decided[24:]]
+    other = stage.scalar_rows(run, base, "full", 1, data, kept=False)
+    assert len(other) == len(rows) and {r.seed for r in other} == {1}
+    assert run.path("full-1/loss.csv").exists() and not run.path("full-1/scorer").exists(), "one scorer is kept"
     assert load_scalar_judge(run.dir, device="cpu", threshold=1e3).judge(dev)[0].verdict == "tie"
+
+
+def test_an_override_that_no_training_of_the_stage_reads_is_refused(base, parts, tmp_path, monkeypatch):
+    """The language model is tuned whole here, so that the rank of LoRA matters to nothing."""
+    pairs, labels = polite(parts)
+    labelled = [p.model_copy(update={"label": x.verdict}) for p, x in zip(pairs, labels, strict=True)]
+    data = stage.Data({"train": [], "dev": labelled, "test": labelled[:2]}, labelled, None)
+
+    def work(run):
+        stage.scalar_rows(run, base, "full", 0, data, kept=True)
+
+    run = open_stage(monkeypatch, tmp_path, "a", steps=1, lora_rank=4)
+    run.do(work)
+    with pytest.raises(ParameterError, match=r"bradley_terry\.lora_rank was overridden .* no code of 05"):
+        run.finish({})
+    run = open_stage(monkeypatch, tmp_path, "b", steps=1)
+    run.do(work)
+    run.finish({})
+    assert {"bradley_terry.lr", "bradley_terry.ties", "judge.wording"} <= run.params.reads.keys()
+    assert open_stage(monkeypatch, tmp_path, "b", steps=1, lora_rank=4).skipped
+    assert not open_stage(monkeypatch, tmp_path, "b", steps=2).skipped
 
 
 # ---- files

@@ -29,9 +29,8 @@ from omnirepro.papers.grm_omni.metrics import counts, orders
 from omnirepro.papers.grm_omni.plots import META_PLOTS
 from omnirepro.papers.omni_reward import free_form
 from omnirepro.papers.omni_reward.metrics import proposals
-from omnirepro.papers.omni_rrm import label_quality, plots, reinforcement
+from omnirepro.papers.omni_rrm import label_quality, plots, reinforcement, supervised
 from omnirepro.papers.omni_rrm.synthesis import synthesize
-from omnirepro.train import sft
 from tests.conftest import ROOT
 
 # ---- one check
@@ -475,7 +474,7 @@ def test_experiments_where_one_judge_wrote_no_criterion(tmp_path, silent):
 def test_experiments_without_any_criterion_say_what_to_do(monkeypatch):
     run = open_run("06_meta_reward_dpo", "smoke", "x")
     monkeypatch.setattr(tables, "margin_quantile", lambda *a: 0.0)
-    monkeypatch.setattr(tables, "_scalar_rows", lambda *a: pd.DataFrame())
+    monkeypatch.setattr(tables, "scalar_rows", lambda *a: pd.DataFrame())
     monkeypatch.setattr(tables, "open_judge", lambda *a: None)
     monkeypatch.setattr(tables, "_methods", lambda *a: [])
     monkeypatch.setattr(tables, "criterion_rows", lambda trace: pd.DataFrame())
@@ -495,7 +494,7 @@ def handle(stage):
 def test_no_label_left_to_learn_from_ends_the_stage(tmp_path, monkeypatch):
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
     with pytest.raises(RunError, match="no label is left to train on: see dropped.jsonl"):
-        sft.train_sft(handle("03_sft"), "base", [pair("a")], [])
+        supervised.tune_and_judge(handle("03_sft"), "base", {"train": [pair("a")]}, [])
     with pytest.raises(RunError, match="none of 0 labels can be reinforced on: raise world.train"):
         reinforcement.reinforce(handle("04_grpo"), None, None, {"train": []}, [])
 
@@ -513,7 +512,7 @@ def test_a_leak_and_an_empty_split_end_the_synthesis(tmp_path, monkeypatch):
         open_run("01_synthesis", "smoke", "leak").do(synthesize, None, None)
     monkeypatch.undo()
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
-    monkeypatch.setattr(synthesis, "_some", lambda rng, rate: [])
+    monkeypatch.setattr(synthesis, "DIMENSIONS", ())
     monkeypatch.setattr(synthesis, "compose", lambda *a: "the same")
     with pytest.raises(RunError, match=r"no train pair is left of 64 prompts \(0 kept, 64 equal, 0 empty\): raise"):
         open_run("01_synthesis", "smoke", "equal").do(synthesize, None, None)

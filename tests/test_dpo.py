@@ -16,6 +16,7 @@ from omnirepro.data import Pair
 from omnirepro.judge import criteria, rubric
 from omnirepro.judge.criteria import CriterionJudgement, GenRM, Task, forced, judge_by
 from omnirepro.judge.generative import load_judge
+from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.generation import Decoding, Generated, LocalModel
 from omnirepro.models.loading import load
@@ -42,13 +43,15 @@ SECTION = {
 class FakeRun:
     """What the trainings ask of a run."""
 
-    name, seed, device, dtype = "test", 0, "cpu", "float32"
+    seed, device, dtype, launcher = 0, "cpu", "float32", ""
 
     def __init__(self, folder, **changes):
         self.folder, self.values = folder, SECTION | changes
 
-    def section(self, name):
-        return self.values if name == roles.SECTION else {"wording": "brief", "batch_size": 8, "launcher": ""}
+    def own(self, name):
+        """Return the parameters of one training, under their common names."""
+        self.name = name
+        return self.values | {key: self.values[own] for key, own in roles.TRAININGS[name].items()}
 
     @property
     def checkpoint_dir(self):
@@ -175,7 +178,7 @@ def test_batches_hold_chosen_then_rejected_with_their_media(pairs):
 def test_dpo_learns_to_prefer_the_chosen_on_mixed_media(base, pairs, tmp_path, tune):
     run = FakeRun(tmp_path, tune=tune, dpo_steps=6)
     some = [next(p for p in pairs if p.task == t) for t in ("T2T", "TI2T", "TV2T", "TA2T")]
-    folder = dpo.train_dpo(roles.Step(run, "dpo"), base, [preference(p) for p in some], roles.SECTION)
+    folder = dpo.train_dpo(run, base, [preference(p) for p in some], run.own("dpo"), "brief")
     course = pd.read_csv(tmp_path / "dpo-loss.csv")
     assert course["loss"].iloc[0] == pytest.approx(math.log(2), abs=1e-3), "the reference is the model before training"
     assert course["margin"].iloc[-1] > 0.1 and course["accuracy"].iloc[-1] == 1
@@ -184,21 +187,46 @@ def test_dpo_learns_to_prefer_the_chosen_on_mixed_media(base, pairs, tmp_path, t
 
 
 def test_towers_stay_frozen_and_no_preference_is_refused(base, pairs, tmp_path):
-    model, _ = open_model(FakeRun(tmp_path), base, roles.SECTION)
+    run = FakeRun(tmp_path)
+    model, _ = open_model(run, base, run.own("dpo"))
     frozen = {n for n, w in model.named_parameters() if not w.requires_grad}
     assert frozen and all("visual" in n or "audio_tower" in n for n in frozen)
     with pytest.raises(ValueError, match="no preference"):
-        dpo.train_dpo(roles.Step(FakeRun(tmp_path), "dpo"), base, [], roles.SECTION)
+        dpo.train_dpo(run, base, [], run.own("dpo"), "brief")
     with pytest.raises(ValueError, match="tune"):
-        open_model(FakeRun(tmp_path, tune="some"), base, roles.SECTION)
+        open_model(run, base, run.own("dpo") | {"tune": "some"})
 
 
 @pytest.mark.usefixtures("no_half_precision")
 def test_roles_are_tuned_and_can_be_loaded(base, pairs, tmp_path):
-    folder = roles.train_roles(FakeRun(tmp_path), base, lessons(pairs, 8, 0))
+    run = FakeRun(tmp_path)
+    folder = roles.train_roles(run, base, lessons(pairs, 8, 0), run.own("sft"), "brief")
     model, made = load(folder, "cpu", "float32")
     assert made.tokenizer.convert_tokens_to_ids("<criterion 1>") not in (None, made.tokenizer.unk_token_id)
     assert model.get_input_embeddings().weight.shape[0] == len(made.tokenizer)
+
+
+def test_an_override_that_no_training_of_the_stage_reads_is_refused(base, pairs, tmp_path, monkeypatch):
+    """The model is tuned whole here, so that the rank of LoRA matters to nothing."""
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
+
+    def opened(name, **changes):
+        overrides = {f"meta_reward_dpo.{key}": value for key, value in ({"sft_steps": 1} | changes).items()}
+        return open_run("06_meta_reward_dpo", "smoke", name, overrides=overrides)
+
+    def work(run):
+        p = run.section().renamed(roles.TRAININGS["sft"])
+        roles.train_roles(run.sub("sft", folder=""), base, lessons(pairs, 4, 0), p, "brief")
+
+    run = opened("a", dpo_beta=0.3)
+    run.do(work)
+    with pytest.raises(ParameterError, match=r"meta_reward_dpo\.dpo_beta was overridden .* no code of 06"):
+        run.finish({})
+    run = opened("b")
+    run.do(work)
+    run.finish({})
+    assert {"meta_reward_dpo.sft_lr", "meta_reward_dpo.tune"} <= run.params.reads.keys()
+    assert opened("b", lora_rank=2).skipped and not opened("b", sft_lr=0.1).skipped
 
 
 @pytest.mark.parametrize("tune", ["whole", "lora"])
@@ -210,8 +238,8 @@ def test_resume_after_a_kill_is_as_if_nothing_happened(base, pairs, tmp_path, mo
         folder.mkdir(exist_ok=True)
         run = FakeRun(folder, tune=tune, sft_steps=10, dpo_steps=10, save_every=5)
         if name == "dpo":
-            return dpo.train_dpo(roles.Step(run, name), base, [preference(p) for p in pairs[:8]], roles.SECTION)
-        return roles.train_roles(run, base, lessons(pairs, 40, 0))
+            return dpo.train_dpo(run, base, [preference(p) for p in pairs[:8]], run.own(name), "brief")
+        return roles.train_roles(run, base, lessons(pairs, 40, 0), run.own(name), "brief")
 
     def die(self, args, state, *rest, **kwargs):
         if state.global_step == 7:
@@ -231,7 +259,8 @@ def test_resume_after_a_kill_is_as_if_nothing_happened(base, pairs, tmp_path, mo
 
 
 def test_a_tuned_judge_searches_criteria_as_a_library_call(base, pairs, tmp_path):
-    judge = load_judge(roles.train_roles(FakeRun(tmp_path), base, lessons(pairs, 4, 0)))
+    run = FakeRun(tmp_path)
+    judge = load_judge(roles.train_roles(run, base, lessons(pairs, 4, 0), run.own("sft"), "brief"))
     assert (judge.wording, judge.format, judge.decoding.max_new_tokens) == ("brief", "verdict-direct", 12)
     scaling = CriteriaSearch(k=3, n=7, top=3, variant="random")
     rows = judge.judge(pairs[:1], scaling=scaling)

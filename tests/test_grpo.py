@@ -16,14 +16,14 @@ from trl import GRPOConfig, GRPOTrainer
 from omnirepro import reward
 from omnirepro.data import Label, Pair
 from omnirepro.judge.generative import load_judge
-from omnirepro.kit.run import open_run
+from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.generation import Decoding, generate
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import Example, collate_media
 from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train import grpo
+from omnirepro.train.common import LANGUAGE_LAYERS
 from omnirepro.train.omni_grpo import OmniGRPOTrainer
-from omnirepro.train.sft import LANGUAGE_LAYERS
 
 TEMPERATURE = 0.7
 MODALITIES = ("image", "video", "audio", "text")
@@ -339,10 +339,14 @@ def open_stage(monkeypatch, folder, name="smoke", **changes):
         return open_run("04_grpo", "smoke", name, overrides=small | changes)
 
 
+def train(run, adapter, pairs, labels):
+    return grpo.train_grpo(run, adapter, pairs, labels, run.section("grpo"), run.section("judge"))
+
+
 @pytest.mark.usefixtures("no_half_precision")
 def test_stage_writes_adapter_completions_and_statistics(adapter, pairs, alive, tmp_path, monkeypatch):
     run = open_stage(monkeypatch, tmp_path)
-    out = grpo.train_grpo(run, adapter, *pairs)
+    out = train(run, adapter, *pairs)
     rows, steps = pd.read_parquet(run.path("completions.parquet")), pd.read_csv(run.path("watch.csv"))
     assert len(rows) == 4 * 2 * 2 * 2 and steps["step"].tolist() == [1, 2, 3, 4]
     assert {"loss", "kl", "entropy", "accuracy", "always_a", "clip_ratio"} <= set(steps)
@@ -359,9 +363,28 @@ def test_stage_writes_adapter_completions_and_statistics(adapter, pairs, alive, 
     assert tuned.keys() == start.keys() and any(not torch.equal(tuned[n], start[n]) for n in start)
 
 
+def test_an_override_that_no_training_of_the_stage_reads_is_refused(adapter, pairs, tmp_path, monkeypatch):
+    """One training with its own seed and changes, and nothing beside it that would look at the reward before."""
+
+    def work(run):
+        sub = run.sub("seed-3", 3, grpo={"beta": 0.0})
+        grpo.train_grpo(sub, adapter, *pairs, sub.section("grpo"), sub.section("judge"))
+
+    run = open_stage(monkeypatch, tmp_path, "a", **{"grpo.steps": 1, "grpo.beta": 0.5})
+    run.do(work)
+    with pytest.raises(ParameterError, match=r"grpo\.beta was overridden .* no code of 04"):
+        run.finish({})
+    run = open_stage(monkeypatch, tmp_path, "b", **{"grpo.steps": 1})
+    run.do(work)
+    run.finish({})
+    assert run.path("seed-3/adapter").is_dir() and {"grpo.lr", "judge.format"} <= run.params.reads.keys()
+    assert open_stage(monkeypatch, tmp_path, "b", **{"grpo.steps": 1, "grpo.preflight_prompts": 9}).skipped
+    assert not open_stage(monkeypatch, tmp_path, "b", **{"grpo.steps": 2}).skipped
+
+
 def test_resume_after_a_kill_is_as_if_nothing_happened(adapter, pairs, alive, tmp_path, monkeypatch):
     whole = open_stage(monkeypatch, tmp_path, "whole")
-    wanted = grpo.train_grpo(whole, adapter, *pairs)
+    wanted = train(whole, adapter, *pairs)
     killed, add = open_stage(monkeypatch, tmp_path, "killed"), grpo.CompletionLog.add
 
     def add_and_die(self, step, *rest):
@@ -371,14 +394,14 @@ def test_resume_after_a_kill_is_as_if_nothing_happened(adapter, pairs, alive, tm
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(grpo.CompletionLog, "add", add_and_die)
-        grpo.train_grpo(killed, adapter, *pairs)
+        train(killed, adapter, *pairs)
     assert len(list((killed.checkpoint_dir / "completions").glob("*.parquet"))) == 4, "two are past the checkpoint"
-    found = grpo.train_grpo(open_stage(monkeypatch, tmp_path, "killed"), adapter, *pairs)
+    found = train(open_stage(monkeypatch, tmp_path, "killed"), adapter, *pairs)
     first, second = (pd.read_parquet(f.parent / "completions.parquet") for f in (wanted, found))
     pd.testing.assert_frame_equal(first, second)
     one, two = (pd.read_csv(f.parent / "watch.csv") for f in (wanted, found))
     pd.testing.assert_frame_equal(one, two)
-    again = grpo.train_grpo(open_stage(monkeypatch, tmp_path, "killed"), adapter, *pairs)
+    again = train(open_stage(monkeypatch, tmp_path, "killed"), adapter, *pairs)
     one, two, three = (load_file(f / "adapter_model.safetensors") for f in (wanted, found, again))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert all(torch.equal(one[name], three[name]) for name in one), "a training that had ended must not go on"
@@ -390,7 +413,7 @@ def test_collapse_is_said_once_and_stops_where_asked(adapter, pairs, tmp_path, m
     monkeypatch.setattr(grpo, "collapse", lambda history: "COLLAPSE now" if len(history) >= 2 else None)
     run = open_stage(monkeypatch, tmp_path, **{"grpo.stop_on_collapse": stop, "grpo.steps": 4})
     with pytest.warns(RuntimeWarning, match="COLLAPSE") as said:
-        grpo.train_grpo(run, adapter, *pairs)
+        train(run, adapter, *pairs)
     assert len([w for w in said if "COLLAPSE" in str(w.message)]) == 1
     assert len(pd.read_csv(run.path("watch.csv"))) == (2 if stop else 4)
 
@@ -398,7 +421,7 @@ def test_collapse_is_said_once_and_stops_where_asked(adapter, pairs, tmp_path, m
 def test_hard_pairs_only_and_one_pass(adapter, pairs, tmp_path, monkeypatch):
     changes = {"grpo.hard_only": True, "grpo.steps": 0, "grpo.both_orders": False, "grpo.pairs": 1}
     run = open_stage(monkeypatch, tmp_path, **changes)
-    grpo.train_grpo(run, adapter, *pairs)
+    train(run, adapter, *pairs)
     rows = pd.read_parquet(run.path("completions.parquet"))
     assert set(rows["prompt"]) == {"audio#0", "text#0"} and len(rows) == 2 * 2 and set(rows["order"]) == {"AB"}
 
@@ -406,13 +429,13 @@ def test_hard_pairs_only_and_one_pass(adapter, pairs, tmp_path, monkeypatch):
 def test_what_cannot_be_trained_is_refused(adapter, pairs, tmp_path, monkeypatch):
     rows, labels = pairs
     with pytest.raises(ValueError, match="no labelled pair"):
-        grpo.train_grpo(open_stage(monkeypatch, tmp_path, **{"grpo.hard_only": True}), adapter, rows, labels[:2])
+        train(open_stage(monkeypatch, tmp_path, **{"grpo.hard_only": True}), adapter, rows, labels[:2])
     with pytest.raises(ValueError, match="no adapter"):
-        grpo.train_grpo(open_stage(monkeypatch, tmp_path), adapter.parent / "base", rows, labels)
+        train(open_stage(monkeypatch, tmp_path), adapter.parent / "base", rows, labels)
     with pytest.raises(ValueError, match="multiple of grpo.iterations"):
-        grpo.train_grpo(open_stage(monkeypatch, tmp_path, **{"grpo.iterations": 3}), adapter, rows, labels)
+        train(open_stage(monkeypatch, tmp_path, **{"grpo.iterations": 3}), adapter, rows, labels)
     with pytest.raises(ValueError, match="does not divide"):
-        grpo.train_grpo(open_stage(monkeypatch, tmp_path, **{"grpo.accumulate": 3}), adapter, rows, labels)
+        train(open_stage(monkeypatch, tmp_path, **{"grpo.accumulate": 3}), adapter, rows, labels)
 
 
 def test_batches_hold_pairs_whole_and_every_pass_has_its_own_order():

@@ -15,7 +15,7 @@ import size
 from omnirepro.kit.run import READS, STAGES
 from omnirepro.kit.run.parameters import flatten
 from omnirepro.kit.run.reading import RUN_FILE_KEYS, descriptions, meaning_of, read_run_file, read_yaml
-from omnirepro.kit.run.stages import SHARED, section_of, upstream
+from omnirepro.kit.run.stages import MINUTES, SHARED, section_of, upstream
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "omnirepro"
@@ -205,6 +205,9 @@ def test_outline_law(path):
         assert re.search(rf"\|[^|\n]*{column}", first.source, re.I), f"the table of the first cell lacks {column}"
     found = re.findall(r"^## +(?:\d+\.? *)?(.+?) *$", "\n".join(c.source for c in cells(path, "markdown")), re.M)
     assert [title for title in found if title in OUTLINE] == list(OUTLINE), f"the sections are {found}"
+    minutes = ", ".join(f"{profile} {number:g}" for profile, number in MINUTES[path.stem].items())
+    one = {f"{number:g}" for number in MINUTES[path.stem].values()}
+    assert f"| {minutes}" in first.source or f"| {'/'.join(one)} |" in first.source, f"its minutes are {minutes}"
     check_code_outline(path.stem, [cell for cell in book if cell.cell_type == "code"])
     assert book[-1].cell_type == "markdown" and "](" in book[-1].source, "the last cell links to the next notebook"
     asked = re.search(r"\brun\.check\(|\brequire_\w+\(", by_section(book)["Check"])
@@ -269,6 +272,61 @@ def test_notebook_parameters_and_river_agree():
     assert RUN_FILE_KEYS == NAMES and set(READS) == set(STAGES)
     for stage in STAGES:
         assert all(STAGES.index(other) < STAGES.index(stage) for other in upstream(stage))
+
+
+# The modules that read a section of the parameters; a folder ends in a slash.
+READERS = {
+    "device": ("models/device.py", "kit/run/training.py"),
+    "world": ("papers/omni_rrm/synthesis.py", "toyworld/tasks.py"),
+    "backbone": ("toyworld/pretraining/", "papers/checks.py"),
+    "synthesis": ("papers/omni_rrm/synthesis.py", "../notebooks/01_synthesis.ipynb"),
+    "reconciliation": ("papers/omni_rrm/labelling.py",),
+    "sft": ("train/sft.py", "train/curriculum.py", "train/common.py"),
+    "grpo": ("train/grpo.py", "train/common.py", "papers/omni_rrm/reinforcement.py"),
+    "bradley_terry": (
+        *("train/bradley_terry.py", "train/common.py", "papers/omni_reward/stage.py"),
+        "toyworld/pretraining/primer.py",
+    ),
+    "meta_reward_dpo": ("papers/grm_omni/", "train/dpo.py", "train/tuning.py", "train/common.py"),
+    "ablations": ("kit/run/arms.py",),
+    "best_of_n": ("papers/best_of_n/stage.py", "../notebooks/08_best_of_n.ipynb"),
+    "benchmarks": ("papers/benchmarks/stage.py",),
+}
+
+
+def read_by(source):
+    """Return patterns of the keys that a module may read: its texts, and what it subscripts by a text made of parts."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(re.escape(node.value))
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.JoinedStr):
+            parts = node.slice.values
+            found.add("".join(re.escape(x.value) if isinstance(x, ast.Constant) else r"\w+" for x in parts))
+    return found
+
+
+def unread(section, keys):
+    """Return the keys of a section that no module reads; every module calls what it reads of `judge` by one name."""
+    if section == "judge":
+        text = "\n".join(path.read_text(encoding="utf-8") for path in MODULES)
+        found = set(re.findall(r'(?:\basked|section\("judge"\))\["(\w+)"\]', text))
+    else:
+        found = set()
+        for name in READERS.get(section, ()):
+            path = PACKAGE / name
+            for module in path.rglob("*.py") if path.is_dir() else [path]:
+                text = module.read_text(encoding="utf-8")
+                found |= set(re.findall(r"\w+", text)) if module.suffix == ".ipynb" else read_by(text)
+    return [k for k in keys if not any(re.fullmatch(pattern, k) or pattern == rf"{section}\.{k}" for pattern in found)]
+
+
+@pytest.mark.parametrize("section", list(read_yaml(ROOT / "params/base.yaml")))
+def test_every_key_is_read_by_some_line_of_code(section):
+    keys = read_yaml(ROOT / "params/base.yaml")[section]
+    assert not (left := unread(section, keys)), f"{section}.{left[0]} is read by no code: read it or delete it"
+    assert unread(section, ["orderz"]) == ["orderz"], "a key that nobody reads is noticed"
+    assert section != "judge" or unread(section, ["orders"]), "what other sections have does not count"
 
 
 # ---- size and density

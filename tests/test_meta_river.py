@@ -15,7 +15,7 @@ from omnirepro.papers.grm_omni.metrics import counts, orders, ways
 from omnirepro.papers.grm_omni.model_pool import Writer
 from omnirepro.papers.grm_omni.plots import META_PLOTS
 from omnirepro.papers.grm_omni.role_examples import true_notes
-from omnirepro.papers.grm_omni.stub_judge import StandIn
+from omnirepro.papers.grm_omni.stub_judge import StubJudge
 from omnirepro.reward.meta import VARIANTS, discontinuity
 from omnirepro.search.trace import Trace, Trajectory
 from omnirepro.toyworld import facts, language
@@ -85,14 +85,14 @@ def no_oracle(monkeypatch):
 def test_no_role_asks_the_oracle_during_synthesis(tmp_path, pairs, no_oracle, real):
     with pytest.raises(AssertionError, match="oracle"):
         assert facts_of(pairs[0])[0].score
-    chat = Writer(make_model(), processor(), "tiny", 8, 1.0) if real else StandIn("stand-in")
+    chat = Writer(make_model(), processor(), "tiny", 8, 1.0) if real else StubJudge("stand-in")
     found = improve.synthesise(FakeRun(tmp_path), judge(chat), pairs, scalar())
     assert len(found.outputs) == len(pairs) and found.traces
     assert real or any(t.meta == t.meta for trace in found.traces for t in trace.tried)
 
 
 def test_media_responses_are_judged_and_never_refined(tmp_path, pairs):
-    found = improve.synthesise(FakeRun(tmp_path), judge(StandIn("x")), pairs, scalar())
+    found = improve.synthesise(FakeRun(tmp_path), judge(StubJudge("x")), pairs, scalar())
     media = [t for trace in found.traces if trace.pair.task == "T2I" for t in trace.tried if t.said in ("A", "B")]
     text = [t for trace in found.traces if trace.pair.task == "T2T" for t in trace.tried if t.said in ("A", "B")]
     assert media and not any(t.refined for t in media) and all(len(t.refined) == 2 for t in text)
@@ -102,7 +102,7 @@ def test_gold_labels_reach_the_filter_and_no_role(tmp_path, pairs):
     """Exchanged labels change which judgements count as wrong, and not one word that a role says."""
     other = [p.model_copy(update={"label": {"A": "B", "B": "A"}[p.label]}) for p in pairs]
     mine, theirs = (
-        improve.synthesise(FakeRun(tmp_path), judge(StandIn("x")), some, scalar()) for some in (pairs, other)
+        improve.synthesise(FakeRun(tmp_path), judge(StubJudge("x")), some, scalar()) for some in (pairs, other)
     )
     assert {k: r.raw for k, r in mine.outputs.items()} == {k: r.raw for k, r in theirs.outputs.items()}
     wrong = {improve.key_of(t) for t in mine.traces}
@@ -260,6 +260,6 @@ def test_the_jump_is_in_the_picture():
 
 
 def test_the_stand_in_answers_every_form_and_only_by_its_question():
-    chat = StandIn("s")
+    chat = StubJudge("s")
     one, two = (chat.complete(make_chats(), Decoding(8)) for _ in range(2))
     assert one == two and all(g.text.startswith("<criterion 1>") for g in one)

@@ -17,8 +17,8 @@ from omnirepro.models.positions import positions
 from omnirepro.toyworld.pretraining.backbone import train_backbone
 from omnirepro.toyworld.pretraining.loop import schedule
 from omnirepro.toyworld.pretraining.trainer import Trainer, make_pool
+from omnirepro.train.common import LANGUAGE_LAYERS
 from omnirepro.train.completion_loss import sparing_loss
-from omnirepro.train.sft import LANGUAGE_LAYERS
 
 
 @pytest.fixture(scope="module")

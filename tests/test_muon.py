@@ -60,4 +60,5 @@ def test_supervised_tuning_on_a_cpu_computes_in_single_precision(tmp_path, monke
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
     run = open_run("03_sft", "smoke", "single", overrides={"sft.steps": 2, "sft.batch": 2})
     chats = [[user("which is better?"), {"role": "assistant", "parts": [text_part("A")]}]] * 2
-    assert (tune(run, save_untrained(tmp_path / "base"), chats) / "adapter_config.json").is_file()
+    folder = tune(run, save_untrained(tmp_path / "base"), chats, run.section("sft"), run.section("judge"))
+    assert (folder / "adapter_config.json").is_file()

@@ -12,7 +12,7 @@ from omnirepro.kit.run import ParameterError, load_params
 from omnirepro.models.architectures import on_meta, thinker_config
 from omnirepro.models.processing import VISION, OmniProcessor, collate_media
 from omnirepro.toyworld.pretraining.trainer import make_pool
-from omnirepro.train.sft import LANGUAGE_LAYERS
+from omnirepro.train.common import LANGUAGE_LAYERS
 
 OMNI_7B = "Qwen/Qwen2.5-Omni-7B"
 

@@ -11,6 +11,7 @@ import pytest
 
 from omnirepro.data.progress import progress
 from omnirepro.kit.run import ParameterError, RunError, atomic_write, load_params, open_run
+from omnirepro.kit.run import display as run_display
 from omnirepro.kit.run import files as run_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,8 @@ first:
 second:
   # Number of pairs.
   pairs: 4
+  # Tasks of the pairs.
+  tasks: [x]
 """
 
 
@@ -87,6 +90,9 @@ def test_scientific_notation_is_a_number(project):
         ({"first": 3}, "it is a section"),
         ({"first.steps": "many"}, "str where base.yaml has 10"),
         ({"first.steps": 1.5}, "float"),
+        ({"first.steps": True}, "bool where base.yaml has 10"),
+        ({"first.steps": None}, "NoneType"),
+        ({"second.tasks": ["a", 1]}, r"where base.yaml has \['x'\] \(list\[str\]\)"),
         ('{"first.steps": ', "not JSON"),
         ([1], "must map"),
     ],
@@ -139,6 +145,32 @@ def test_override_that_no_code_read_raises_at_finish(project):
     assert not (run.dir / "manifest.json").exists()
 
 
+def test_a_training_within_a_stage_has_its_own_files_seed_and_values_and_its_reads_count(project):
+    def work(run):
+        sub = run.sub("other", 5, first={"steps": 3})
+        assert (sub.name, sub.seed, sub.device) == ("other", 5, "cpu") and sub.section("first").steps == 3
+        assert sub.checkpoint_dir == run.checkpoint_dir / "other" and sub.checkpoint_dir.is_dir()
+        assert sub.write("model.txt", "x") == run.path("other/model.txt")
+        assert (
+            run.sub("main", folder="").path("model.txt") == run.path("model.txt") and run.sub("main").seed == run.seed
+        )
+        assert set(run.params.reads) == {"device.threads", "device.device"}
+        return sub.section("first").renamed({"rate": "lr"})
+
+    (project / "params/base.yaml").write_text(BASE.replace("  threads: 0", "  threads: 0\n  # Where.\n  device: cpu"))
+    run = open_run("01_first", overrides={"first.lr": 0.1})
+    section = run.do(work)
+    assert section["rate"] == 0.1 and set(run.params.reads) == {"device.threads", "device.device", "first.lr"}
+    assert dict(section) == {"steps": 3, "lr": 0.1, "rate": 0.1} and "first.steps" not in run.params.reads
+    for wrong in ({"stepz": 1}, {"pairs": 1}):
+        with pytest.raises(ParameterError, match="first"):
+            run.sub("other", first=wrong).section("first")
+    run.finish({})
+    assert open_run("01_first", overrides={"first.lr": 0.1, "first.steps": 7}).skipped
+    with pytest.raises(ParameterError, match="no code of 01_first read it"):
+        open_run("01_first", overrides={"first.lr": 0.1, "first.steps": 7}).finish({})
+
+
 @pytest.mark.parametrize("values", [{"seed": "1"}, {"seed": -1}, {"run": "../up"}, {"run": "a/b"}, {"base": "tiny"}])
 def test_wrong_notebook_parameters_raise(project, values):
     with pytest.raises(ParameterError):
@@ -181,6 +213,26 @@ def test_finished_stage_is_skipped_and_left_alone(project):
     run.finish({"loss": 9.0})
     assert (run.dir / "manifest.json").read_bytes() == before
     assert run.path("model.txt").read_text() == "10 0.001"
+
+
+def test_a_skipped_stage_leaves_a_value_for_readers_of_its_notebook(project, monkeypatch):
+    import IPython.display
+
+    from omnirepro.kit.report.pages import status_of
+
+    def status(stage):
+        shown = []
+        with monkeypatch.context() as patched:
+            patched.setattr(run_display, "notebook_shell", lambda: True)
+            patched.setattr(IPython.display, "display", lambda page, metadata: shown.append(metadata))
+            stage.do(train)
+        outputs = [nbformat.v4.new_output("display_data", {"text/plain": ""}, metadata=one) for one in shown]
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("run.do(train)", outputs=outputs)])
+        return status_of(stage.dir / "elsewhere", book)
+
+    assert status(open_run("01_first")) == "unfinished"
+    make_first()
+    assert status(open_run("01_first")) == "finished"
 
 
 def test_a_figure_drawn_anew_is_no_reason_to_do_a_stage_again(project):

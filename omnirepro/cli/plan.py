@@ -87,7 +87,7 @@ def with_lora(model, rank: int):
     """Put the trainers' LoRA on a model."""
     from peft import LoraConfig, get_peft_model
 
-    from omnirepro.train.sft import LANGUAGE_LAYERS
+    from omnirepro.train.common import LANGUAGE_LAYERS
 
     return get_peft_model(model, LoraConfig(r=rank, lora_alpha=4 * rank, target_modules=LANGUAGE_LAYERS))
 

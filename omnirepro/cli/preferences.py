@@ -26,12 +26,12 @@ from omnirepro.data.sources.parts import group, sample_clusters, shared
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
 from omnirepro.judge.generative import load_judge
+from omnirepro.judge.rows import judge_split
 from omnirepro.judge.scalar import chat, load_scalar_judge
 from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding
 from omnirepro.train.bradley_terry import train_bradley_terry
 from omnirepro.train.curriculum import labels_of
-from omnirepro.train.sft import judge_split
 
 STAGE = "preferences_bradley_terry"
 Sets = dict[str, list[Pair]]
@@ -116,8 +116,10 @@ def _short(name: str) -> str:
 
 def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: Names) -> None:
     """Train a scorer from `model`, score every set, and judge each with other models (a bare verdict) beside it."""
-    folder = train_bradley_terry(run, model, train, labels_of(train))
-    how = (run.section("judge")["batch_size"], run.device, run.dtype)
+    asked = run.section("judge")
+    how = (asked["batch_size"], run.device, run.dtype)
+    p = run.section("bradley_terry")
+    folder = train_bradley_terry(run, model, train, labels_of(train), p, asked["wording"])
     judges: dict[str, Any] = {"scorer": load_scalar_judge(folder, *how)}
     for name in beside:
         found = load_judge(name, *how, format="verdict-direct", wording="full")
@@ -126,8 +128,7 @@ def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: 
     rows: list[Judgement] = []
     for name, judge in judges.items():
         for set_name, pairs in sets.items():
-            (judge.chat if hasattr(judge, "chat") else judge).name = f"{name}/{set_name}"
-            rows += judge_split(run, judge, pairs)
+            rows += judge_split(judge, f"{name}/{set_name}", pairs, run.checkpoint_dir)
     sizes = [(name, len(pairs), len({p.cluster for p in pairs})) for name, pairs in ({"train": train} | sets).items()]
     run.write("counts.csv", pd.DataFrame(sizes, columns=["set", "pairs", "prompts"]).to_csv(index=False))
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from omnirepro.data import Judgement, Pair, Part, Verdict, swap_verdict
+from omnirepro.data import Judgement, Pair, Verdict, swap_verdict, text_part
 from omnirepro.judge import criteria
 from omnirepro.judge.criteria import Answer, DisRM, GenRM, Policy, Role, Task, unlabelled
 from omnirepro.judge.generative import ORDERS, Judge
@@ -230,7 +230,7 @@ def refine(roles: dict[str, Role], sides: list[tuple[Trace, Trajectory, str]]) -
         tried.refined[task.side] = None
         if answer.status == "ok":
             tried.refined[task.side] = answer.value
-            response = (Part(type="text", text=answer.value),)
+            response = (text_part(answer.value),)
             scored.append((tried, (trace, Task("score", trace.shown, side=task.side, response=response))))
     for (tried, (_, task)), answer in zip(scored, ask(roles, "disrm", [one for _, one in scored]), strict=True):
         tried.scores[task.side] = answer.value

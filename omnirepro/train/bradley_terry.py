@@ -21,71 +21,45 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import pandas as pd
-
-from omnirepro.data import Label, Pair, write_jsonl
-from omnirepro.evaluate.ties import fit
-from omnirepro.judge.scalar import chat, keep_settings, load_scalar_judge, redraw
+from omnirepro.data import Label, Pair
+from omnirepro.judge.scalar import chat, keep_settings
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.train.common import arguments, progress_callback, train_on, whole_weights
-from omnirepro.train.run import Run, launchable
-from omnirepro.train.sft import LANGUAGE_LAYERS, judge_split
+from omnirepro.train.common import arguments, history, lora, over_examples, train_on, whole_weights
+from omnirepro.train.run import Run, Values, launchable
 
-TIES, TUNE = ("drop", "davidson"), ("language-model", "lora")
+TIES = ("drop", "davidson")
+TUNE = ("language-model", "lora")
 Encoded = tuple[Example, Example, bool]  # preferred, other (as they stand where tied), whether the label is a tie
 
 
 @launchable
-def train_bradley_terry(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
+def train_bradley_terry(
+    run: Run, base: Path | str, pairs: list[Pair], labels: list[Label], p: Values, wording: str
+) -> Path:
     """Train a scorer from `base` on labelled pairs; writes `scorer` and `loss.csv`, resumes from the last checkpoint.
 
-    Returns the folder `scorer`. Raises ValueError on an adapter as base, a pair longer than `max_length`, an unknown
-    option, or no pair left to train on.
+    `p` are the parameters (base.yaml's section `bradley_terry`), `wording` is that of the judge's prompt. Returns the
+    folder `scorer`. Raises ValueError on an adapter as base, a pair longer than `max_length`, an unknown option, or no
+    pair left to train on.
     """
     from omnirepro.models.scalar import save_scorer
 
-    p = run.section("bradley_terry")
-    scorer = make_scorer(run, base)
-    wording = run.section("judge")["wording"]
+    scorer = make_scorer(run, p, base)
     rows = encode_pairs(scorer.processor, pairs, labels, p["ties"], p["max_length"], wording)
-    trainer = make_trainer(scorer, rows, run)
+    trainer = make_trainer(run, p, scorer, rows)
     train_on(trainer, run)
-    history = [h for h in trainer.state.log_history if "loss" in h]
-    run.write(
-        "loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss", "accuracy", "margin"]).to_csv(index=False)
-    )
+    columns = ["step", "loss", "accuracy", "margin"]
+    run.write("loss.csv", history(trainer).reindex(columns=columns).to_csv(index=False))
     weights = whole_weights(trainer)
     return run.write("scorer", lambda f: (save_scorer(scorer, f, base, weights), keep_settings(f, wording=wording)))
 
 
-def train_and_score(
-    run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label], name: str = "bt"
-) -> None:
-    """Train on the split `train`, fit the tie threshold on `dev`, score every other split; writes `predictions.jsonl`.
-
-    Rows are named model and split. The threshold (one for all tasks) is kept with the scorer and decides the verdicts
-    of every split; the rows' scores allow any other reading.
-    """
-    folder = train_bradley_terry(run, base, splits["train"], labels)
-    judge = load_scalar_judge(folder, run.section("judge")["batch_size"], run.device, run.dtype, seed=run.seed)
-    rows = {}
-    for split, some in splits.items():
-        if split != "train":
-            judge.name = f"{name}/{split}"
-            rows[split] = judge_split(run, judge, some)
-    threshold = float(fit(rows["dev"], by_task=False).iloc[0])
-    keep_settings(folder, threshold=threshold)
-    decided = [redraw(row, threshold) for some in rows.values() for row in some]
-    run.write("predictions.jsonl", lambda path: write_jsonl(path, decided))
-
-
-def make_scorer(run: Run, base: Path | str):
+def make_scorer(run: Run, p: Values, base: Path | str):
     """Load `base` with a fresh value head; language model (or LoRA on it) and head are trainable, encoders are not."""
     from omnirepro.models.scalar import Scorer
 
-    p = run.section("bradley_terry")
     for key, known in (("ties", TIES), ("tune", TUNE)):
         if p[key] not in known:
             raise ValueError(f"bradley_terry.{key} is {p[key]!r}; one of {', '.join(known)}")
@@ -98,10 +72,9 @@ def make_scorer(run: Run, base: Path | str):
     if p["gradient_checkpointing"]:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if p["tune"] == "lora":
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
 
-        lora = LoraConfig(r=p["lora_rank"], lora_alpha=p["lora_alpha"], target_modules=LANGUAGE_LAYERS)
-        return Scorer(get_peft_model(model, lora), processor, p["ties"] == "davidson")
+        return Scorer(get_peft_model(model, lora(p)), processor, p["ties"] == "davidson")
     scorer = Scorer(model, processor, p["ties"] == "davidson")
     getattr(scorer.decoder, "language_model", scorer.decoder).requires_grad_(True)
     return scorer
@@ -141,29 +114,23 @@ def encode_pairs(
     return out
 
 
-def make_trainer(scorer, rows: list[Encoded], run: Run):
-    """Assemble transformers' Trainer over encoded pairs; its dataset holds row numbers."""
+def make_trainer(run: Run, p: Values, scorer, rows: list[Encoded]):
+    """Assemble transformers' Trainer over encoded pairs."""
     import torch
-    from transformers import PrinterCallback, TrainingArguments
+    from transformers import TrainingArguments
 
     from omnirepro.train.pair_trainer import PairTrainer
 
-    p = run.section("bradley_terry")
-    steps = p["steps"] or math.ceil(len(rows) / p["batch"]) * p["epochs"]
-    args = TrainingArguments(
-        **arguments(run, "bradley_terry", steps, p["batch"]),
-        weight_decay=p["weight_decay"],
-        logging_steps=5,
-        remove_unused_columns=False,
-    )
-
-    def collate(numbers: list[int]) -> dict:
-        some = [rows[i] for i in numbers]
+    def collate(some: list[Encoded]) -> dict:
         batch = scorer.processor.collate([e for side in (0, 1) for e in (row[side] for row in some)])
         del batch["labels"]
         return batch | {"tied": torch.tensor([tied for _, _, tied in some])}
 
-    said, numbers = [progress_callback("Bradley-Terry")], list(range(len(rows)))
-    trainer = PairTrainer(model=scorer, args=args, train_dataset=numbers, data_collator=collate, callbacks=said)
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    steps = p["steps"] or math.ceil(len(rows) / p["batch"]) * p["epochs"]
+    args = TrainingArguments(
+        **arguments(run, p, steps, p["batch"]),
+        weight_decay=p["weight_decay"],
+        logging_steps=5,
+        remove_unused_columns=False,
+    )
+    return over_examples(PairTrainer, "Bradley-Terry", scorer, args, rows, collate)

@@ -1,24 +1,29 @@
-"""What every training on transformers' Trainer shares: its arguments, resuming, progress, and how a judge is kept."""
+"""What trainings on transformers' Trainer share: its arguments, LoRA, resuming, progress, and how a judge is kept."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from omnirepro.data.progress import progress
 from omnirepro.judge.generative import Judge, save_settings
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import save_adapter
-from omnirepro.train.run import Run
+from omnirepro.train.run import Run, Values
+
+LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
 
 
-def arguments(run: Run, section: str, steps: int, batch: int) -> dict[str, Any]:
-    """Translate what the sections of all trainings have in common; `batch` rows make one optimizer step."""
-    p = run.section(section)
+def arguments(run: Run, p: Values, steps: int, batch: int) -> dict[str, Any]:
+    """Translate what the parameters of all trainings have in common; `batch` rows make one optimizer step."""
     rows, passes = divided(batch, p["accumulate"], int(os.environ.get("WORLD_SIZE", 1)))
     return dict(
         output_dir=str(run.checkpoint_dir),
@@ -40,6 +45,44 @@ def arguments(run: Run, section: str, steps: int, batch: int) -> dict[str, Any]:
     )
 
 
+def over_examples(
+    kind: type, label: str, model, args, examples: Sequence, collate: Callable[[list], dict], order=None, **kwargs: Any
+):
+    """Assemble a Trainer of class `kind` over encoded examples, media included, of which `collate` makes a batch.
+
+    The dataset holds their numbers, in `order` where it is given. The kit's own progress, named `label`, stands in
+    place of the default printing.
+    """
+    from datasets import Dataset
+    from transformers import PrinterCallback
+
+    trainer = kind(
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_dict({"row": order or list(range(len(examples)))}),
+        data_collator=lambda rows: collate([examples[one["row"]] for one in rows]),
+        callbacks=[progress_callback(label)],
+        **kwargs,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def lora(p: Values):
+    """Return the LoRA matrices of a section (`lora_rank`, `lora_alpha`, `lora_dropout`) on the language model."""
+    from peft import LoraConfig
+
+    dropout = p.get("lora_dropout", 0.0)
+    return LoraConfig(
+        r=p["lora_rank"], lora_alpha=p["lora_alpha"], lora_dropout=dropout, target_modules=LANGUAGE_LAYERS
+    )
+
+
+def history(trainer) -> pd.DataFrame:
+    """Return the training curve: a row a logged step, with `step`, `loss` and what else was logged."""
+    return pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
+
+
 def divided(batch: int, accumulate: int, processes: int) -> tuple[int, int]:
     """Return the rows of a pass in each process and the passes of a step, which together make up `batch`.
 
@@ -56,16 +99,12 @@ def last_checkpoint(run: Run) -> tuple[str | None, int]:
 
     The trainer's state is what a checkpoint gets last: a folder in which it cannot be read was cut off by a kill.
     """
-    steps = {int(path.name.rsplit("-", 1)[1]): path for path in Path(run.checkpoint_dir).glob("checkpoint-*")}
-    last = max((step for step, path in steps.items() if _is_whole(path)), default=0)
-    return (str(steps[last]), last) if last else (None, 0)
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return False
+    steps = {0: None}
+    for path in Path(run.checkpoint_dir).glob("checkpoint-*"):
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads((path / "trainer_state.json").read_text(encoding="utf-8")):
+                steps[int(path.name.rsplit("-", 1)[1])] = str(path)
+    return steps[max(steps)], max(steps)
 
 
 def train_on(trainer, run: Run) -> None:
@@ -99,13 +138,25 @@ def whole_weights(trainer) -> dict[str, Any] | None:
     return trainer.accelerator.get_state_dict(trainer.model_wrapped)
 
 
-def keep_judge(run: Run, trainer, processor, base: Path | str) -> Path:
-    """Write `adapter`: the tuned weights, the way to their base, and how this judge wants to be asked."""
-    model, weights = trainer.model, whole_weights(trainer)
-    asked = run.section("judge")
-    decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-    judge = Judge(LocalModel(model, processor, run.name), asked["format"], asked["wording"], decoding)
-    return run.write("adapter", lambda f: (save_adapter(model, f, base, weights), save_settings(judge, f)))
+def keep_judge(run: Run, name: str, trainer, processor, base: Path | str, asked: Values) -> Path:
+    """Write the folder `name`: an adapter that names its base, or a model, and how this judge wants to be asked.
+
+    `asked` has the `format` and `wording` of its prompt and its `max_new_tokens`.
+    """
+    model = trainer.model
+    weights = whole_weights(trainer)
+    chat = LocalModel(model, processor, run.name)
+    judge = Judge(chat, asked["format"], asked["wording"], Decoding(max_new_tokens=asked["max_new_tokens"]))
+
+    def save(folder: Path) -> None:
+        if hasattr(model, "peft_config"):
+            save_adapter(model, folder, base, weights)
+        else:
+            model.save_pretrained(folder, safe_serialization=True, state_dict=weights)
+            processor.save_pretrained(folder)
+        save_settings(judge, folder)
+
+    return run.write(name, save)
 
 
 def progress_callback(label: str):
@@ -114,7 +165,9 @@ def progress_callback(label: str):
 
     class Report(TrainerCallback):
         def on_train_begin(self, args, state, control, **kwargs):
-            self.started, self.first, self.report = time.monotonic(), state.global_step, progress(label)
+            self.started = time.monotonic()
+            self.first = state.global_step
+            self.report = progress(label)
 
         def on_step_end(self, args, state, control, **kwargs):
             losses = [h["loss"] for h in state.log_history if "loss" in h]

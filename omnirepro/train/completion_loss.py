@@ -56,9 +56,10 @@ def sparing_loss(model, batch: dict):
         whole[answered] = output
         return whole
 
-    picked, spared = (layer.self_attn.o_proj, layer.post_attention_layernorm), (layer.self_attn.o_proj, layer.mlp)
-    hooks = [module.register_forward_pre_hook(_picking(answered)) for module in picked]
-    with _hooked([*hooks, *(module.register_forward_hook(spread) for module in spared)]):
+    attended = layer.self_attn.o_proj
+    hooks = [m.register_forward_pre_hook(_picking(answered)) for m in (attended, layer.post_attention_layernorm)]
+    hooks += [module.register_forward_hook(spread) for module in (attended, layer.mlp)]
+    with _hooked(hooks):
         padding = "attention_mask" if batch["attention_mask"].ndim == 2 else None
         return answer_loss(model, {k: v for k, v in batch.items() if k != padding})
 

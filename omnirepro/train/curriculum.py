@@ -53,10 +53,12 @@ def one_after_another(sizes: Sequence[int], rows: int, seed: int) -> list[int]:
 
     Within a group every pass over it has its own order.
     """
-    rng, ends = np.random.default_rng([seed, 3]), np.linspace(0, rows, len(sizes) + 1).round().astype(int)
+    rng = np.random.default_rng([seed, 3])
+    ends = np.linspace(0, rows, len(sizes) + 1).round().astype(int)
     seen: list[int] = []
     for i, size in enumerate(sizes):
-        number, start = int(ends[i + 1] - ends[i]), sum(sizes[:i])
+        number = int(ends[i + 1] - ends[i])
+        start = sum(sizes[:i])
         passes = [rng.permutation(size) + start for _ in range(-(-number // size))]
         seen += np.concatenate(passes)[:number].tolist() if number else []
     return seen

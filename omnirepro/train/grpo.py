@@ -30,9 +30,12 @@ from omnirepro.models.device import seed_all
 from omnirepro.models.loading import base_of, load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.reward.monitor import collapse, watch
-from omnirepro.train.common import keep_judge, last_checkpoint, progress_callback, train_on
-from omnirepro.train.run import Run, launchable
+from omnirepro.train.common import arguments, history, keep_judge, last_checkpoint, progress_callback, train_on
+from omnirepro.train.run import Run, Values, launchable
 from omnirepro.train.sft import swap_label
+
+# Parameters that TRL has under the same names.
+SAME_NAMES = ("beta", "epsilon", "temperature", "top_p", "top_k", "scale_rewards", "gradient_checkpointing")
 
 
 @dataclass
@@ -46,29 +49,32 @@ class Shown:
 
 
 @launchable
-def train_grpo(run: Run, base_adapter: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
+def train_grpo(
+    run: Run, base_adapter: Path | str, pairs: list[Pair], labels: list[Label], p: Values, asked: Values
+) -> Path:
     """Tune the adapter on labelled pairs; returns the folder `adapter`.
 
+    `p` are the parameters (base.yaml's section `grpo`); `asked` says how the judge is asked (its section `judge`).
     Writes `adapter`, `completions.parquet` (a row a completion: step, prompt, order, text, gold as displayed, total,
     finished, each reward) and `watch.csv` (a row an optimizer step). Resumes from the last checkpoint. Raises
     ValueError where `base_adapter` is none, or no pair is left to train on.
     """
-    p, judge = run.section("grpo"), run.section("judge")
     seed_all(run.seed)
     model, processor = load(base_adapter, run.device, run.dtype, trainable=True)
     if not hasattr(model, "peft_config"):
         raise ValueError(f"{base_adapter} is no adapter: GRPO goes on from the adapter of 03_sft, its KL reference")
-    base = model.peft_config["default"].base_model_name_or_path = base_of(Path(base_adapter))
+    base = base_of(Path(base_adapter))
+    model.peft_config["default"].base_model_name_or_path = base
     chosen = [label for label in labels if label.margin <= HARD_MARGIN or not p["hard_only"]]
-    shown = show_pairs(pairs, chosen, processor, judge["wording"], judge["format"], p["both_orders"])
-    trainer, log = make_trainer(model, processor, shown, run)
+    shown = show_pairs(pairs, chosen, processor, asked["wording"], asked["format"], p["both_orders"])
+    trainer, log = make_trainer(run, p, asked, model, processor, shown)
     log.keep(last_checkpoint(run)[1])
     train_on(trainer, run)
     run.write("completions.parquet", lambda f: log.read().to_parquet(f, index=False))
-    run.write("watch.csv", step_table(trainer.state.log_history).to_csv(index=False))
+    run.write("watch.csv", step_table(history(trainer)).to_csv(index=False))
     if "ref" in model.peft_config:
         model.delete_adapter("ref")
-    return keep_judge(run, trainer, processor, base)
+    return keep_judge(run, "adapter", trainer, processor, base, asked)
 
 
 def show_pairs(
@@ -78,7 +84,8 @@ def show_pairs(
 
     The orders of a pair stand next to each other. Raises KeyError for a label without pair.
     """
-    known, shown = {p.id: p for p in pairs}, {}
+    known = {p.id: p for p in pairs}
+    shown = {}
     for label in labels:
         pair = known[label.pair_id]
         displays = {"AB": (pair, label), "BA": (pair.swap(), swap_label(label))}
@@ -94,7 +101,9 @@ def draw_batches(shown: dict[str, Shown], pairs: int, batches: int, seed: int) -
 
     Every pass over the pairs has its own order; the pairs that fill no batch at its end are left out of that pass.
     """
-    rng, keys, groups = np.random.default_rng([seed, 4]), [], {}
+    rng = np.random.default_rng([seed, 4])
+    keys: list[str] = []
+    groups: dict[str, list[str]] = {}
     for key, one in shown.items():
         groups.setdefault(one.pair_id, []).append(key)
     found = list(groups.values())
@@ -108,7 +117,9 @@ class CompletionLog:
     """The completions of every batch, one file a batch: one that is generated again after a kill replaces its file."""
 
     def __init__(self, folder: Path, shown: dict[str, Shown], weights: dict[str, float]):
-        self.folder, self.shown, self.weights = Path(folder), shown, weights
+        self.folder = Path(folder)
+        self.shown = shown
+        self.weights = weights
         self.folder.mkdir(parents=True, exist_ok=True)
         self.fresh: pd.DataFrame | None = None  # completions that no statistics were taken of yet
         self.stores = True  # one of several processes does
@@ -123,11 +134,13 @@ class CompletionLog:
         """Store a batch under the number of optimizer steps that were done before it."""
         rows = []
         for key, text, ended, earned in zip(keys, texts, finished, rewards, strict=True):
-            one, parts = self.shown[key], dict(zip(reward.REWARDS, earned, strict=True))
+            one = self.shown[key]
+            parts = dict(zip(reward.REWARDS, earned, strict=True))
             total = sum(weight * parts[name] for name, weight in self.weights.items())
             known = {"step": step, "prompt": one.pair_id, "order": one.order, "text": text, "gold": one.label.verdict}
             rows.append(known | {"total": total, "finished": ended} | parts)
-        self.fresh, path = pd.DataFrame(rows), self.folder / f"{step:07d}.parquet"
+        self.fresh = pd.DataFrame(rows)
+        path = self.folder / f"{step:07d}.parquet"
         if self.stores:
             self.fresh.to_parquet(path.with_suffix(".part"), index=False)
             path.with_suffix(".part").replace(path)
@@ -137,35 +150,50 @@ class CompletionLog:
         return pd.concat([pd.read_parquet(path) for path in sorted(self.folder.glob("*.parquet"))], ignore_index=True)
 
 
-def make_trainer(model, processor: OmniProcessor, shown: dict[str, Shown], run: Run):
-    """Assemble the omni-modal GRPO trainer over displayed pairs; returns it and its `CompletionLog`."""
+def make_trainer(run: Run, p: Values, asked: Values, model, processor: OmniProcessor, shown: dict[str, Shown]):
+    """Assemble the omni-modal GRPO trainer over displayed pairs; returns it and its `CompletionLog`.
+
+    Raises ValueError on what cannot be trained.
+    """
     from datasets import Dataset
     from transformers import PrinterCallback
+    from trl import GRPOConfig
 
-    from omnirepro.train.omni_grpo import OmniGRPOTrainer, configure
+    from omnirepro.train.omni_grpo import OmniGRPOTrainer
 
-    p = run.section("grpo")
     if not shown:
         raise ValueError("no labelled pair to train on; grpo.hard_only keeps those with a margin of at most 2 points")
     if p["save_every"] % p["iterations"]:
         raise ValueError("grpo.save_every must be a multiple of grpo.iterations: a resumed run samples a new batch")
-    weights = dict(reward.weights_of(p["preset"]))
-    log = CompletionLog(run.checkpoint_dir / "completions", shown, weights)
     number = len({one.pair_id for one in shown.values()})
     pairs = min(p["pairs"], number)
+    completions = pairs * len(shown) // number * p["group"]
+    if completions % p["accumulate"]:
+        raise ValueError(f"grpo.accumulate {p['accumulate']} does not divide the {completions} completions of a step")
     steps = p["steps"] or number // pairs * p["iterations"]
+    weights = dict(reward.weights_of(p["preset"]))
+    log = CompletionLog(run.checkpoint_dir / "completions", shown, weights)
+    config = GRPOConfig(
+        **arguments(run, p, steps, completions),
+        **{name: p[name] for name in SAME_NAMES},
+        num_generations=p["group"],
+        num_iterations=p["iterations"],
+        max_completion_length=asked["max_new_tokens"],
+        loss_type="grpo",
+        reward_weights=[weights.get(name, 0.0) for name in reward.REWARDS],
+        shuffle_dataset=False,
+        logging_steps=1,
+    )
     keys = draw_batches(shown, pairs, math.ceil(steps / p["iterations"]), run.seed)
     trainer = OmniGRPOTrainer(
         processor,
         {key: one.example for key, one in shown.items()},
         log.add,
         model=model,
-        args=configure(
-            run, steps, pairs * len(shown) // number * p["group"], [weights.get(name, 0.0) for name in reward.REWARDS]
-        ),
-        reward_funcs=[_reward_function(name, shown, run.section("judge")["format"]) for name in reward.REWARDS],
+        args=config,
+        reward_funcs=[_reward_function(name, shown, asked["format"]) for name in reward.REWARDS],
         train_dataset=Dataset.from_dict({"prompt": keys}),
-        callbacks=[progress_callback("GRPO"), _watch_callback(log, run)],
+        callbacks=[progress_callback("GRPO"), _watch_callback(log, p["stop_on_collapse"], asked["format"])],
     )
     trainer.remove_callback(PrinterCallback)
     log.stores = trainer.accelerator.is_main_process
@@ -186,29 +214,29 @@ def _reward_function(name: str, shown: dict[str, Shown], format: str):
     return scores
 
 
-def step_table(history: list[dict]) -> pd.DataFrame:
-    """Return a row an optimizer step of the trainer's log: what `watch` says, loss, kl, entropy, clip_ratio and so on.
+def step_table(curve: pd.DataFrame) -> pd.DataFrame:
+    """Return a row an optimizer step of the training curve: what `watch` says, loss, kl, entropy, clip_ratio and so on.
 
     With several iterations a batch's statistics stand in the row of the first; the others are empty there.
     """
-    table = pd.DataFrame([h for h in history if "loss" in h]).rename(columns={"clip_ratio/region_mean": "clip_ratio"})
+    table = curve.rename(columns={"clip_ratio/region_mean": "clip_ratio"})
     return table[["step", *sorted(c for c in table if "/" not in c and c not in ("step", "step_time", "epoch"))]]
 
 
-def _watch_callback(log: CompletionLog, run: Run):
+def _watch_callback(log: CompletionLog, stop: bool, format: str):
     """Return a callback that adds each batch's statistics to the trainer's log and says loudly where it collapses."""
     from transformers import TrainerCallback
-
-    stop, format = run.section("grpo")["stop_on_collapse"], run.section("judge")["format"]
 
     class Watch(TrainerCallback):
         def on_log(self, args, state, control, **kwargs):
             if log.fresh is None:
                 return
-            entry, seen = state.log_history[-1], [h for h in state.log_history[:-1] if "accuracy" in h]
+            entry = state.log_history[-1]
+            seen = [h for h in state.log_history[:-1] if "accuracy" in h]
             measured = {k: entry[k] for k in ("kl", "entropy") if k in entry}
             entry |= watch(log.fresh.assign(**measured), format)
-            log.fresh, entry["collapse"] = None, collapse([*seen, entry])
+            log.fresh = None
+            entry["collapse"] = collapse([*seen, entry])
             if entry["collapse"]:
                 control.should_training_stop = control.should_training_stop or stop
                 if not (seen and seen[-1]["collapse"]):

@@ -16,11 +16,9 @@ from collections.abc import Callable
 import torch
 from accelerate.utils import gather_object
 from transformers import DynamicCache
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from omnirepro.models.processing import Example, OmniProcessor, collate_media
-from omnirepro.train.common import arguments
-from omnirepro.train.run import Run
 
 
 class OmniGRPOTrainer(GRPOTrainer):
@@ -33,7 +31,8 @@ class OmniGRPOTrainer(GRPOTrainer):
     def __init__(
         self, processor: OmniProcessor, examples: dict[str, Example], scored: Callable | None = None, *, args, **kwargs
     ):
-        self.examples, self.scored = list(examples.values()), scored
+        self.examples = list(examples.values())
+        self.scored = scored
         self.number = {key: i for i, key in enumerate(examples)}
         args.generation_kwargs = {"suppress_tokens": processor.suppressed_ids or None} | (args.generation_kwargs or {})
         super().__init__(args=args, processing_class=processor.tokenizer, **kwargs)
@@ -51,12 +50,14 @@ class OmniGRPOTrainer(GRPOTrainer):
         return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-        left, alone = self._rows.tolist(), self.args.gradient_checkpointing or self.accelerator.num_processes > 1
+        left = self._rows.tolist()
+        alone = self.args.gradient_checkpointing or self.accelerator.num_processes > 1
         begin = input_ids.shape[1] - logits_to_keep - 1  # a prompt's last token predicts its completion's first
 
         def with_media(input_ids, **inputs):
             """Add the media of the next rows: TRL asks for its chunks in row order."""
-            rows, left[:] = left[: len(input_ids)], left[len(input_ids) :]
+            rows = left[: len(input_ids)]
+            del left[: len(input_ids)]
             if alone:
                 return model(input_ids=input_ids, **inputs, **self._media(rows))
             return self._with_shared_prompts(model, rows, begin, input_ids=input_ids, **inputs)
@@ -67,7 +68,8 @@ class OmniGRPOTrainer(GRPOTrainer):
     def _with_shared_prompts(self, model, rows, begin, input_ids, attention_mask, labels, **inputs):
         """Score completions whose prompts, the columns before `begin`, are read once for all rows that share them."""
         number = {row: i for i, row in enumerate(dict.fromkeys(rows))}
-        at, back = [rows.index(row) for row in number], [number[row] for row in rows]
+        at = [rows.index(row) for row in number]
+        back = [number[row] for row in rows]
         base = self.accelerator.unwrap_model(model)
         base = getattr(base, "get_base_model", lambda: base)().base_model
         cache = DynamicCache(config=base.config.get_text_config())
@@ -77,10 +79,8 @@ class OmniGRPOTrainer(GRPOTrainer):
         positions = None  # a text model counts on from its cache
         if getattr(base, "rope_deltas", None) is not None:  # the Thinker's prompts moved the count, each its own way
             positions = (attention_mask.cumsum(1)[:, begin:] - 1 + base.rope_deltas[back]).expand(3, -1, -1)
-        return model(
-            input_ids=input_ids[:, begin:], attention_mask=attention_mask, labels=labels[:, begin:],
-            position_ids=positions, past_key_values=cache, **inputs,
-        )  # fmt: skip
+        inputs |= {"attention_mask": attention_mask, "position_ids": positions, "past_key_values": cache}
+        return model(input_ids=input_ids[:, begin:], labels=labels[:, begin:], **inputs)
 
     def _media(self, rows) -> dict[str, torch.Tensor]:
         media = collate_media([f for row in rows for f in self.examples[row].features])
@@ -93,27 +93,3 @@ class OmniGRPOTrainer(GRPOTrainer):
         if self.scored:
             self.scored(self.state.global_step, *map(list, zip(*rows, strict=True)), rewards.tolist())
         return rewards
-
-
-def configure(run: Run, steps: int, completions: int, weights: list[float]) -> GRPOConfig:
-    """Translate the section `grpo` to TRL; `completions` a batch, `weights` of the rewards. Raises ValueError."""
-    p = run.section("grpo")
-    if completions % p["accumulate"]:
-        raise ValueError(f"grpo.accumulate {p['accumulate']} does not divide the {completions} completions of a step")
-    return GRPOConfig(
-        **arguments(run, "grpo", steps, completions),
-        num_generations=p["group"],
-        num_iterations=p["iterations"],
-        beta=p["beta"],
-        epsilon=p["epsilon"],
-        temperature=p["temperature"],
-        top_p=p["top_p"],
-        top_k=p["top_k"],
-        max_completion_length=run.section("judge")["max_new_tokens"],
-        loss_type="grpo",
-        scale_rewards=p["scale_rewards"],
-        reward_weights=weights,
-        shuffle_dataset=False,
-        logging_steps=1,
-        gradient_checkpointing=p["gradient_checkpointing"],
-    )

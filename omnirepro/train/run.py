@@ -1,7 +1,7 @@
 """What a training asks of the run that it belongs to, and the mark of trainings that several processes can share.
 
-The core knows neither notebooks nor folders of results: whoever trains hands over an object with these names. The
-kit's `Run` is one, so is a part of it, and a test writes one in a few lines.
+The core knows neither notebooks nor folders of results: whoever trains hands over an object with these names, and the
+parameters as a mapping. The kit's `Run` is one, so is a part of it, and a test writes one in a few lines.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+Values = Mapping[str, Any]  # the parameters of a training by their keys in base.yaml
+
 
 class Run(Protocol):
-    """Parameters, seed and device of a training, and the places for its files.
+    """Seed and device of a training, and the places for its files; `checkpoint_dir` is this work's own.
 
-    `checkpoint_dir` is this work's own; `base` names a run whose finished results this one inherits.
+    `launcher` names what starts the processes of a training (`launch` does so); empty for this one.
     """
 
     name: str
-    base: str | None
     seed: int
     device: str
     dtype: str
     checkpoint_dir: Path
+    launcher: str
     launch: Callable[..., Path]
-
-    def section(self, name: str) -> Mapping[str, Any]:
-        """Return a section of the parameters."""
 
     def path(self, name: str = "") -> Path:
         """Return where a file of the run lies."""
@@ -41,7 +40,6 @@ def launchable(train: Callable[..., Path]) -> Callable[..., Path]:
 
     @functools.wraps(train)
     def start(run: Run, *args: Any, **kwargs: Any) -> Path:
-        launcher = run.section("device")["launcher"]
-        return run.launch(launcher, train, run, args, kwargs) if launcher else train(run, *args, **kwargs)
+        return run.launch(run.launcher, train, run, args, kwargs) if run.launcher else train(run, *args, **kwargs)
 
     return start

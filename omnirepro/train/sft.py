@@ -15,42 +15,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
-from omnirepro.data import Judgement, Label, Pair, swap_verdict, text_part, write_jsonl
-from omnirepro.data.progress import progress
-from omnirepro.data.resume import in_chunks
+from omnirepro.data import Label, Pair, swap_verdict, text_part
 from omnirepro.judge import rubric, verdict
-from omnirepro.judge.generative import Judge, load_judge
-from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.models.device import seed_all
-from omnirepro.models.generation import Decoding
 from omnirepro.models.loading import load
 from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.train.common import arguments, keep_judge, progress_callback, train_on
+from omnirepro.train.common import arguments, history, keep_judge, lora, over_examples, train_on
 from omnirepro.train.completion_loss import OnAnswers
 from omnirepro.train.curriculum import lessons, one_after_another
-from omnirepro.train.run import Run, launchable
+from omnirepro.train.run import Run, Values, launchable
 
-LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
+ROWS = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
 
 
 def swap_label(label: Label) -> Label:
     """Return the label of the swapped pair."""
-    return label.model_copy(
-        update={
-            "verdict": swap_verdict(label.verdict),
-            "score_a": label.score_b,
-            "score_b": label.score_a,
-            "marks_a": label.marks_b,
-            "marks_b": label.marks_a,
-            "quotes_a": label.quotes_b,
-            "quotes_b": label.quotes_a,
-        }
-    )
+    update = {"verdict": swap_verdict(label.verdict)}
+    for name in ("score", "marks", "quotes"):
+        update |= {f"{name}_a": getattr(label, f"{name}_b"), f"{name}_b": getattr(label, f"{name}_a")}
+    return label.model_copy(update=update)
 
 
 def self_pair(pair: Pair, label: Label) -> tuple[Pair, Label]:
@@ -69,7 +56,8 @@ def conversations(
     A label with a free-text rationale is used in the order in which its teacher saw the pair, and in no other: the
     text names the candidates by their letters.
     """
-    known, chats = {p.id: p for p in pairs}, []
+    known = {p.id: p for p in pairs}
+    chats = []
     for number, label in enumerate(labels):
         pair = known[label.pair_id]
         shown = {"AB": (pair, label), "BA": (pair.swap(), swap_label(label))}
@@ -86,16 +74,20 @@ def target_of(label: Label, format: str) -> str:
     return verdict.target(label.verdict) if format == "verdict-direct" else rubric.render(label, format)
 
 
-def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]) -> Path:
-    """Fine-tune `base` on labelled pairs; writes `adapter` and `loss.csv`, resumes from the last checkpoint."""
-    p, judge = run.section("sft"), run.section("judge")
-    asked = judge["wording"], judge["format"], p["both_orders"], p["ties"]
-    parts = [conversations(pairs, some, *asked) for some in lessons(pairs, labels, p)]
-    return tune(run, base, [chat for part in parts for chat in part], [len(part) for part in parts])
+def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label], p: Values, asked: Values) -> Path:
+    """Fine-tune `base` on labelled pairs; writes `adapter` and `loss.csv`, resumes from the last checkpoint.
+
+    `p` are the parameters (base.yaml's section `sft`); `asked` says how the judge is asked (its section `judge`).
+    """
+    how = (asked["wording"], asked["format"], p["both_orders"], p["ties"])
+    parts = [conversations(pairs, some, *how) for some in lessons(pairs, labels, p)]
+    return tune(run, base, [chat for part in parts for chat in part], p, asked, [len(part) for part in parts])
 
 
 @launchable
-def tune(run: Run, base: Path | str, chats: list[list[dict]], parts: Sequence[int] = ()) -> Path:
+def tune(
+    run: Run, base: Path | str, chats: list[list[dict]], p: Values, asked: Values, parts: Sequence[int] = ()
+) -> Path:
     """Fine-tune `base` on chats that end in what it is to say; otherwise as `train_sft`.
 
     `parts`: the sizes of parts of the chats that are taught one after another, each for as many steps.
@@ -104,43 +96,11 @@ def tune(run: Run, base: Path | str, chats: list[list[dict]], parts: Sequence[in
     model, processor = load(base, run.device, run.dtype)
     seed_all(run.seed)
     examples = [processor.encode(chat, train=True) for chat in chats]
-    check_lengths(examples, run.section("sft")["max_length"])
-    trainer = make_trainer(model, processor, examples, run, parts)
+    check_lengths(examples, p["max_length"])
+    trainer = make_trainer(run, p, model, processor, examples, parts)
     train_on(trainer, run)
-    history = [h for h in trainer.state.log_history if "loss" in h]
-    run.write("loss.csv", pd.DataFrame(history).reindex(columns=["step", "loss"]).to_csv(index=False))
-    return keep_judge(run, trainer, processor, base)
-
-
-def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label]) -> None:
-    """Fine-tune on the split `train`, then judge the other splits with the base and the tuned model.
-
-    In a run with a base run, which has judged with the untuned model already, with the tuned one alone.
-    """
-    adapter = train_sft(run, base, splits["train"], labels)
-    models = {"sft": adapter} if run.base else {"base": base, "sft": adapter}
-    judge_splits(run, models, {s: pairs for s, pairs in splits.items() if s != "train"})
-
-
-def judge_splits(run: Run, models: dict[str, Path | str], splits: dict[str, list[Pair]]) -> None:
-    """Judge every split with every model in both orders and write `predictions.jsonl`, rows named model and split."""
-    asked, rows = run.section("judge"), []
-    for name, folder in models.items():
-        settings = {"format": asked["format"], "wording": asked["wording"], "seed": run.seed}
-        judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, **settings)
-        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-        for split, pairs in splits.items():
-            judge.chat.name = f"{name}/{split}"
-            rows += judge_split(run, judge, pairs)
-    run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
-
-
-def judge_split(run: Run, judge: Judge | ScalarJudge, pairs: list[Pair]) -> list[Judgement]:
-    """Judge pairs with a judge whose name and seed tell it apart; what was judged before a kill is not judged again."""
-    report, name = progress(f"{judge.name}, judging"), f"{judge.name.replace('/', '-')}-{judge.seed}"
-    return in_chunks(
-        run.checkpoint_dir, name, pairs, lambda some, at: judge.judge(some, progress=report), Judgement, size=1024
-    )
+    run.write("loss.csv", history(trainer).reindex(columns=["step", "loss"]).to_csv(index=False))
+    return keep_judge(run, "adapter", trainer, processor, base, asked)
 
 
 def check_lengths(examples: list[Example], limit: int) -> None:
@@ -154,40 +114,24 @@ def check_lengths(examples: list[Example], limit: int) -> None:
         )
 
 
-def make_trainer(model, processor: OmniProcessor, examples: list[Example], run: Run, parts: Sequence[int] = ()):
+def make_trainer(
+    run: Run, p: Values, model, processor: OmniProcessor, examples: list[Example], parts: Sequence[int] = ()
+):
     """Assemble TRL's SFTTrainer over encoded examples, with LoRA on the language model and the omni collator."""
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
-
-    p = run.section("sft")
-    steps = p["steps"] or math.ceil(len(examples) / p["batch"]) * p["epochs"]
-    in_order = one_after_another(parts, steps * p["batch"], run.seed) if len(parts) > 1 else None
-    config = SFTConfig(
-        **arguments(run, "sft", steps, p["batch"]),
-        train_sampling_strategy="sequential" if in_order else "random",
-        logging_steps=5,
-        gradient_checkpointing=p["gradient_checkpointing"],
-        remove_unused_columns=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        max_length=None,
-    )
-    lora = LoraConfig(
-        r=p["lora_rank"], lora_alpha=p["lora_alpha"], lora_dropout=p["lora_dropout"], target_modules=LANGUAGE_LAYERS
-    )
 
     class AnswersTrainer(OnAnswers, SFTTrainer):
         pass
 
-    trainer = AnswersTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_dict({"row": in_order or list(range(len(examples)))}),
-        data_collator=lambda rows: with_positions(processor, [examples[r["row"]] for r in rows]),
-        processing_class=processor.tokenizer,
-        peft_config=lora,
-        callbacks=[progress_callback("SFT")],
+    steps = p["steps"] or math.ceil(len(examples) / p["batch"]) * p["epochs"]
+    in_order = one_after_another(parts, steps * p["batch"], run.seed) if len(parts) > 1 else None
+    config = SFTConfig(
+        **arguments(run, p, steps, p["batch"]),
+        train_sampling_strategy="sequential" if in_order else "random",
+        logging_steps=5,
+        gradient_checkpointing=p["gradient_checkpointing"],
+        **ROWS,
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    collate = partial(with_positions, processor)
+    own = {"processing_class": processor.tokenizer, "peft_config": lora(p)}
+    return over_examples(AnswersTrainer, "SFT", model, config, examples, collate, in_order, **own)

@@ -36,9 +36,12 @@ def branched(processor: OmniProcessor, examples: list[Example]) -> Branched:
     columns = zip(*(e.ids[: answers - 1] for e in examples), strict=True)
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
     rests = [slice(shared, len(e.ids)) for e in examples]
-    media = set(processor.placeholder_ids.values())
-    if not all(_alike(examples[0], e) and media.isdisjoint(e.ids[r]) for e, r in zip(examples, rests, strict=True)):
-        raise ValueError("branches must share their media: what differs has to stand behind them")
+    placeholders = set(processor.placeholder_ids.values())
+    for example, rest in zip(examples, rests, strict=True):
+        both = zip(examples[0].features, example.features, strict=True)
+        alike = all(f is g or all(np.array_equal(f[name], g[name]) for name in f) for f, g in both)
+        if not (alike and placeholders.isdisjoint(example.ids[rest])):
+            raise ValueError("branches must share their media: what differs has to stand behind them")
     places = positions(processor, examples).numpy()
     parts = [(0, 0, slice(shared)), *((i, i + 1, rest) for i, rest in enumerate(rests))]
     return Branched(
@@ -49,12 +52,6 @@ def branched(processor: OmniProcessor, examples: list[Example]) -> Branched:
     )
 
 
-def _alike(one: Example, other: Example) -> bool:
-    """Whether two examples have the same media."""
-    both = zip(one.features, other.features, strict=True)
-    return all(f is g or all(np.array_equal(f[name], g[name]) for name in f) for f, g in both)
-
-
 def collate(processor: OmniProcessor, rows: list[list[Example]]) -> dict:
     """Make a batch: rows of several questions with their mask, or rows of one as any other training has them."""
     import torch
@@ -62,7 +59,7 @@ def collate(processor: OmniProcessor, rows: list[list[Example]]) -> dict:
     if all(len(row) == 1 for row in rows):
         return with_positions(processor, [example for (example,) in rows])
     trees = [branched(processor, row) for row in rows]
-    length, padding = max(len(t.ids) for t in trees), processor.tokenizer.pad_token_id
+    length = max(len(t.ids) for t in trees)
 
     def padded(name: str, value: int):
         found = [np.asarray(getattr(t, name)).T for t in trees]  # tokens first
@@ -74,7 +71,10 @@ def collate(processor: OmniProcessor, rows: list[list[Example]]) -> dict:
     same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
     seen = same & torch.ones(length, length, dtype=torch.bool).tril()
     mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
-    return {
-        "input_ids": padded("ids", padding), "labels": padded("labels", -100), "attention_mask": mask[:, None],
+    batch = {
+        "input_ids": padded("ids", processor.tokenizer.pad_token_id),
+        "labels": padded("labels", -100),
+        "attention_mask": mask[:, None],
         "position_ids": padded("positions", 0).permute(2, 0, 1),
-    } | collate_media([f for row in rows for f in row[0].features])  # fmt: skip
+    }
+    return batch | collate_media([f for row in rows for f in row[0].features])

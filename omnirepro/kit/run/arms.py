@@ -107,7 +107,8 @@ def forks_of(params: Params, run: str, seed: int = 0, every: bool = True) -> lis
 
     `params` are the run's. Raises `ParameterError` where the section names an arm that is not there.
     """
-    arms, names = known_arms(), params["ablations.arms"]
+    arms = known_arms()
+    names = params["ablations.arms"]
     for name in names:
         if name not in arms:
             raise ParameterError(f"ablations.arms: no arm {name!r}; the nearest is {nearest(name, arms)}")

@@ -33,7 +33,8 @@ class Page:
     """A displayable pair of HTML and plain text."""
 
     def __init__(self, html: str, text: str):
-        self._html, self._text = html, text
+        self._html = html
+        self._text = text
 
     def _repr_html_(self) -> str:
         return self._html
@@ -42,12 +43,12 @@ class Page:
         return self._text
 
 
-def display(page: Any) -> None:
-    """Display an object in a notebook; do nothing elsewhere."""
+def display(page: Any, **metadata: Any) -> None:
+    """Display an object in a notebook, with values that readers of the executed notebook want; nothing elsewhere."""
     if notebook_shell():
         from IPython.display import display as show_in_notebook
 
-        show_in_notebook(page)
+        show_in_notebook(page, metadata=metadata)
 
 
 def show(thing: Any) -> None:
@@ -75,22 +76,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Page:
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows as aligned text, tags left out."""
-    plain = [[_untagged(cell) for cell in row] for row in [list(head), *rows]]
+    """Return rows as aligned text, tags left out and the media that they hold with them."""
+    plain = []
+    for row in [list(head), *rows]:
+        cells = (re.sub(r"<[^>]*>", " ", cell).strip() if "<" in cell else cell for cell in row)
+        plain.append([unescape(cell) for cell in cells])
     widths = [max(len(row[i]) for row in plain) for i in range(len(head))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in plain)
-
-
-def _untagged(cell: str) -> str:
-    """Return a cell without its tags, and so without the media that they hold."""
-    return unescape(re.sub(r"<[^>]*>", " ", cell)).strip() if "<" in cell else unescape(cell)
 
 
 def parameter_page(title: str, params: Params, own: str, shared: Iterable[str]) -> Page:
     """Return the effective parameters: the stage's own section open, shared ones folded; changes in bold."""
     meaning = descriptions()
     head = ("parameter", "value", "set by", "meaning")
-    html, text = [f"<div><b>{escape(title)}</b></div>"], [title]
+    html = [f"<div><b>{escape(title)}</b></div>"]
+    text = [title]
     for section in dict.fromkeys((own, *shared)):
         page = table(head, [_row(params, key, meaning) for key in params.values([section])])
         changed = sum(params.origin(key) != "base.yaml" for key in params.values([section]))
@@ -103,7 +103,8 @@ def parameter_page(title: str, params: Params, own: str, shared: Iterable[str]) 
 
 
 def _row(params: Params, key: str, meaning: Mapping[str, str]) -> tuple[str, ...]:
-    value, origin = escape(json.dumps(params.peek(key), ensure_ascii=False)), escape(params.origin(key))
+    value = escape(json.dumps(params.peek(key), ensure_ascii=False))
+    origin = escape(params.origin(key))
     cells = f"<code>{escape(key.split('.', 1)[1])}</code>", f"<code>{value}</code>", origin
     if params.origin(key) != "base.yaml":
         cells = tuple(f"<b>{cell}</b>" for cell in cells)
@@ -118,9 +119,9 @@ def metrics_page(metrics: Mapping[str, Mapping[str, Any]]) -> Page:
 
 def metric_cells(metric: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """Return value, interval, n and seeds of a metric as text; an unknown one of the last three is empty."""
-    low, high = metric.get("low"), metric.get("high")
     value = metric.get("verdict") if metric.get("value") is None else metric["value"]
-    interval = "" if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
+    bounds = [metric.get(side) for side in ("low", "high")]
+    interval = "" if None in bounds else f"[{', '.join(map(_number, bounds))}]"
     said = "not measured" if value is None else _number(value)
     return said, interval, _number(metric.get("n")), _number(metric.get("seeds"))
 

@@ -16,27 +16,31 @@ from typing import Any
 
 from omnirepro.data.progress import leave
 from omnirepro.kit.run.checks import Check, checks_page
-from omnirepro.kit.run.display import display, metrics_page, say
+from omnirepro.kit.run.display import Page, display, metrics_page, say
 from omnirepro.kit.run.files import Content, RunError, atomic_write, digest, files_in, relative, remove, results_root
-from omnirepro.kit.run.launch import launch
 from omnirepro.kit.run.manifest import build_manifest, load_manifest, mismatch, stale_parameter
 from omnirepro.kit.run.parameters import ParameterError, Params, Section
 from omnirepro.kit.run.record import complete_metrics
 from omnirepro.kit.run.stages import DEPENDS, READS, section_of, upstream
-from omnirepro.models.device import OnDevice, seed_all
+from omnirepro.kit.run.training import Handle, Training
+from omnirepro.models.device import seed_all
 
 
-class Run(OnDevice):
+class Run(Handle):
     """A notebook's handle on its stage. Made by `open_run`; see the module's docstring for the rules."""
 
-    launch = staticmethod(launch)  # what `launchable` trainings of the core call where a launcher is set
-
     def __init__(self, stage: str, name: str, params: Params, base: str | None = None, seed: int = 0):
-        self.stage, self.name, self.params, self.base, self.seed = stage, name, params, base, seed
+        self.stage = stage
+        self.name = name
+        self.params = params
+        self.base = base
+        self.seed = seed
         self.requested: str | None = None
         self._own = results_root() / name / stage
-        self._dir, self._reason = self._own, ""
-        self._decided = self._begun = False
+        self._dir = self._own
+        self._reason = ""
+        self._decided = False
+        self._begun = False
         self._inputs: dict[str, str | None] = {}
         self._checks: dict[str, Check] = {}
         self._partial: Path | None = None
@@ -98,12 +102,27 @@ class Run(OnDevice):
 
     # ---- working
 
+    def sub(
+        self, name: str, seed: int | None = None, folder: str | None = None, **changes: Mapping[str, Any]
+    ) -> Training:
+        """Return a handle on one training within the stage: its own checkpoints, its own seed (default: the run's).
+
+        Its files lie below `folder` (default: its name; "" is the stage's own folder). `changes` are values of
+        parameters by section: `run.sub("contrast", 11, grpo={"beta": 0.0})`.
+        """
+        checkpoints = self.checkpoint_dir / name
+        checkpoints.mkdir(exist_ok=True)
+        seed = self.seed if seed is None else seed
+        place = self.path(name if folder is None else folder)
+        return Training(name, seed, self.params, place, checkpoints, changes)
+
     def do(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `fn(run, *args, **kwargs)` inside the stage and return its value; return None where it is skipped.
 
         Cells that follow read the results back from files, so that they work after a skip as well.
         """
         if self.skipped:
+            display(Page("", ""), skipped=True)  # for readers of the executed notebook
             return say(f"{self.stage}: skipped, nothing changed since {relative(self.dir)}/manifest.json was written")
         self._begin(clear=True)
         say(f"{self.stage}: working ({self._reason})")
@@ -143,7 +162,8 @@ class Run(OnDevice):
         values = self.params.values(READS.get(self.stage, (section_of(self.stage),)))
         found = {stage: self._find(stage, "") for stage in DEPENDS.get(self.stage, ())}
         outputs = {stage: load_manifest(folder).get("outputs", {}) for stage, folder in found.items() if folder}
-        files = [f"{s}/{name} {sha}" for s, all_ in outputs.items() for name, sha in all_.items() if _is_data(name)]
+        made = [(f"{s}/{name} {sha}", name) for s, all_ in outputs.items() for name, sha in all_.items()]
+        files = [file for file, name in made if not name.startswith(("metrics.json", "figures/", "tables/"))]
         known = files if self.stage in DEPENDS else self._inputs
         return hashlib.sha256(json.dumps([self.stage, self.seed, values, known]).encode()).hexdigest()[:16]
 
@@ -162,7 +182,8 @@ class Run(OnDevice):
         self._reason = mismatch(self._own, self.params, self.seed, self._current)
         base = results_root() / self.base / self.stage if self.base else None
         if self._reason and base and not mismatch(base, self.params, self.seed, self._current):
-            self._dir, self._reason = base, ""
+            self._dir = base
+            self._reason = ""
 
     def _current(self, recorded: str) -> str | None:
         """Return the present sha256 of an input that a manifest names as run/stage/file."""
@@ -208,7 +229,8 @@ class Run(OnDevice):
             atomic_write(self._own / "metrics.json", completed)
             atomic_write(self._own / "manifest.json", build_manifest(self, self._own, self._inputs, self._seconds))
             remove(self._own / ".partial")
-            self._decided = self._begun = False
+            self._decided = False
+            self._begun = False
         leave(self._own)
         display(metrics_page(shown))
 
@@ -218,7 +240,3 @@ class Run(OnDevice):
             origin = self.params.origin(key)
             if key not in read and (origin == "overrides" or origin.startswith("runs/")):
                 raise ParameterError(f"{key} was overridden (from {origin}) but no code of {self.stage} read it")
-
-
-def _is_data(name: str) -> bool:
-    return name != "metrics.json" and not name.startswith(("figures/", "tables/"))

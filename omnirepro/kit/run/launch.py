@@ -1,7 +1,7 @@
 """Training in several processes: a training starts itself again under `accelerate launch` and streams what it says.
 
 `device.launcher` names a file of params/accelerate/. With it, a function marked `launchable`
-(`train.run`) runs in every process, on that process's device, with a `Share` of the run (`kit.run.launched`); the main
+(`train.run`) runs in every process, on that process's device, with a handle of its own (`kit.run.launched`); the main
 process alone writes. The processes end with the training: judging, and whatever else follows, goes on in the process
 that started them.
 
@@ -24,10 +24,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from omnirepro.kit.run.files import RunError, project_root, remove
-from omnirepro.kit.run.parameters import ParameterError
+from omnirepro.kit.run.parameters import ParameterError, Section
 from omnirepro.kit.run.reading import nearest
 
 KIND = "__kind__"  # in JSON: the class of an object, as module:name
+SECTION = "omnirepro.kit.run.parameters:Section"  # is made over the process's own parameters, to record what it reads
 
 
 def launch(launcher: str, train: Callable[..., Path], run: Any, args: tuple, kwargs: Mapping[str, Any]) -> Path:
@@ -37,18 +38,31 @@ def launch(launcher: str, train: Callable[..., Path], run: Any, args: tuple, kwa
     """
     config = config_of(launcher, run.device)
     job, answer = (run.checkpoint_dir / name for name in ("launch.json", "launched.json"))
-    work = {"function": f"{train.__module__}:{train.__qualname__}", "args": args, "kwargs": kwargs}
-    job.write_text(json.dumps(work | _share(run) | {"answer": answer}, default=_plain), encoding="utf-8")
+    values: dict[str, Any] = {}
+    for key, value in run.params.values(run.params.allowed).items():  # sending them on does not count as reading them
+        section, name = key.split(".", 1)
+        values.setdefault(section, {})[name] = value
+    handle = {
+        "name": run.name,
+        "seed": run.seed,
+        "values": values,
+        "changes": getattr(run, "changes", {}),
+        "folder": os.path.abspath(run.path()),
+        "checkpoints": os.path.abspath(run.checkpoint_dir),
+    }
+    work = {"function": f"{train.__module__}:{train.__qualname__}", "args": args, "kwargs": kwargs, "answer": answer}
+    job.write_text(json.dumps(work | handle, default=_plain), encoding="utf-8")
     remove(answer)
-    _free_memory()
+    gc.collect()  # give back what an earlier model of this process holds of a GPU that is to be trained on
+    if torch := sys.modules.get("torch"):
+        torch.cuda.empty_cache()
     failed = _stream(command(config, run.device, job), run.device)
     found = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else {}
     if failed or "path" not in found:
         said = found.get("error", f"the last lines are\n{failed}")
         raise RunError(f"{train.__name__} failed under params/accelerate/{launcher}.yaml: {said}")
     for key in found["reads"]:
-        if key in run.params.keys():
-            run.params[key]  # noqa: B018  what the processes read counts as read here
+        run.params[key]  # noqa: B018  what the processes read counts as read here
     return Path(found["path"])
 
 
@@ -74,30 +88,13 @@ def command(config: Path, device: str, job: Path) -> list[str]:
     return [*words, "--main_process_port", "0", "-m", "omnirepro.kit.run.launched", str(job)]
 
 
-def _share(run: Any) -> dict[str, Any]:
-    """Return what a `Share` is made of. That parameters are sent on does not count as reading them."""
-    before = dict(run.params.reads)
-    values = {name: dict(run.section(name)) for name in run.params.allowed or run.params.sections}
-    run.params.reads = before
-    return {
-        "name": run.name, "seed": run.seed, "values": values,
-        "folder": os.path.abspath(run.path()), "checkpoints": os.path.abspath(run.checkpoint_dir),
-    }  # fmt: skip
-
-
-def _free_memory() -> None:
-    """Give back what an earlier model of this process holds of a GPU that is to be trained on."""
-    gc.collect()
-    if torch := sys.modules.get("torch"):
-        torch.cuda.empty_cache()
-
-
 def _stream(words: list[str], device: str) -> str:
     """Run a command, print its lines as they come; return the last ones where it fails, else an empty text."""
     environment = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | os.environ
     environment["ACCELERATE_USE_CPU"] = str(device == "cpu").lower()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    process, last = subprocess.Popen(words, env=environment, **pipes), deque(maxlen=30)
+    process = subprocess.Popen(words, env=environment, **pipes)
+    last: deque[str] = deque(maxlen=30)
     try:
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -110,8 +107,10 @@ def _stream(words: list[str], device: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Turn rows, dataclasses, sections and paths into what JSON holds; `revive` turns rows and dataclasses back."""
+    """Turn rows, dataclasses, sections and paths into what JSON holds; `revive` turns all but paths back."""
     kind = {KIND: f"{type(value).__module__}:{type(value).__qualname__}"}
+    if isinstance(value, Section):
+        return kind | value.parts()
     if isinstance(value, BaseModel):
         return kind | dict(value)
     if dataclasses.is_dataclass(value):

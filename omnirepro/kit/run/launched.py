@@ -9,37 +9,22 @@ import os
 import sys
 import traceback
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omnirepro.kit.run.files import Content, atomic_write
-from omnirepro.kit.run.launch import KIND
+from omnirepro.kit.run.files import atomic_write
+from omnirepro.kit.run.launch import KIND, SECTION
 from omnirepro.kit.run.parameters import Params, Section
-from omnirepro.models.device import OnDevice
+from omnirepro.kit.run.training import Training
 
 
-class Share(OnDevice):
-    """A process's share of a run: the same parameters, seed and folders; only the main process writes."""
-
-    def __init__(self, job: dict[str, Any], main: bool):
-        self.name, self.seed, self.main = job["name"], job["seed"], main
-        self.params, self.checkpoint_dir, self.folder = Params(job["values"]), Path(job["checkpoints"]), job["folder"]
-
-    def section(self, name: str) -> Section:
-        return self.params.section(name)
-
-    def path(self, name: str = "") -> Path:
-        return Path(self.folder) / name
-
-    def write(self, name: str, content: Content) -> Path:
-        """Write a file or folder as `Run.write` does, in the main process; return its path in every process."""
-        return atomic_write(self.path(name), content) if self.main else self.path(name)
-
-
-def revive(fields: dict[str, Any]) -> Any:
-    """Make the row or dataclass that a JSON object names; leave any other object as it is."""
+def revive(fields: dict[str, Any], params: Params | None = None) -> Any:
+    """Make the row, dataclass or section (of `params`) that a JSON object names; leave any other object as it is."""
     kind = fields.pop(KIND, None)
-    return named(kind)(**fields) if kind else fields
+    if kind is None:
+        return fields
+    return Section(params, **fields) if kind == SECTION else named(kind)(**fields)
 
 
 def named(place: str) -> Any:
@@ -56,10 +41,16 @@ def main(file: str) -> None:
     if not main_process:  # what all say is said once
         sys.stdout = open(os.devnull, "w")
         warnings.simplefilter("ignore")
-    job = json.loads(Path(file).read_text(encoding="utf-8"), object_hook=revive)
-    share = Share(job, main_process)
+    text = Path(file).read_text(encoding="utf-8")
+    params = Params(json.loads(text)["values"])
+    job = json.loads(text, object_hook=partial(revive, params=params))
+    places = (Path(job[name]) for name in ("folder", "checkpoints"))
+    share = Training(job["name"], job["seed"], params, *places, job["changes"], main_process)
     try:
-        _take_device(share.device)
+        if share.device != "cpu":  # "cuda" means this process's own GPU
+            import torch
+
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
         path = inspect.unwrap(named(job["function"]))(share, *job["args"], **job["kwargs"])
     except Exception as error:
         traceback.print_exc()
@@ -67,23 +58,10 @@ def main(file: str) -> None:
             atomic_write(Path(job["answer"]), {"error": f"{type(error).__name__}: {error}"})
         sys.exit(1)
     if main_process:
-        atomic_write(Path(job["answer"]), {"path": str(path), "reads": list(share.params.reads)})
-    _leave()
-
-
-def _take_device(device: str) -> None:
-    """Let "cuda" mean this process's own GPU."""
-    if device != "cpu":
-        import torch
-
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-
-
-def _leave() -> None:
-    """End the group of processes together."""
+        atomic_write(Path(job["answer"]), {"path": str(path), "reads": list(params.reads)})
     import torch.distributed as group
 
-    if group.is_initialized():
+    if group.is_initialized():  # the processes end together
         group.barrier()
         group.destroy_process_group()
 

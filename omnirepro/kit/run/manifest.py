@@ -38,20 +38,18 @@ def mismatch(folder: Path, params: Params, seed: int, current: Callable[[str], s
         return f"the seed was {manifest['seed']}"
     if changed := _changed(manifest, params):
         return f"{changed[0]} was {json.dumps(manifest['params'][changed[0]])}"
-    inputs = (name for name, sha in manifest["inputs"].items() if current(name) != sha)
-    made = ((name, sha) for name, sha in manifest["outputs"].items() if not name.startswith(DRAWN))
-    lost = (name for name, sha in made if not _holds(folder / name, sha))
-    if name := next(inputs, None):
-        return f"the input {name} changed"
-    return f"the output {name} is lost or changed" if (name := next(lost, None)) else ""
+    for name, sha in manifest["inputs"].items():
+        if current(name) != sha:
+            return f"the input {name} changed"
+    for name, sha in manifest["outputs"].items():
+        path = folder / name
+        if not name.startswith(DRAWN) and not (path.exists() and digest(path) == sha):
+            return f"the output {name} is lost or changed"
+    return ""
 
 
 def _changed(manifest: dict[str, Any], params: Params) -> list[str]:
     return [k for k, value in manifest["params"].items() if k not in params.keys() or params.peek(k) != value]
-
-
-def _holds(path: Path, sha: str) -> bool:
-    return path.exists() and digest(path) == sha
 
 
 def stale_parameter(manifest: dict[str, Any], params: Params) -> str:

@@ -37,8 +37,12 @@ def open_run(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ParameterError(f"seed must be a whole number from 0 on, not {seed!r}")
     name = _run_name(requested or run_name(profile, seed))
-    base = _base(base, name)
-    opened = Run(stage, name, load_params(profile, name, overrides), base, seed)
+    if base and _run_name(base) == name:
+        raise ParameterError(f"run {name!r} cannot be its own base; give it another name with -p run NAME")
+    if base and not (results_root() / base).is_dir():
+        runs = [path.name for path in results_root().glob("*") if path.is_dir() and path.name != name]
+        raise RunError(f"base {base!r} is no run of results/; the nearest one is {nearest(base, runs)}")
+    opened = Run(stage, name, load_params(profile, name, overrides), base or None, seed)
     opened.requested = requested
     follow(results_root() / name / stage)
     seed_all(seed)
@@ -53,41 +57,26 @@ def _run_name(name: Any) -> str:
     return str(name)
 
 
-def _base(base: str | None, name: str) -> str | None:
-    if not base:
-        return None
-    if _run_name(base) == name:
-        raise ParameterError(f"run {name!r} cannot be its own base; give it another name with -p run NAME")
-    if not (results_root() / base).is_dir():
-        runs = [path.name for path in results_root().glob("*") if path.is_dir() and path.name != name]
-        raise RunError(f"base {base!r} is no run of results/; the nearest one is {nearest(base, runs)}")
-    return base
-
-
 def check_injected_names() -> None:
-    """Raise `ParameterError` if the notebook's parameters hold a name that no notebook has; papermill only warns."""
+    """Raise `ParameterError` if the notebook's parameters hold a name that no notebook has; papermill only warns.
+
+    Looked at are the latest parameters cell and the latest cell that papermill injected.
+    """
     shell = notebook_shell()
-    for name in _parameter_names(shell.user_ns.get("In", []) if shell else []):
-        if name not in RUN_FILE_KEYS:
-            known = ", ".join(sorted(RUN_FILE_KEYS))
-            raise ParameterError(f"unknown notebook parameter {name!r}: did you mean {_guess(name)}? (of {known})")
-
-
-def _guess(name: str) -> str:
-    """Name the nearest parameter; a key of params/base.yaml belongs into the overrides."""
-    keys = flatten(read_yaml(project_root() / "params" / "base.yaml"))
-    matching = [key for key in keys if name in (key, key.split(".", 1)[-1])]
-    return f"overrides {{{matching[0]!r}: ...}}" if matching else nearest(name, sorted(RUN_FILE_KEYS))
-
-
-def _parameter_names(cells: list[str]) -> list[str]:
-    """Return the names set by the latest parameters cell and by the latest cell that papermill injected."""
+    cells = shell.user_ns.get("In", []) if shell else []
     injected = [cell for cell in cells if cell.lstrip().startswith(INJECTED)]
     written = [cell for cell in cells if {"profile", "seed"} <= set(_assigned(cell))]
-    return [name for cell in (*injected[-1:], *written[-1:]) for name in _assigned(cell)]
+    for name in (name for cell in (*injected[-1:], *written[-1:]) for name in _assigned(cell)):
+        if name not in RUN_FILE_KEYS:
+            keys = flatten(read_yaml(project_root() / "params" / "base.yaml"))
+            matching = [key for key in keys if name in (key, key.split(".", 1)[-1])]  # belongs into the overrides
+            guess = f"overrides {{{matching[0]!r}: ...}}" if matching else nearest(name, sorted(RUN_FILE_KEYS))
+            known = ", ".join(sorted(RUN_FILE_KEYS))
+            raise ParameterError(f"unknown notebook parameter {name!r}: did you mean {guess}? (of {known})")
 
 
 def _assigned(cell: str) -> list[str]:
+    """Return the names that a cell of plain Python assigns to."""
     try:
         statements = ast.parse(cell).body
     except SyntaxError:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from omnirepro.kit.run.files import project_root
 from omnirepro.kit.run.reading import (
@@ -30,14 +34,37 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@dataclass(eq=False, repr=False)
 class Section(Mapping):
-    """A part of the parameters with attribute and item access; `**section` passes all its keys on."""
+    """A part of the parameters with attribute and item access; `**section` passes all its keys on.
 
-    def __init__(self, params: Params, prefix: str):
-        self._params, self._prefix = params, prefix
+    Each read is recorded, under the key that it goes to.
+    """
+
+    _params: Params
+    _prefix: str
+    _changes: Mapping[str, Any] = field(default_factory=dict)
+    _names: Mapping[str, str] = field(default_factory=dict)
+
+    def changed(self, changes: Mapping[str, Any]) -> Section:
+        """Return the section with other values for some keys, whose own are then not read."""
+        for key in changes:
+            if key not in self:
+                raise unknown(f"{self._prefix}.{key}", self._params.keys(), "the code")
+        return replace(self, _changes=self._changes | changes)
+
+    def renamed(self, names: Mapping[str, str]) -> Section:
+        """Return the section with further names for some keys: {"steps": "sft_steps"} lets `steps` be read."""
+        return replace(self, _names=self._names | names)
+
+    def parts(self) -> dict[str, Any]:
+        """Return what makes it over other parameters; nothing counts as read."""
+        return {"_prefix": self._prefix, "_changes": self._changes, "_names": self._names}
 
     def __getitem__(self, key: str) -> Any:
-        return self._params[f"{self._prefix}.{key}"]
+        if key in self._changes:
+            return copy.deepcopy(self._changes[key])
+        return self._params[f"{self._prefix}.{self._names.get(key, key)}"]
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("_"):
@@ -46,7 +73,8 @@ class Section(Mapping):
 
     def __iter__(self) -> Iterator[str]:
         start = f"{self._prefix}."
-        return iter(dict.fromkeys(k[len(start) :].split(".")[0] for k in self._params.keys() if k.startswith(start)))
+        own = (k[len(start) :].split(".")[0] for k in self._params.keys() if k.startswith(start))
+        return iter(dict.fromkeys([*own, *self._names]))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -65,7 +93,8 @@ class Params:
     """Resolved parameters by dotted key. Every read is recorded in `.reads`; `.origin(key)` is the file that set it."""
 
     def __init__(self, base: Mapping[str, Any], profile: str = "", run: str | None = None):
-        self.profile, self.run = profile, run
+        self.profile = profile
+        self.run = run
         self.sections = tuple(base)
         self.reads: dict[str, Any] = {}
         self.allowed: tuple[str, ...] | None = None
@@ -126,12 +155,17 @@ class Params:
 
 
 def _typed(key: str, value: Any, base: Any, origin: str) -> Any:
-    if base is None or value is None or type(value) is type(base):
-        return value
-    if isinstance(base, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    kinds = f"{value!r} is {type(value).__name__} where base.yaml has {base!r} ({type(base).__name__})"
-    raise ParameterError(f"parameter {key} (from {origin}): {kinds}")
+    """Check a value, and the entries of a list, by the type of the base's; a whole number will do for a float."""
+    kind = list[type(base[0])] if isinstance(base, list) and base else type(base)
+    try:
+        return _checker(kind).validate_python(value, strict=True)
+    except ValidationError:
+        shown = kind.__name__ if isinstance(kind, type) else kind
+        said = f"{value!r} is {type(value).__name__} where base.yaml has {base!r} ({shown})"
+        raise ParameterError(f"parameter {key} (from {origin}): {said}") from None
+
+
+_checker = cache(TypeAdapter)
 
 
 def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = None) -> Params:

@@ -11,18 +11,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from omnirepro.data import Judgement, Pair, RowError, read_jsonl, write_jsonl
-from omnirepro.data.progress import progress
-from omnirepro.data.resume import in_chunks
 from omnirepro.data.sources import load
 from omnirepro.data.sources.parts import sample_clusters
 from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge.generative import load_judge
+from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding
 
@@ -54,8 +52,10 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
     """Judge every set with every judge in both orders and freeze the rows; see the module for what is written."""
     p = run.section()
     sets = (embedded_sets(run, test) if p["embedded"] and test else {}) | public_sets(p["data"], p["limit"])
-    sets = {name: [_named(pair, name) for pair in pairs] for name, pairs in sets.items()}
-    rows = [row for name, source in (judges | _others(p["judges"])).items() for row in _judged(run, name, source, sets)]
+    for name, pairs in sets.items():  # ids of different releases collide
+        sets[name] = [pair.model_copy(update={"id": f"{name}:{pair.id}"}) for pair in pairs]
+    others = {name.rstrip("/").replace("#", "/").split("/")[-1]: name for name in p["judges"]}
+    rows = [row for name, source in (judges | others).items() for row in judged(run, name, source, sets)]
     frozen, extra = read_frozen(p["rows"])
     if not rows and not frozen:
         raise RowError("nothing to judge: give benchmarks.data with a judge, or benchmarks.rows")
@@ -69,33 +69,20 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
                 run.write(f"reward-bench/{kind}/{model}.json", content)
 
 
-def _others(names: Iterable[str]) -> dict[str, str]:
-    return {name.rstrip("/").replace("#", "/").split("/")[-1]: name for name in names}
-
-
-def _named(pair: Pair, name: str) -> Pair:
-    """Put the set before the id: ids of different releases collide."""
-    return pair.model_copy(update={"id": f"{name}:{pair.id}"})
-
-
-def _judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
-    asked, rows = run.section("judge"), []
+def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
+    """Judge every set with one judge, which is let go afterwards."""
+    asked = run.section("judge")
     judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
     if hasattr(judge, "decoding"):
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-    for set_name, pairs in sets.items():
-        report, model = progress(f"{name} on {set_name}"), f"{name}/{set_name}"
-
-        def work(some: Sequence[Pair], at: int, report=report, model=model) -> list[Judgement]:
-            return [r.model_copy(update={"model": model}) for r in judge.judge(some, progress=report)]
-
-        rows += in_chunks(run.checkpoint_dir, model.replace("/", "-"), pairs, work, Judgement)
-    return rows
+    parts = ((f"{name}/{called}", pairs) for called, pairs in sets.items())
+    return [row for model, some in parts for row in judge_split(judge, model, some, run.checkpoint_dir, size=512)]
 
 
 def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:
     """Read rows that were frozen before (JSON Lines of judgements) or a reward-bench result file, a set a file."""
-    rows, tables = [], [_facts("", [])]
+    rows = []
+    tables = [_facts("", [])]
     for path in map(Path, paths):
         found = read_results(json.loads(path.read_text("utf-8"))) if path.suffix == ".json" else None
         found = read_jsonl(path, Judgement) if found is None else found
@@ -111,8 +98,5 @@ def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:
 def _facts(name: str, pairs: Sequence[Pair]) -> pd.DataFrame:
     """Return what official scores need to know: set, source, pair_id, section, weight, all_of."""
     columns = ("set", "source", "pair_id", "section", "weight", "all_of")
-    rows: list[tuple[Any, ...]] = []
-    for p in pairs:
-        meta = p.meta or {}
-        rows.append((name, p.source, p.id, *(meta.get(k) for k in columns[3:])))
+    rows = [(name, p.source, p.id, *((p.meta or {}).get(k) for k in columns[3:])) for p in pairs]
     return pd.DataFrame(rows, columns=columns)

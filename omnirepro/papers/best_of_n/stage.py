@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from omnirepro.data import Judgement, Pair, Prompt, Response, read_jsonl, text_of, write_jsonl
+from omnirepro.data import Judgement, Pair, Prompt, read_jsonl, text_of, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge.criteria import forced
@@ -49,9 +48,13 @@ Known = dict[str, Candidates]
 
 
 def best_of_n(
-    run: Run, generator: Path, judges: dict[str, Path], data: Path,
-    scorer: Path | None = None, searchers: dict[str, Path] | None = None,
-) -> None:  # fmt: skip
+    run: Run,
+    generator: Path,
+    judges: dict[str, Path],
+    data: Path,
+    scorer: Path | None = None,
+    searchers: dict[str, Path] | None = None,
+) -> None:
     """Sample candidates to the first test prompts and let every judge choose; see the module for what is written.
 
     `judges` maps base, sft and grpo to folders; `scorer` is a scalar model's; `searchers` maps names to judges that
@@ -63,7 +66,8 @@ def best_of_n(
     run.write("candidates.jsonl", lambda path: write_jsonl(path, rows))
     table = assess(rows, world)
     run.write("candidates.csv", table.to_csv(index=False))
-    known, sizes = {row.id: row for row in rows}, sizes_up_to(p["candidates"])
+    known = {row.id: row for row in rows}
+    sizes = sizes_up_to(p["candidates"])
     found = Found([without_a_judge(table, sizes)])
     for name, folder in judges.items():
         ask_judge(run, name, folder, known, sizes, found)
@@ -82,9 +86,12 @@ class Found:
     """What a stage gathers: choices, judgements, and scores of candidates alone."""
 
     def __init__(self, choices: list[pd.DataFrame]):
-        self.choices, self.judged, self.scores = choices, list[Judgement](), list[pd.DataFrame]()
+        self.choices = choices
+        self.judged: list[Judgement] = []
+        self.scores: list[pd.DataFrame] = []
 
     def add(self, choices: pd.DataFrame, referee: Referee) -> None:
+        """Keep what was chosen, and the judgements that it was chosen by."""
         self.choices.append(choices)
         self.judged += referee.judged.values()
 
@@ -99,13 +106,10 @@ def sample(run: Run, generator: Path, prompts: list[Prompt]) -> list[Candidates]
     """Let the generator answer every prompt N times; the first n answers are the candidates of a smaller N."""
     p = run.section()
     chat = LocalModel(*load(generator, run.device, run.dtype), generator.name, run.section("judge")["batch_size"])
-    decoding, report = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"]), progress("candidates")
-    made = in_chunks(
-        run.checkpoint_dir, "candidates", [q for q in prompts for _ in range(p["candidates"])],
-        lambda some, at: answer(chat, some, generator.name, decoding, run.seed + at, report), Response,
-    )  # fmt: skip
+    decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
+    repeated = [q for q in prompts for _ in range(p["candidates"])]
     said: dict[str, list] = {}
-    for response in made:
+    for response in answer(run, chat, repeated, decoding, "candidates"):
         said.setdefault(response.prompt_id, []).append(response.parts)
     return [Candidates(id=q.id, task=q.task, prompt=q.parts, candidates=said[q.id], cluster=q.cluster) for q in prompts]
 
@@ -132,13 +136,19 @@ def ask_judge(run: Run, name: str, folder: Path, known: Known, sizes: list[int],
 
     A tuned judge also scores each candidate beside itself.
     """
-    asked, forms = run.section("judge"), _forms(known)
+    asked = run.section("judge")
+    forms = _forms(known)
     judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, seed=run.seed)
     if name == "base":
-        referee = Referee(known, _kept(run, name, lambda pairs: _forced(judge, pairs, asked["wording"])))
+
+        def ask(pairs: list[Pair]) -> list[Judgement]:
+            return [row for row in forced(judge.chat, "base", pairs, asked["wording"]) if row.order == "AB"]
+
     else:
-        judge.decoding, judge.chat.name = Decoding(max_new_tokens=asked["max_new_tokens"]), name
-        referee = Referee(known, _kept(run, name, asking(judge, progress(f"{name} compares"))))
+        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
+        judge.chat.name = name
+        ask = asking(judge, progress(f"{name} compares"))
+    referee = Referee(known, _kept(run, name, ask))
     choices = [of_ladders(knock_out(forms, referee, seed=run.seed), sizes, "knock-out", name)]
     if name == FINAL:
         fixed = knock_out(forms, referee, "A", run.seed)
@@ -151,13 +161,10 @@ def ask_judge(run: Run, name: str, folder: Path, known: Known, sizes: list[int],
     print(f"{name}: {len(referee.judged)} judgements", flush=True)
 
 
-def _forced(judge: Any, pairs: list[Pair], wording: str) -> list[Judgement]:
-    return [row for row in forced(judge.chat, "base", pairs, wording) if row.order == "AB"]
-
-
 def search(run: Run, name: str, folder: Path, scorer: Path | None, known: Known) -> tuple[pd.DataFrame, Referee]:
     """Choose by knock-out with a search for criteria in every match, on prompts of the tasks that 06 thinks about."""
-    p, q = run.section(), run.section("meta_reward_dpo")
+    p = run.section()
+    q = run.section("meta_reward_dpo")
     tasks = {ABOUT.get(task) for task in q["thinking"]}
     some = [row for row in known.values() if row.task in tasks][: p["search_prompts"]]
     few = {r.id: r.model_copy(update={"candidates": r.candidates[: p["search_candidates"]]}) for r in some}
@@ -173,7 +180,8 @@ def search(run: Run, name: str, folder: Path, scorer: Path | None, known: Known)
 def replay(folder: Path, seed: int = 0) -> bool:
     """Tell whether the frozen rows give the knock-outs of every judge again, as they were written."""
     known = {row.id: row for row in read_jsonl(folder / "candidates.jsonl", Candidates)}
-    judged, written = read_jsonl(folder / "predictions.jsonl", Judgement), pd.read_csv(folder / "choices.csv")
+    judged = read_jsonl(folder / "predictions.jsonl", Judgement)
+    written = pd.read_csv(folder / "choices.csv")
     written = written[written["way"] == "knock-out"]
     again = []
     for name in written["judge"].unique():

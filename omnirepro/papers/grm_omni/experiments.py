@@ -28,6 +28,11 @@ from omnirepro.search.trace import values
 from omnirepro.toyworld.criteria.composed import POOL_BY_PHRASE, bearing, truth_under
 from omnirepro.toyworld.facts import facts_of
 
+# The ways to judge, as `methods.csv` names them.
+ALONE = "scalar model alone"
+DIRECT = "direct judgement"
+IN_DOUBT = "search where in doubt"
+ALWAYS = "search always"
 FAULTS = ("biased criterion", "perception error", "misapplied criterion", "other")
 
 
@@ -40,7 +45,8 @@ def experiments(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudg
     pairs = [q for q in splits["test"] if q.task in p["thinking"]][: p["rank_pairs"]]
     dev = [q for q in splits["dev"] if q.task in p["thinking"]]
     unsure = margin_quantile(scalars["better"], dev, p["unsure_quantile"])
-    tables, methods = [], [_scalar_rows(scalar, name, pairs) for name, scalar in scalars.items()]
+    tables = []
+    methods = [scalar_rows(scalar, name, pairs) for name, scalar in scalars.items()]
     for model, folder in models.items():
         judge = open_judge(run, folder, model)
         for name, scalar in scalars.items():
@@ -56,29 +62,25 @@ def experiments(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudg
 
 def _search(run: Run, scalar: ScalarJudge | None, extend: str, **changes) -> CriteriaSearch:
     p = run.section(SECTION)
-    known = {"k": p["k"], "n": p["rank_criteria"] - p["k"], "top": p["top"], "per_call": p["per_call"]}
-    return CriteriaSearch(
-        **known
-        | {"disrm": scalar, "variant": p["variant"], "extend": extend, "compose": "vote", "orders": "AB"}
-        | changes
-    )
+    how = {name: p[name] for name in ("k", "top", "per_call", "variant")} | {"n": p["rank_criteria"] - p["k"]}
+    return CriteriaSearch(**how | {"disrm": scalar, "extend": extend, "compose": "vote", "orders": "AB"} | changes)
 
 
 def criterion_rows(trace: Trace) -> pd.DataFrame:
-    """Return a row a criterion of one search, at its place as written: what was said, its worth, its fault."""
+    """Return a row a criterion of one search, at its place as written: what was said, its s_meta, its fault."""
     worth = {variant: values(trace, variant) for variant in VARIANTS}
-    gold, scored = label_of(trace), trace.scores
-    rows = [
-        {
-            "pair_id": trace.pair.id, "order": trace.order, "cluster": trace.pair.cluster_id,
-            "points": trace.pair.margin, "place": i, "criterion": tried.criterion, "said": tried.said, "gold": gold,
-            "correct": int(tried.said == gold), "fault": fault(trace, tried, gold),
-            "bearing": _bearing(tried.criterion), "score_a": scored.get("A"), "score_b": scored.get("B"),
-            "refined_a": tried.scores.get("A"), "refined_b": tried.scores.get("B"),
-        }
-        | {variant: worth[variant][i] for variant in VARIANTS}
-        for i, tried in enumerate(trace.tried)
-    ]  # fmt: skip
+    gold = label_of(trace)
+    pair = trace.pair
+    known = {"pair_id": pair.id, "order": trace.order, "cluster": pair.cluster_id, "points": pair.margin}
+    rows = []
+    for i, tried in enumerate(trace.tried):
+        row = known | {"place": i, "criterion": tried.criterion, "said": tried.said, "gold": gold}
+        row |= {"correct": int(tried.said == gold), "fault": fault(trace, tried, gold)}
+        found = POOL_BY_PHRASE.get(tried.criterion)
+        row |= {"bearing": bearing(found) if found else "unknown"}
+        row |= {f"score_{side.lower()}": trace.scores.get(side) for side in "AB"}
+        row |= {f"refined_{side.lower()}": tried.scores.get(side) for side in "AB"}
+        rows.append(row | {variant: worth[variant][i] for variant in VARIANTS})
     return pd.DataFrame(rows)
 
 
@@ -97,14 +99,9 @@ def fault(trace: Trace, tried: Trajectory, gold: str) -> str:
     truth = truth if trace.order == "AB" else swap_verdict(truth)
     if tried.said == truth:
         return "biased criterion"
-    a, b = facts_of(trace.pair)[:: 1 if trace.order == "AB" else -1]
-    known = POOL_BY_PHRASE[tried.criterion]
-    seen = true_notes(known, a, b) == (tried.judged.critique_a, tried.judged.critique_b)
+    a, b = facts_of(trace.pair) if trace.order == "AB" else reversed(facts_of(trace.pair))
+    seen = true_notes(POOL_BY_PHRASE[tried.criterion], a, b) == (tried.judged.critique_a, tried.judged.critique_b)
     return "misapplied criterion" if seen else "perception error"
-
-
-def _bearing(criterion: str) -> str:
-    return bearing(POOL_BY_PHRASE[criterion]) if criterion in POOL_BY_PHRASE else "unknown"
 
 
 def _methods(run: Run, judge: Judge, pairs: list[Pair], scalar: ScalarJudge, unsure: float) -> list[pd.DataFrame]:
@@ -112,30 +109,32 @@ def _methods(run: Run, judge: Judge, pairs: list[Pair], scalar: ScalarJudge, uns
     p = run.section(SECTION)
     direct = judge_by(GenRM.of(judge), pairs, "direct", p["top"], "AB", progress(f"{judge.name}, direct"))
     rows = [(r.pair_id, r.cluster, r.margin, int(r.verdict == r.label), 1, 1, r.tokens) for r in direct]
-    tables = [_table(rows, judge.name, "direct judgement")]
+    tables = [method_rows(rows, judge.name, DIRECT)]
     ways = {
         "one criterion": _search(run, None, "never", k=1),
         f"vote over {p['k']} criteria": _search(run, None, "never"),
-        "search where in doubt": _search(run, scalar, "doubt", unsure_margin=unsure),
-        "search always": _search(run, scalar, "always"),
+        IN_DOUBT: _search(run, scalar, "doubt", unsure_margin=unsure),
+        ALWAYS: _search(run, scalar, "always"),
     }
     for name, search in ways.items():
-        traces = search.explore(judge, pairs)
-        rows = [
-            (t.pair.id, t.pair.cluster_id, t.pair.margin, int(t.judged is not None and t.judged.said == label_of(t)),
-             t.calls["genrm"], sum(t.calls.values()), sum(t.tokens.values()))
-            for t in traces
-        ]  # fmt: skip
-        tables.append(_table(rows, judge.name, name))
+        rows = []
+        for trace in search.explore(judge, pairs):
+            pair = trace.pair
+            correct = int(trace.judged is not None and trace.judged.said == label_of(trace))
+            cost = (trace.calls["genrm"], sum(trace.calls.values()), sum(trace.tokens.values()))
+            rows.append((pair.id, pair.cluster_id, pair.margin, correct, *cost))
+        tables.append(method_rows(rows, judge.name, name))
     return tables
 
 
-def _scalar_rows(scalar: ScalarJudge, name: str, pairs: list[Pair]) -> pd.DataFrame:
+def scalar_rows(scalar: ScalarJudge, name: str, pairs: list[Pair]) -> pd.DataFrame:
+    """Judge the pairs with a scalar model alone, at the cost of its two scores."""
     scored = scalar.judge(pairs, orders="AB")
     rows = [(r.pair_id, r.cluster, r.margin, int(r.verdict == r.label), 0, 2, 0) for r in scored]
-    return _table(rows, f"scalar, {name}", "scalar model alone")
+    return method_rows(rows, f"scalar, {name}", ALONE)
 
 
-def _table(rows: list[tuple], model: str, method: str) -> pd.DataFrame:
+def method_rows(rows: list[tuple], model: str, method: str) -> pd.DataFrame:
+    """Tabulate pairs judged in one way: pair, correctness, calls of the judge, all calls, tokens."""
     names = ["pair_id", "cluster", "margin", "correct", "judge_calls", "calls", "tokens"]
     return pd.DataFrame(rows, columns=names).assign(model=model, method=method)

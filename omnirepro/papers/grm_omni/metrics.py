@@ -14,6 +14,7 @@ from omnirepro.evaluate import protocol
 from omnirepro.kit.report.tables import predictions
 from omnirepro.papers.comparisons import Metrics, compare, mean
 from omnirepro.papers.grm_omni import ranking
+from omnirepro.papers.grm_omni.experiments import ALONE, ALWAYS, DIRECT, IN_DOUBT
 from omnirepro.papers.grm_omni.plots import BETTER, FINAL, MODELS, RANKER, WORSE, criteria, methods
 from omnirepro.papers.grm_omni.ranking import EXPECTED, ORIGINAL
 from omnirepro.reward.meta import VARIANTS
@@ -108,14 +109,14 @@ def ways(folder: Path) -> Metrics:
     """Return the search's gains over one judgement and over the scalar model, and what each way costs."""
     table = methods(folder).set_index("pair_id")
     of = dict(list(table.groupby(["model", "method"])))
-    scalar = of[f"scalar, {BETTER}", "scalar model alone"]
+    scalar = of[f"scalar, {BETTER}", ALONE]
     found: Metrics = {}
     for model, suffix in ((FINAL, ""), (RANKER, f"_{RANKER}")):
-        search = of[model, "search where in doubt"]
-        single = of[model, "direct judgement"]
+        search = of[model, IN_DOUBT]
+        single = of[model, DIRECT]
         found[f"search_minus_disrm{suffix}"] = ranking.gain(search, scalar)
         found[f"search_minus_single{suffix}"] = ranking.gain(search, single)
-        found[f"search_always_minus_disrm{suffix}"] = ranking.gain(of[model, "search always"], scalar)
+        found[f"search_always_minus_disrm{suffix}"] = ranking.gain(of[model, ALWAYS], scalar)
         found[f"judge_calls_search{suffix}"] = float(search["judge_calls"].mean())
         found[f"tokens_search{suffix}"] = float(search["tokens"].mean())
         found[f"tokens_single{suffix}"] = float(single["tokens"].mean())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from omnirepro.data import Label, Pair
 from omnirepro.judge.generative import Judge
@@ -18,9 +18,11 @@ from omnirepro.kit.run.files import digest
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.generation import Decoding, Generated, LocalModel, generate
 from omnirepro.models.loading import load
-from omnirepro.papers.grm_omni.roles import SECTION, Step
-from omnirepro.papers.grm_omni.stub_judge import StandIn
+from omnirepro.papers.grm_omni.roles import SECTION
+from omnirepro.papers.grm_omni.stub_judge import StubJudge
 from omnirepro.train.bradley_terry import train_bradley_terry
+
+SCALARS = {"better": "better_steps", "worse": "worse_steps"}  # the scalar models, and the parameters they differ in
 
 
 @dataclass
@@ -42,44 +44,28 @@ class Writer(LocalModel):
         return generate(self.model, self.processor, examples, decoding, seed, self.batch_size, progress, draws)
 
 
-class ScalarStep(Step):
-    """A scalar model trained within the stage: files below its name, and its own number of steps."""
-
-    def section(self, name: str) -> dict[str, Any]:
-        """Return a section, with the steps of this model."""
-        found, quality = super().section(name), self.name.split("-")[1]
-        changes = {"steps": self.run.section(SECTION)[f"{quality}_steps"]} if name == "bradley_terry" else {}
-        return found | changes
-
-    def path(self, name: str = "") -> Path:
-        return self.run.path(f"{self.name}/{name}")
-
-    def write(self, name: str, content: Any) -> Path:
-        return self.run.write(f"{self.name}/{name}", content)
-
-
 def train_scalar(run: Run, base: Path | str, name: str, pairs: list[Pair]) -> Path:
-    """Train a scalar model on pairs by the world's own preference; returns its folder `scorer`.
-
-    `name`: "scalar-better" or "scalar-worse", which differ in their steps.
-    """
+    """Train the scalar model `name` of `SCALARS` by the world's own preference; returns its folder `scorer`."""
     labels = [
         Label(pair_id=p.id, verdict=p.label, score_a=p.meta["score_a"], score_b=p.meta["score_b"], provenance="world")
         for p in pairs
     ]
-    return train_bradley_terry(ScalarStep(run, name, run.seed), base, pairs, labels)
+    sub = run.sub(f"scalar-{name}", bradley_terry={"steps": run.section(SECTION)[SCALARS[name]]})
+    wording = run.section("judge")["wording"]
+    return train_bradley_terry(sub, base, pairs, labels, sub.section("bradley_terry"), wording)
 
 
 def open_judge(run: Run, folder: Path | str, name: str) -> Judge:
     """Load a tuned model as a greedy judge whose answers are kept; `name` is that of its rows."""
-    p, asked = run.section(SECTION), run.section("judge")
+    p = run.section(SECTION)
+    asked = run.section("judge")
     if p["templates"]:
-        chat = StandIn(name)
+        chat = StubJudge(name)
     else:
         local = Writer(*load(folder, run.device, run.dtype), name, asked["batch_size"], p["writing"])
         chat = CachedChat(local, store(run), identity(folder))
-    wording = asked["wording"]
-    return Judge(chat, wording=wording, decoding=Decoding(max_new_tokens=p["max_new_tokens"]), seed=run.seed)
+    decoding = Decoding(max_new_tokens=p["max_new_tokens"])
+    return Judge(chat, wording=asked["wording"], decoding=decoding, seed=run.seed)
 
 
 def open_scalar(run: Run, folder: Path | str, name: str) -> ScalarJudge:

@@ -39,13 +39,18 @@ from omnirepro.toyworld.editing import critique, edit, rate
 from omnirepro.toyworld.facts import Facts, facts_of
 
 EARLY = {"judge": 0.54, "refine": 0.34, "direct": 0.06, "write": 0.06}  # forms of the lessons' share `FIRST`
-FIRST, MEDIA = 0.4, 0.75  # the share, and that of media among the verdict-only lessons
+FIRST = 0.4
+MEDIA = 0.75  # share of media among the verdict-only lessons
 FORMS = {"judge": 0.32, "direct": 0.28, "refine": 0.28, "write": 0.12}
 TURNS = {"judge": 8, "direct": 3, "refine": 6, "write": 4, "verdict": 1}  # questions of a lesson
 BEARINGS = {"relevant": 0.5, "irrelevant": 0.32, "misleading": 0.18}
-DIFFERS, TRIES = 0.8, 8
-NONE_KNOWN, MANY_KNOWN = 0.3, 0.1  # shares of the writing lessons that know no criterion, or up to `MANY`
-KNOWN, MANY, MOST = 7, 50, 7  # criteria that are known, and criteria asked for, at most
+DIFFERS = 0.8  # share of the draws that want a criterion which tells the sides apart
+TRIES = 8
+NONE_KNOWN = 0.3  # share of the writing lessons that know no criterion
+MANY_KNOWN = 0.1  # share of those that know up to `MANY`
+KNOWN = 7  # criteria that are known, at most
+MANY = 50
+MOST = 7  # criteria asked for, at most
 COUNTED = ("at-most-", "over-")  # criteria that ask for an exact number of words
 WRITTEN = {"A": "A", "B": "B", "tie": "equal"}
 
@@ -67,20 +72,26 @@ def lessons(
     `verdicts` is the share of verdict-only lessons, most of them about media: some are about text, so that the form
     hangs on the question. Pairs of the tasks `thinking` get the other forms, the simpler ones first. In the full
     wording a lesson is one chat.
-    """  # fmt: skip
+    """
     thinking = tuple(thinking)
     text, media = ([p for p in pairs if (p.task in thinking) == thinks] for thinks in (True, False))
     text, media = ([(Shown.of(p), Shown.of(p.swap())) for p in some] for some in (text, media))
-    drawer, out = Drawer(count, keep_right, composed), []
+    drawer = Drawer(count, keep_right, composed)
+    out = []
     for i in range(number):
-        drawn, forms = np.random.default_rng([seed, 6, i // batch]), EARLY if i < FIRST * number else FORMS
+        drawn = np.random.default_rng([seed, 6, i // batch])
+        forms = EARLY if i < FIRST * number else FORMS
         alone = bool(media) and drawn.random() < verdicts
         kind = "verdict" if alone else str(drawn.choice(tuple(forms), p=tuple(forms.values())))
-        rng, pool = np.random.default_rng([seed, 7, i]), media if alone and drawn.random() < MEDIA else text
+        rng = np.random.default_rng([seed, 7, i])
+        pool = media if alone and drawn.random() < MEDIA else text
         shown = pool[int(rng.integers(len(pool)))][int(rng.integers(2))]
         side = "AB"[int(rng.integers(2))]
-        asked = drawer.ask(kind, shown, side, TURNS[kind] if wording == "brief" else 1, rng)
-        out.append([[*messages(task, wording), _said(answer)] for task, answer in asked])
+        lesson = []
+        for task, answer in drawer.ask(kind, shown, side, TURNS[kind] if wording == "brief" else 1, rng):
+            turn = {"role": "assistant", "parts": [text_part(answer)]}
+            lesson.append([*messages(task, wording), turn])
+        out.append(lesson)
     return out
 
 
@@ -123,8 +134,12 @@ class Drawer:
         return Task("refine", shown.pair, side=side, notes=(noted(note, side),)), edit(said, note, rng)
 
     def _write(self, shown: Shown, rng: np.random.Generator) -> tuple[Task, str]:
-        long, some = rng.random(), int(rng.integers(1, KNOWN + 1))
-        number = 0 if long < NONE_KNOWN else int(rng.integers(KNOWN, MANY)) if long > 1 - MANY_KNOWN else some
+        long = rng.random()
+        number = int(rng.integers(1, KNOWN + 1))
+        if long < NONE_KNOWN:
+            number = 0
+        elif long > 1 - MANY_KNOWN:
+            number = int(rng.integers(KNOWN, MANY))
         kinds = [(kind, composed) for kind in BEARINGS for composed in ((False, True) if self.composed else (False,))]
         free = sum(len(_pool(shown.pair.task, *kind)) for kind in kinds) - MOST
         known = self.draw(shown, min(number, free), rng)
@@ -146,11 +161,14 @@ class Drawer:
         self, shown: Shown, count: int, rng: np.random.Generator, known: Sequence[Criterion] = ()
     ) -> list[Criterion]:
         """Draw distinct criteria, fewer where there are no more: of every bearing, mostly such as tell sides apart."""
-        names, drawn = {c.name for c in known}, []
+        names = {c.name for c in known}
+        drawn: list[Criterion] = []
         for _ in range(TRIES * count):
             kind = str(rng.choice(tuple(BEARINGS), p=tuple(BEARINGS.values())))
-            composed, differs = rng.random() < self.composed, rng.random() < DIFFERS
-            pool, found = _pool(shown.pair.task, kind, bool(composed)), None
+            composed = rng.random() < self.composed
+            differs = rng.random() < DIFFERS
+            pool = _pool(shown.pair.task, kind, bool(composed))
+            found = None
             for i in rng.integers(len(pool), size=TRIES):
                 if pool[i].name not in names:
                     found = pool[i]
@@ -164,10 +182,6 @@ class Drawer:
         return drawn
 
 
-def _said(answer: str) -> dict:
-    return {"role": "assistant", "parts": [text_part(answer)]}
-
-
 @cache
 def _pool(task: str, kind: str, composed: bool) -> tuple[Criterion, ...]:
     """List the criteria of a bearing that are drawn: those of the registry, or those that are made of them."""
@@ -178,8 +192,8 @@ def _pool(task: str, kind: str, composed: bool) -> tuple[Criterion, ...]:
 def judged(shown: Shown, criterion: Criterion) -> CriterionJudgement:
     """Write the true judgement of a pair under a criterion: critiques, each side's own score, verdict."""
     a, b = shown.sides
-    verdict, notes = criterion.truth(a, b), true_notes(criterion, a, b)
-    return CriterionJudgement("ok", verdict, rate(criterion, a), rate(criterion, b), *notes)
+    notes = true_notes(criterion, a, b)
+    return CriterionJudgement("ok", criterion.truth(a, b), rate(criterion, a), rate(criterion, b), *notes)
 
 
 def true_notes(criterion: Criterion, a: Facts, b: Facts) -> tuple[str, str]:

@@ -25,9 +25,9 @@ from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import load
 from omnirepro.papers.grm_omni.experiments import experiments
-from omnirepro.papers.grm_omni.model_pool import open_judge, open_scalar, train_scalar
+from omnirepro.papers.grm_omni.model_pool import SCALARS, open_judge, open_scalar, train_scalar
 from omnirepro.papers.grm_omni.role_examples import lessons
-from omnirepro.papers.grm_omni.roles import SECTION, Step, train_roles
+from omnirepro.papers.grm_omni.roles import SECTION, TRAININGS, train_roles
 from omnirepro.search import CriteriaSearch, Trace
 from omnirepro.search.selection import composed, label_of, select
 from omnirepro.toyworld.criteria import TASKS
@@ -47,26 +47,30 @@ class Searched:
 
 def improve(run: Run, base: Path) -> None:
     """Run the whole stage: every model is tuned from the backbone `base`."""
-    splits = make_data(run)
     p = run.section(SECTION)
-    models = {"base": base, "sft": train_roles(run, base, draw_lessons(run, splits["train"]))}
+    wording = run.section("judge")["wording"]
+    splits = make_data(run)
+    how = {name: p[name] for name in ("thinking", "verdicts", "keep_right", "composed")}
+    taught = lessons(
+        splits["train"],
+        p["sft_steps"] * p["sft_batch"],  # each is seen once
+        run.seed,
+        **how,
+        count=p["top"],
+        wording=wording,
+        batch=p["sft_batch"],
+    )
+    tuned = train_roles(run.sub("sft", folder=""), base, taught, p.renamed(TRAININGS["sft"]), wording)
     refined = pairs_of(splits["train"], [*p["thinking"], *p["plus_tasks"]])
-    scalars = {name: train_scalar(run, base, f"scalar-{name}", refined) for name in ("better", "worse")}
+    scalars = {name: train_scalar(run, base, name, refined) for name in SCALARS}
     judges = {name: open_scalar(run, folder, name) for name, folder in scalars.items()}
-    text, media = (pairs_of(splits["search"], p[name]) for name in ("thinking", "plus_tasks"))
-    models["dpo"] = iterate(run, "dpo", models["sft"], text, judges["better"])
+    models = {"base": base, "sft": tuned}
+    models["dpo"] = iterate(run, "dpo", tuned, pairs_of(splits["search"], p["thinking"]), judges["better"])
     if p["plus_steps"]:
+        media = pairs_of(splits["search"], p["plus_tasks"])
         models["plus"] = iterate(run, "plus", models["dpo"], media, judges["better"])
     run.write("predictions.jsonl", lambda path: write_jsonl(path, compare(run, models, judges, splits["test"])))
     experiments(run, {m: models[m] for m in ("sft", "dpo")}, judges, splits)
-
-
-def draw_lessons(run: Run, pairs: list[Pair]) -> list[list[list[dict]]]:
-    """Draw the lessons of supervised tuning, each of which is seen once."""
-    p, wording = run.section(SECTION), run.section("judge")["wording"]
-    how = {name: p[name] for name in ("thinking", "verdicts", "keep_right", "composed")} | {"count": p["top"]}
-    number = p["sft_steps"] * p["sft_batch"]
-    return lessons(pairs, number, run.seed, **how, wording=wording, batch=p["sft_batch"])
 
 
 def make_data(run: Run) -> dict[str, list[Pair]]:
@@ -109,27 +113,28 @@ def iterate(run: Run, name: str, model: Path, pairs: list[Pair], scalar: ScalarJ
     found = synthesise(run, open_judge(run, model, name), pairs, scalar)
     texts = [found.outputs[key_of(trace)].raw for trace in found.traces]
     rows = select(found.traces, texts, p["rule"], p["variant"], p["top"], p["spread_quantile"], run.seed)
-    _write(run, f"{name}-preferences.jsonl", [row.record() for row in rows])
-    _write(run, f"{name}-searches.jsonl", [_outcome(trace, p["variant"], p["top"]) for trace in found.traces])
+    outcomes = [outcome(trace, p["variant"], p["top"]) for trace in found.traces]
+    for kind, kept in (("preferences", [row.record() for row in rows]), ("searches", outcomes)):
+        run.write(f"{name}-{kind}.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     print(f"{name}: {len(found.outputs)} judgements, {len(found.traces)} wrong, {len(rows)} preferences", flush=True)
-    return train_dpo(Step(run, name, run.seed), model, rows, SECTION) if rows else model
+    if not rows:
+        return model
+    own = p.renamed(TRAININGS[name])
+    return train_dpo(run.sub(name, folder=""), model, rows, own, run.section("judge")["wording"])
 
 
 def synthesise(run: Run, judge: Judge, pairs: list[Pair], scalar: ScalarJudge) -> Searched:
     """Judge pairs directly, and search criteria where that was wrong; no role sees a label or the world's truth."""
     p = run.section(SECTION)
-    rows = judge_by(
-        GenRM.of(judge), pairs, "direct", p["top"], p["orders"], progress(f"{judge.name}, direct judgements")
-    )
+    report = progress(f"{judge.name}, direct judgements")
+    rows = judge_by(GenRM.of(judge), pairs, "direct", p["top"], p["orders"], report)
     outputs = {f"{row.pair_id} {row.order}": row for row in rows}
-    wrong = {row.pair_id for row in rows if row.verdict != row.label or row.status != "ok"}
-    search = CriteriaSearch(
-        k=p["k"], n=p["n"], top=p["top"], disrm=scalar, variant=p["variant"], extend="always", per_call=p["per_call"],
-        compose="vote", orders=p["orders"],
-    )  # fmt: skip
-    traces = search.explore(judge, [pair for pair in pairs if pair.id in wrong])
-    failed = [t for t in traces if _failed(outputs[key_of(t)])]
-    return Searched(outputs, failed)
+    wrong = {key: row.pair_id for key, row in outputs.items() if row.verdict != row.label or row.status != "ok"}
+    how = {name: p[name] for name in ("k", "n", "top", "variant", "per_call", "orders")}
+    search = CriteriaSearch(**how, disrm=scalar, extend="always", compose="vote")
+    searched = set(wrong.values())
+    traces = search.explore(judge, [pair for pair in pairs if pair.id in searched])
+    return Searched(outputs, [trace for trace in traces if key_of(trace) in wrong])
 
 
 def key_of(trace: Trace) -> str:
@@ -137,20 +142,19 @@ def key_of(trace: Trace) -> str:
     return f"{trace.pair.id} {trace.order}"
 
 
-def _failed(row: Judgement) -> bool:
-    return row.status != "ok" or row.verdict != row.label
-
-
-def _outcome(trace: Trace, variant: str, top: int) -> dict:
+def outcome(trace: Trace, variant: str, top: int) -> dict:
+    """Return what is kept of a search: every criterion tried with its judgement, and the composed verdict."""
     criteria, judged = composed(trace, variant, top)
-    tried = [{"criterion": t.criterion, "said": t.said, "meta": round(t.meta, 4)} for t in trace.tried]
-    gold = label_of(trace)
-    return {"pair_id": trace.pair.id, "order": trace.order, "gold": gold, "tried": tried, "composed": list(criteria),
-            "verdict": judged.verdict, "calls": dict(trace.calls), "tokens": dict(trace.tokens)}  # fmt: skip
-
-
-def _write(run: Run, name: str, rows: list[dict]) -> None:
-    run.write(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return {
+        "pair_id": trace.pair.id,
+        "order": trace.order,
+        "gold": label_of(trace),
+        "tried": [{"criterion": t.criterion, "said": t.said, "meta": round(t.meta, 4)} for t in trace.tried],
+        "composed": list(criteria),
+        "verdict": judged.verdict,
+        "calls": dict(trace.calls),
+        "tokens": dict(trace.tokens),
+    }
 
 
 def compare(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudge], pairs: list[Pair]) -> list[Judgement]:
@@ -162,7 +166,7 @@ def compare(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudge], 
     """
     p = run.section(SECTION)
     switched = {task: "direct" if task in p["thinking"] else "verdict" for task in TASKS}
-    rows = _base_rows(run, models["base"], pairs)
+    rows = base_rows(run, models["base"], pairs)
     for name in (m for m in models if m != "base"):
         judge = open_judge(run, models[name], f"{name}/test")
         rows += judge_by(GenRM.of(judge), pairs, switched, p["top"], progress=progress(f"{name}, test"))
@@ -175,7 +179,7 @@ def compare(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudge], 
     return rows
 
 
-def _base_rows(run: Run, base: Path, pairs: list[Pair]) -> list[Judgement]:
+def base_rows(run: Run, base: Path, pairs: list[Pair]) -> list[Judgement]:
     """Judge with the base, in words ("base, in words/test") and by the likelier verdict ("base/test")."""
     asked = run.section("judge")
     chat = LocalModel(*load(base, run.device, run.dtype), "base, in words/test", asked["batch_size"])

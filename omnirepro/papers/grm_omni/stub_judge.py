@@ -1,4 +1,4 @@
-"""A stand-in for a tuned model: well-formed answers in the brief forms, drawn by their question and from nothing else.
+"""A stub for a tuned model: well-formed answers in the brief forms, drawn by their question and from nothing else.
 
 Only for counts at which no model can be trained (`meta_reward_dpo.templates`): it lets every step behind the roles run.
 It reads neither media nor responses and knows no truth; whatever is measured of it is chance.
@@ -21,13 +21,13 @@ CRITERIA = [c.phrasings[0] for c in pool_for("T2T")]
 
 
 @dataclass
-class StandIn:
+class StubJudge:
     """Completes brief chats: criteria and verdicts at random, a refined response with an opening before it."""
 
     name: str
 
     def complete(self, chats: list, decoding: Decoding, seed: int = 0, progress=None) -> list[Generated]:
-        """Answer every chat by its words alone; equal chats get equal answers of one stand-in."""
+        """Answer every chat by its words alone; equal chats get equal answers of one stub."""
         texts = [self._answer("".join(p.text or p.type for m in chat for p in m["parts"])) for chat in chats]
         return [Generated(text, len(text.split()), True) for text in texts]
 

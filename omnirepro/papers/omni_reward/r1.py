@@ -11,17 +11,15 @@ tunes the whole language model; (3) both orders of a pair stand in a batch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from omnirepro.data import Pair, text_part
 from omnirepro.judge import verdict
+from omnirepro.kit.run.training import Training
 from omnirepro.toyworld.criteria import BY_PHRASE
 from omnirepro.toyworld.criteria.levels import Scale
 from omnirepro.toyworld.facts import facts_of
-from omnirepro.train.curriculum import labels_of
-from omnirepro.train.grpo import train_grpo
 from omnirepro.train.sft import tune
 
 
@@ -31,15 +29,11 @@ def share_of(pairs: list[Pair], share: float, seed: int) -> list[Pair]:
     return [pairs[i] for i in order[: max(1, round(share * len(pairs)))]]
 
 
-def warm_up(run: Any, base: Path, pairs: list[Pair], scale: Scale) -> Path:
+def warm_up(run: Training, base: Path, pairs: list[Pair], scale: Scale) -> Path:
     """Tune `base` to judge pairs with and without reasons and responses alone; returns the folder `adapter`."""
-    wording = run.section("judge")["wording"]
-    return tune(run, base, [turns for pair in pairs for turns in lessons(pair, scale, wording)])
-
-
-def reinforce_verdicts(run: Any, adapter: Path, pairs: list[Pair]) -> Path:
-    """Reinforce the verdicts of a tuned judge on the same pairs; returns the folder `adapter`."""
-    return train_grpo(run, adapter, pairs, labels_of(pairs))
+    asked = run.section("judge")
+    chats = [turns for pair in pairs for turns in lessons(pair, scale, asked["wording"])]
+    return tune(run, base, chats, run.section("sft"), asked)
 
 
 def lessons(pair: Pair, scale: Scale, wording: str = "brief") -> list[list[dict]]:

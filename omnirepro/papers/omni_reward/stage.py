@@ -18,13 +18,14 @@ from omnirepro.data.progress import progress
 from omnirepro.data.sources.omni_rewardbench import read_bench, write_bench
 from omnirepro.evaluate.ties import fit
 from omnirepro.judge.generative import Judge, load_judge
+from omnirepro.judge.rows import judge_split
 from omnirepro.judge.scalar import keep_settings, load_scalar_judge
 from omnirepro.judge.verdict import Pointwise, forced
 from omnirepro.kit.run import Run
 from omnirepro.kit.run.files import remove
+from omnirepro.kit.run.training import Training
 from omnirepro.models.generation import Decoding
-from omnirepro.papers.omni_reward.r1 import reinforce_verdicts, share_of, warm_up
-from omnirepro.papers.omni_rrm import reinforcement
+from omnirepro.papers.omni_reward.r1 import share_of, warm_up
 from omnirepro.toyworld.bench import make_bench
 from omnirepro.toyworld.criteria import TEXT_TASKS
 from omnirepro.toyworld.criteria.levels import Scale
@@ -34,12 +35,12 @@ from omnirepro.toyworld.training_pairs import SELECTIONS, bare, preference
 from omnirepro.toyworld.turns import two_turns
 from omnirepro.train.bradley_terry import train_bradley_terry
 from omnirepro.train.curriculum import labels_of
-from omnirepro.train.sft import judge_split
+from omnirepro.train.grpo import train_grpo
 
 SPLITS = ("train", "dev", "test")
 FACTS = ("criterion", "family", "unseen")
 SHIFTED = ("full", "agreeing", "countered")  # models whose own preferences are asked for
-CHANGES = {"davidson": {"bradley_terry": {"ties": "davidson"}}}  # of models that differ in more than their data
+CHANGES = {"davidson": {"ties": "davidson"}}  # of models that differ in more than their data
 Rows = list[Judgement]
 
 
@@ -50,17 +51,6 @@ class Data:
     splits: dict[str, list[Pair]]
     labelled: list[Pair]
     scale: Scale
-
-
-class Arm(reinforcement.Arm):
-    """One training within the stage; `changes` maps sections to what is different in them."""
-
-    def section(self, name: str) -> dict[str, Any]:
-        return dict(self.run.section(name)) | self.changes.get(name, {})
-
-    def discard(self, name: str) -> None:
-        """Remove a file or folder of this training that no later work needs."""
-        remove(self.path(name))
 
 
 def build(run: Run, base: Path) -> None:
@@ -78,8 +68,7 @@ def build(run: Run, base: Path) -> None:
     rows = base_rows(run, primed, data)
     for i, seed in enumerate(p["seeds"]):
         for name in ("full", *p["arms"]):
-            called = "" if name == "full" and not i else f"{name}-{seed}"
-            rows += scalar_rows(Arm(run, called, seed, CHANGES.get(name, {})), primed, name, data)
+            rows += scalar_rows(run, primed, name, seed, data, kept=name == "full" and not i)
         for share in p["r1_shares"]:
             rows += r1_rows(run, primed, share, seed, data, kept=not i and share == p["r1_shares"][0])
         if p["weak_judge"]:
@@ -112,34 +101,37 @@ def make_data(run: Run) -> Data:
 
 def base_rows(run: Run, primed: Path, data: Data) -> Rows:
     """Judge with the primed base, which compares nothing: the expected level of each response alone."""
-    judge, how = open_judge(run, primed, "level"), Pointwise(expected=True)
-    return [row for s in ("dev", "test") for row in judged(run, judge, f"base/{s}", data.splits[s], how)]
+    judge = open_judge(run, primed, "level", run.seed)
+    how = Pointwise(expected=True)
+    return [row for s in ("dev", "test") for row in judged(judge, f"base/{s}", data.splits[s], how)]
 
 
-def scalar_rows(arm: Arm, base: Path, name: str, data: Data) -> Rows:
-    """Train a Bradley-Terry model on a selection of the data and score; only the first seed's `scorer` is kept.
+def scalar_rows(run: Run, base: Path, name: str, seed: int, data: Data, kept: bool) -> Rows:
+    """Train a Bradley-Terry model on a selection of the data and score; only the `scorer` that is `kept` stays.
 
     The full model also scores the test without its criteria, and as the end of longer conversations.
     """
-    file = arm.checkpoint_dir / "rows.jsonl"
-    if arm.name and file.is_file():  # the kept model is trained to its end again, from its last checkpoint
+    asked = run.section("judge")
+    sub = run.sub(f"{name}-{seed}", seed, "" if kept else None, bradley_terry=CHANGES.get(name, {}))
+    file = sub.checkpoint_dir / "rows.jsonl"
+    if not kept and file.is_file():  # the kept model is trained to its end again, from its last checkpoint
         return read_jsonl(file, Judgement)
     pairs = SELECTIONS[name](data.labelled)
-    folder = train_bradley_terry(arm, base, pairs, labels_of(pairs))
-    judge = load_scalar_judge(folder, arm.section("judge")["batch_size"], arm.device, arm.dtype, seed=arm.seed)
-    model, test = "bt" if name == "full" else name, data.splits["test"]
-    asked = {f"{model}/dev": data.splits["dev"], f"{model}/test": test}
-    asked |= {f"{model}-bare/test": without_criterion(test)} if name in SHIFTED else {}
-    asked |= {"bt-turns/test": longer(test, arm.run.seed)} if name == "full" else {}
-    rows: Rows = []
-    for called, some in asked.items():
-        judge.name = called
-        rows += judge_split(arm, judge, some)
-    if arm.name:
-        arm.discard("scorer")
-    else:
+    folder = train_bradley_terry(sub, base, pairs, labels_of(pairs), sub.section("bradley_terry"), asked["wording"])
+    judge = load_scalar_judge(folder, asked["batch_size"], run.device, run.dtype, seed=seed)
+    model = "bt" if name == "full" else name
+    test = data.splits["test"]
+    splits = {f"{model}/dev": data.splits["dev"], f"{model}/test": test}
+    if name in SHIFTED:
+        splits[f"{model}-bare/test"] = without_criterion(test)
+    if name == "full":
+        splits["bt-turns/test"] = [two_turns(p, run.seed) for p in test if p.task in TEXT_TASKS]
+    rows = [row for called, some in splits.items() for row in judge_split(judge, called, some, sub.checkpoint_dir)]
+    if kept:
         threshold = fit([r for r in rows if r.model == "bt/dev"], by_task=False).iloc[0]
         keep_settings(folder, threshold=float(threshold))
+    else:
+        remove(folder)
     write_jsonl(file, rows)
     return rows
 
@@ -151,73 +143,67 @@ def r1_rows(run: Run, base: Path, share: float, seed: int, data: Data, kept: boo
     criterion.
     """
     p = run.section("bradley_terry")
-    pairs, first = share_of(data.labelled, share, seed), share == p["r1_shares"][0]
-    warm = Arm(run, f"warm-{share:g}-{seed}", seed, warm_changes(run))
+    test = data.splits["test"]
+    pairs = share_of(data.labelled, share, seed)
+    first = share == p["r1_shares"][0]
+    warm = warm_sub(run, f"warm-{share:g}-{seed}", seed)
     adapter = warm_up(warm, base, pairs, data.scale)
-    r1 = Arm(run, "r1" if kept else f"r1-{share:g}-{seed}", seed, r1_changes(run))
-    tuned = reinforce_verdicts(r1, adapter, pairs)
-    rows = verdict_rows(warm, adapter, "warm", data) if first else []
-    rows += generated(r1, tuned, "r1" if first else f"r1-{share:g}", data.splits["test"])
+    changes = {"steps": p["r1_steps"], "preset": "verdict", "hard_only": False}
+    asked = {"format": "verdict", "max_new_tokens": p["verdict_tokens"]}
+    r1 = run.sub("r1" if kept else f"r1-{share:g}-{seed}", seed, grpo=changes, judge=asked)
+    tuned = train_grpo(r1, adapter, pairs, labels_of(pairs), r1.section("grpo"), r1.section("judge"))
+    rows = verdict_rows(run, adapter, "warm", seed, data) if first else []
+    rows += generated(run, tuned, "r1" if first else f"r1-{share:g}", seed, test)
     if first:
-        judge = open_judge(r1, tuned, "verdict")
-        rows += judged(r1, judge, "r1-bare/test", without_criterion(data.splits["test"]))
+        rows += judged(open_judge(run, tuned, "verdict", seed), "r1-bare/test", without_criterion(test))
     return rows
 
 
 def weak_rows(run: Run, seed: int, data: Data) -> Rows:
     """Tune a judge on a backbone that was primed for a shorter time, and ask it with and without reasons."""
     pairs = share_of(data.labelled, run.section("bradley_terry")["r1_shares"][0], seed)
-    arm = Arm(run, f"weak-{seed}", seed, warm_changes(run))
-    adapter = warm_up(arm, run.path("primed-weak"), pairs, data.scale)
-    return verdict_rows(arm, adapter, "weak", data, levels=False)
+    adapter = warm_up(warm_sub(run, f"weak-{seed}", seed), run.path("primed-weak"), pairs, data.scale)
+    return verdict_rows(run, adapter, "weak", seed, data, levels=False)
 
 
-def verdict_rows(arm: Arm, adapter: Path, name: str, data: Data, levels: bool = True) -> Rows:
+def warm_sub(run: Run, name: str, seed: int) -> Training:
+    """Return the handle of a supervised tuning that R1 starts from."""
+    p = run.section("bradley_terry")
+    changes = {"steps": p["warm_steps"], "save_every": p["save_every"]}
+    return run.sub(name, seed, sft=changes, judge={"format": "verdict"})
+
+
+def verdict_rows(run: Run, adapter: Path, name: str, seed: int, data: Data, levels: bool = True) -> Rows:
     """Judge the test with reasons, without them and, with `levels`, one response at a time."""
     test = data.splits["test"]
-    rows = generated(arm, adapter, name, test)
-    rows += judged(arm, open_judge(arm, adapter, "verdict-direct"), f"{name}-direct/test", test)
+    rows = generated(run, adapter, name, seed, test)
+    rows += judged(open_judge(run, adapter, "verdict-direct", seed), f"{name}-direct/test", test)
     if levels:
-        rows += judged(arm, open_judge(arm, adapter, "level"), f"{name}-level/test", test, Pointwise())
+        rows += judged(open_judge(run, adapter, "level", seed), f"{name}-level/test", test, Pointwise())
     return rows
 
 
-def generated(arm: Any, adapter: Path, name: str, pairs: list[Pair]) -> Rows:
+def generated(run: Run, adapter: Path, name: str, seed: int, pairs: list[Pair]) -> Rows:
     """Judge in words, and then by the probabilities of the tags after the same words (rows `<name>-forced`)."""
-    judge = open_judge(arm, adapter, "verdict")
-    rows = judged(arm, judge, f"{name}/test", pairs)
+    judge = open_judge(run, adapter, "verdict", seed)
+    rows = judged(judge, f"{name}/test", pairs)
     return rows + [r.model_copy(update={"model": f"{name}-forced/test"}) for r in forced(judge, pairs, rows)]
 
 
-def judged(arm: Any, judge: Judge, name: str, pairs: list[Pair], scaling: Any = None) -> Rows:
+def judged(judge: Judge, name: str, pairs: list[Pair], scaling: Any = None) -> Rows:
+    """Judge pairs under a name of model and split, in both orders or as `scaling` has it."""
     judge.chat.name = name
     return judge.judge(pairs, scaling=scaling, progress=progress(f"{name}, judging"))
 
 
-def open_judge(arm: Any, folder: Path, format: str) -> Judge:
+def open_judge(run: Run, folder: Path, format: str, seed: int) -> Judge:
     """Load a generative judge for one format of free-form judgements."""
-    asked, longest = arm.section("judge"), arm.section("bradley_terry")["verdict_tokens"]
-    how = {"format": format, "wording": asked["wording"], "decoding": Decoding(longest), "seed": arm.seed}
-    return load_judge(folder, asked["batch_size"], arm.device, arm.dtype, **how)
-
-
-def warm_changes(run: Run) -> dict[str, dict]:
-    """Return what the supervised tuning of R1 changes in the sections that its trainer reads."""
-    p = run.section("bradley_terry")
-    return {"sft": {"steps": p["warm_steps"], "save_every": p["save_every"]}, "judge": {"format": "verdict"}}
-
-
-def r1_changes(run: Run) -> dict[str, dict]:
-    """The same of its reinforcement."""
-    p = run.section("bradley_terry")
-    asked = {"format": "verdict", "max_new_tokens": p["verdict_tokens"]}
-    return {"grpo": {"steps": p["r1_steps"], "preset": "verdict", "hard_only": False}, "judge": asked}
+    asked = run.section("judge")
+    decoding = Decoding(run.section("bradley_terry")["verdict_tokens"])
+    how = {"format": format, "wording": asked["wording"], "decoding": decoding, "seed": seed}
+    return load_judge(folder, asked["batch_size"], run.device, run.dtype, **how)
 
 
 def without_criterion(pairs: list[Pair]) -> list[Pair]:
+    """Return the pairs without their criteria."""
     return [p.model_copy(update={"criterion": None}) for p in pairs]
-
-
-def longer(pairs: list[Pair], seed: int) -> list[Pair]:
-    """Return the pairs with text responses as the end of longer conversations."""
-    return [two_turns(p, seed) for p in pairs if p.task in TEXT_TASKS]

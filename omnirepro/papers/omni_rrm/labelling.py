@@ -14,7 +14,7 @@ import pandas as pd
 from omnirepro.data import Label, Pair, read_jsonl, text_of, write_jsonl
 from omnirepro.judge.rubric import ranking
 from omnirepro.kit.run import ParameterError, Run
-from omnirepro.papers.omni_rrm.reconcile import RULES, Reconciled, divide, reconcile
+from omnirepro.papers.omni_rrm.reconcile import RULES, divide, reconcile
 from omnirepro.papers.omni_rrm.synthesis import Origin
 from omnirepro.papers.omni_rrm.teachers import ErrorProfile, OracleTeacher
 from omnirepro.toyworld.language import claims, seen
@@ -32,7 +32,13 @@ def world_teachers(run: Run, world: World, strong: dict[str, str]) -> list[Oracl
     first = {pair: int(side == "A") for pair, side in strong.items() if p["order"] == "fixed"}  # the weak side
     biases = {k: p[k] for k in ("weak_factor", "position", "verbosity", "flip")} | {"seed": run.seed}
     profiles = [ErrorProfile(p[f"noise_{i + 1}"], p["weak_modality"][i], **biases) for i in (0, 1)]
-    evidence, quote = (lambda prompt: seen(*world.truths[prompt])), (lambda p, text: claims(*world.truths[p], text))
+
+    def evidence(prompt: str):
+        return seen(*world.truths[prompt])
+
+    def quote(prompt: str, text: str):
+        return claims(*world.truths[prompt], text)
+
     return [
         OracleTeacher(f"teacher-{i}", world.assess, evidence, quote, profile, first)
         for i, profile in enumerate(profiles, 1)
@@ -53,12 +59,11 @@ def label_pairs(run: Run, data: Path) -> None:
     run.write("teacher-2.jsonl", lambda path: write_jsonl(path, second))
     dropped = [{"pair_id": d.pair_id, "reason": d.reason} for d in outcome.dropped]
     run.write("dropped.jsonl", "".join(json.dumps(d) + "\n" for d in dropped))
-    truth = {
-        p.id: ranking(*(world.assess(p.id.split("#")[0], text_of(r)).score for r in (p.response_a, p.response_b)))
-        for p in pairs
-    }
-    correct = correctness(pairs, truth, origins, first, second)
-    run.write("rules.csv", correct.to_csv(index=False))
+    truth = {}
+    for pair in pairs:
+        sides = (text_of(response) for response in (pair.response_a, pair.response_b))
+        truth[pair.id] = ranking(*(world.assess(pair.id.split("#")[0], text).score for text in sides))
+    run.write("rules.csv", correctness(pairs, truth, origins, first, second).to_csv(index=False))
 
 
 def correctness(
@@ -68,14 +73,12 @@ def correctness(
 
     The rule "strong wins" labels every pair by its generator, without a teacher.
     """
-    known, rows = {p.id: p for p in pairs}, []
-    verdicts = {rule: _verdicts(reconcile(first, second, rule)) for rule in RULES} | {"strong wins": origins}
-    for rule, labels in verdicts.items():
+    known = {p.id: p for p in pairs}
+    outcomes = {rule: reconcile(first, second, rule).kept for rule in RULES}
+    verdicts = {rule: {label.pair_id: label.verdict for label in kept} for rule, kept in outcomes.items()}
+    rows = []
+    for rule, labels in (verdicts | {"strong wins": origins}).items():
         for pair_id, verdict in labels.items():
             pair = known[pair_id]
             rows.append((rule, pair_id, pair.cluster_id, pair.task, int(verdict == truth[pair_id])))
     return pd.DataFrame(rows, columns=["rule", "pair_id", "cluster", "task", "correct"])
-
-
-def _verdicts(outcome: Reconciled) -> dict[str, str]:
-    return {label.pair_id: label.verdict for label in outcome.kept}

@@ -35,20 +35,29 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
 
     Development and test pairs carry the oracle's label; those that it calls equal are left out and counted.
     """
-    p, world = run.section("synthesis"), run.section("world")
+    p = run.section("synthesis")
+    world = run.section("world")
     sizes = {split: world[split] for split in SPLITS}
-    run.write("data", lambda folder: _write_prompts(folder, sizes, run.seed, world["modalities"]))
+
+    def draw(folder: Path) -> None:
+        for split, number in sizes.items():
+            prompts, truths = make_prompts(folder / "media", split, number, run.seed, world["modalities"])
+            write_jsonl(folder / f"prompts_{split}.jsonl", prompts)
+            write_jsonl(folder / f"truths_{split}.jsonl", truths)
+
+    run.write("data", draw)
     splits = {s: read_jsonl(run.path(f"data/prompts_{s}.jsonl"), Prompt) for s in sizes}
     check_disjoint(splits)
     decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
     worlds = {s: World.from_rows(read_jsonl(run.path(f"data/truths_{s}.jsonl"), Truth)) for s in sizes}
-    answers = {
-        name: _templates(worlds, splits, name, run.seed)
-        if p["templates"]
-        else _answers(run, folder, name, splits, decoding)
-        for name, folder in (("strong", strong), ("weak", weak))
-    }
-    counts, tables = {}, []
+    answers: dict[str, dict[str, list[Response]]] = {}
+    for name, folder in (("strong", strong), ("weak", weak)):
+        if p["templates"]:
+            answers[name] = _templates(worlds, splits, name, run.seed)
+        else:
+            answers[name] = _answers(run, folder, name, splits, decoding)
+    counts = {}
+    tables = []
     for split, prompts in splits.items():
         truth = worlds[split]
         pairs, origins, counts[split] = make_pairs(prompts, answers["strong"][split], answers["weak"][split], run.seed)
@@ -68,8 +77,9 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
 
 def write_sample(folder: Path, pairs: list[Pair], each: int = 4) -> Path:
     """Write `each` pairs of every task with copies of their media: a small set that can be given away."""
-    tasks, chosen = {p.task for p in pairs}, []
-    for pair in [p for task in sorted(tasks) for p in [q for q in pairs if q.task == task][:each]]:
+    tasks = sorted({p.task for p in pairs})
+    chosen = []
+    for pair in [p for task in tasks for p in [q for q in pairs if q.task == task][:each]]:
         pair = pair.model_copy(deep=True)
         for part in (p for p in pair.prompt if p.path):
             copy = folder / "media" / Path(part.path).name
@@ -79,57 +89,44 @@ def write_sample(folder: Path, pairs: list[Pair], each: int = 4) -> Path:
     return write_jsonl(folder / "pairs.jsonl", chosen)
 
 
-def _write_prompts(folder: Path, sizes: dict[str, int], seed: int, modalities: list[str]) -> None:
-    for split, n in sizes.items():
-        prompts, truths = make_prompts(folder / "media", split, n, seed, modalities)
-        write_jsonl(folder / f"prompts_{split}.jsonl", prompts)
-        write_jsonl(folder / f"truths_{split}.jsonl", truths)
-
-
 def _answers(
-    run: Run, folder, name: str, splits: dict[str, list[Prompt]], decoding: Decoding
+    run: Run, folder: Path | str, name: str, splits: dict[str, list[Prompt]], decoding: Decoding
 ) -> dict[str, list[Response]]:
+    """Let a model, which is let go afterwards, answer the prompts of every split."""
     from omnirepro.models.loading import load
 
     chat = LocalModel(*load(folder, run.device, run.dtype), name)
-    report = {s: progress(f"{name} answers {s}") for s in splits}
-    return {
-        s: in_chunks(
-            run.checkpoint_dir, f"{name}-{s}", prompts,
-            lambda some, at, s=s: answer(chat, some, name, decoding, run.seed + at, report[s]), Response,
-        )
-        for s, prompts in splits.items()
-    }  # fmt: skip
+    return {split: answer(run, chat, prompts, decoding, f"{name}-{split}") for split, prompts in splits.items()}
 
 
 def _templates(worlds, splits: dict[str, list[Prompt]], name: str, seed: int) -> dict[str, list[Response]]:
     """Write answers without a model, spoiled rarely or often: for counts at which no model can be trained."""
-    rng, rate = np.random.default_rng([seed, *name.encode()]), {"strong": 0.05, "weak": 0.35}[name]
-    return {
-        split: [
-            Response(
-                prompt_id=p.id,
-                parts=[text_part(compose(*worlds[split].truths[p.id], _some(rng, rate), rng))],
-                generator=name,
-            )
-            for p in prompts
-        ]
-        for split, prompts in splits.items()
-    }
+    rng = np.random.default_rng([seed, *name.encode()])
+    rate = {"strong": 0.05, "weak": 0.35}[name]
+    found: dict[str, list[Response]] = {}
+    for split, prompts in splits.items():
+        found[split] = []
+        for prompt in prompts:
+            spoiled = [d for d in DIMENSIONS if rng.random() < rate]
+            found[split].append(response_of(prompt, compose(*worlds[split].truths[prompt.id], spoiled, rng), name))
+    return found
 
 
-def _some(rng: np.random.Generator, rate: float) -> list[str]:
-    return [d for d in DIMENSIONS if rng.random() < rate]
+def answer(run: Run, chat: LocalModel, prompts: list[Prompt], decoding: Decoding, label: str) -> list[Response]:
+    """Let a model answer every prompt once; answers are kept below the run's checkpoints, in chunks of name `label`."""
+    report = progress(f"{chat.name} answers, {label}")
+
+    def work(some: list[Prompt], at: int) -> list[Response]:
+        chats = [[{"role": "user", "parts": p.parts}] for p in some]
+        texts = [made.text.strip() for made in chat.complete(chats, decoding, run.seed + at, report)]
+        return [response_of(p, text, chat.name) for p, text in zip(some, texts, strict=True)]
+
+    return in_chunks(run.checkpoint_dir, label, prompts, work, Response)
 
 
-def answer(chat, prompts: list[Prompt], generator: str, decoding: Decoding, seed: int, progress=None) -> list[Response]:
-    """Let a model answer every prompt once."""
-    chats = [[{"role": "user", "parts": p.parts}] for p in prompts]
-    made = chat.complete(chats, decoding, seed, progress)
-    return [
-        Response(prompt_id=p.id, parts=[text_part(m.text.strip())], generator=generator)
-        for p, m in zip(prompts, made, strict=True)
-    ]
+def response_of(prompt: Prompt, text: str, generator: str) -> Response:
+    """Return a response in words to a prompt."""
+    return Response(prompt_id=prompt.id, parts=[text_part(text)], generator=generator)
 
 
 def make_pairs(
@@ -140,7 +137,9 @@ def make_pairs(
     A pair with an empty answer or equal answers is left out and counted. `kept + equal + empty` is the input.
     """
     rng = np.random.default_rng([seed, 1])
-    pairs, origins, counts = [], [], {"kept": 0, "equal": 0, "empty": 0}
+    pairs = []
+    origins = []
+    counts = {"kept": 0, "equal": 0, "empty": 0}
     for prompt, good, poor in zip(prompts, strong, weak, strict=True):
         first = bool(rng.random() < 0.5)
         fate = "empty" if not (good.text and poor.text) else "equal" if good.text == poor.text else "kept"
@@ -148,10 +147,8 @@ def make_pairs(
         if fate != "kept":
             continue
         a, b = (good, poor) if first else (poor, good)
-        pair = Pair(
-            id=f"{prompt.id}#0", task=prompt.task, prompt=prompt.parts, response_a=a.parts, response_b=b.parts,
-            criterion=prompt.criterion, cluster=prompt.cluster,
-        )  # fmt: skip
+        known = {"task": prompt.task, "criterion": prompt.criterion, "cluster": prompt.cluster}
+        pair = Pair(id=f"{prompt.id}#0", prompt=prompt.parts, response_a=a.parts, response_b=b.parts, **known)
         pairs.append(pair)
         origins.append(Origin(pair_id=pair.id, strong="A" if first else "B"))
     assert sum(counts.values()) == len(prompts), "every prompt must be kept or counted out"
@@ -179,9 +176,8 @@ def gaps(pairs: list[Pair], origins: list[Origin], oracle: Callable) -> pd.DataF
         for name, parts in (("A", pair.response_a), ("B", pair.response_b)):
             found = oracle(pair.id.split("#")[0], text_of(parts))
             generator = "strong" if side[pair.id] == name else "weak"
-            rows.append(
-                {"pair_id": pair.id, "task": pair.task, "generator": generator, "score": found.score, **found.marks}
-            )
+            known = {"pair_id": pair.id, "task": pair.task, "generator": generator}
+            rows.append(known | {"score": found.score, **found.marks})
     return pd.DataFrame(rows)
 
 

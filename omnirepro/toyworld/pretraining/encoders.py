@@ -26,8 +26,8 @@ from omnirepro.toyworld.pretraining.graft import graft
 from omnirepro.toyworld.pretraining.loop import Pretrainer
 from omnirepro.toyworld.pretraining.trainer import Pool, Trainer, loss_table, rendered, save
 from omnirepro.toyworld.scenes import APART, BEEP, RATE, SIDE, Scene
+from omnirepro.train.common import LANGUAGE_LAYERS
 from omnirepro.train.run import Run
-from omnirepro.train.sft import LANGUAGE_LAYERS
 
 SEEN = ("image", "video", "audio", "views3d")
 TOWERS = (("image", "views3d"), ("video",), ("audio",))  # what is encoded together

@@ -1,0 +1,55 @@
+"""One training within a stage, with its own seed, files and checkpoints.
+
+`Run.sub` makes one, and so does each of the processes that `kit.run.launch` starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omnirepro.kit.run.files import Content, atomic_write
+from omnirepro.kit.run.launch import launch
+from omnirepro.kit.run.parameters import Params, Section
+from omnirepro.models.device import OnDevice
+
+
+class Handle(OnDevice):
+    """What a training of the core may ask for beside parameters and places (`train.run.Run`)."""
+
+    launch = staticmethod(launch)
+
+    @property
+    def launcher(self) -> str:
+        """The file of params/accelerate/ in whose processes to train; empty for this one."""
+        return self.section("device")["launcher"]
+
+
+@dataclass
+class Training(Handle):
+    """A handle on one training. `changes` maps sections to values that stand in place of the stage's parameters.
+
+    Reads are recorded by `params`, key by key. Of several processes the `main` one alone writes.
+    """
+
+    name: str
+    seed: int
+    params: Params
+    folder: Path
+    checkpoint_dir: Path
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    main: bool = True
+
+    def section(self, name: str) -> Section:
+        """Return a section of the parameters, with this training's changes."""
+        return self.params.section(name).changed(self.changes.get(name, {}))
+
+    def path(self, name: str = "") -> Path:
+        """Return where the training's file `name` lies."""
+        return self.folder / name
+
+    def write(self, name: str, content: Content) -> Path:
+        """Write a file or folder as `Run.write` does; return its path in every process."""
+        return atomic_write(self.path(name), content) if self.main else self.path(name)
