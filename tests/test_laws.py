@@ -285,7 +285,7 @@ READERS = {
     "grpo": ("train/grpo.py", "train/common.py", "papers/omni_rrm/reinforcement.py"),
     "bradley_terry": (
         *("train/bradley_terry.py", "train/common.py", "papers/omni_reward/stage.py"),
-        "toyworld/pretraining/primer.py",
+        "toyworld/pretraining/vocabulary.py",
     ),
     "meta_reward_dpo": ("papers/grm_omni/", "train/dpo.py", "train/tuning.py", "train/common.py"),
     "ablations": ("kit/run/arms.py",),
