@@ -42,7 +42,7 @@ def test_every_arm_of_the_list_is_there():
         "full no-rationale verdict-first dimensions-3 dimensions-1 one-teacher no-filter order-fixed group-2 group-4"
     )
     wanted += (
-        " group-16 no-kl reward-published reward-paper lora-2 lora-32 wording-full sequential data-10 hard-only grpo"
+        " group-16 no-kl reward-published reward-paper lora-2 lora-8 wording-full sequential data-10 hard-only grpo"
     )
     wanted += "".join(f" drop-{m} {m}-only" for m in ("image", "video", "audio", "text"))
     wanted += "".join(f" noise-{p} noise-{p}-no-filter" for p in (10, 20, 30, 40))

@@ -133,7 +133,8 @@ def _embedded(kinds: dict[str, str], folder: Path, budget: int) -> tuple[list[di
 
 def _content(path: str, kind: str) -> tuple[bytes, str, bool]:
     """Return a file's bytes and MIME type; a large picture is reduced to 512 pixels (True)."""
-    content, guessed = Path(path).read_bytes(), mimetypes.guess_type(path)[0] or ""
+    content = Path(path).read_bytes()
+    guessed = mimetypes.guess_type(path)[0] or ""
     mime = guessed if guessed.split("/")[0] == DEFAULT_TYPES[kind].split("/")[0] else DEFAULT_TYPES[kind]
     if kind in ("image", "views3d") and len(content) > SMALL:
         with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError), Image.open(path) as image:

@@ -34,10 +34,13 @@ def one_of_each(pairs: list[Pair]) -> list[Pair]:
 
 
 def _html(parts: list[Part]) -> str:
-    return "<br>".join(escape(p.text or "").strip() if p.type == "text" else _embed(p) for p in parts)
-
-
-def _embed(part: Part) -> str:
-    path = Path(part.path)
-    data = base64.b64encode(path.read_bytes()).decode()
-    return _SHAPES[part.type].format(kind=path.suffix[1:].replace("jpg", "jpeg"), data=data)
+    """Return the parts of one side as HTML, media embedded."""
+    shown = []
+    for part in parts:
+        if part.type == "text":
+            shown.append(escape(part.text or "").strip())
+            continue
+        path = Path(part.path)
+        data = base64.b64encode(path.read_bytes()).decode()
+        shown.append(_SHAPES[part.type].format(kind=path.suffix[1:].replace("jpg", "jpeg"), data=data))
+    return "<br>".join(shown)

@@ -34,7 +34,12 @@ def combine_seeds(profile: str, seeds: Sequence[int]) -> str:
     Raises `RunError` where a seed has no finished stage, or a stage was made with other parameters than in another
     seed, so that the seeds would not be repetitions of one experiment.
     """
-    manifests = {seed: _finished(run_name(profile, seed)) for seed in seeds}
+    manifests: dict[int, dict[str, dict[str, Any]]] = {}
+    for seed in seeds:
+        folder = results_root() / run_name(profile, seed)
+        found = {stage: load_manifest(folder / stage) for stage in DEPENDS["10_scorecard"]}
+        finished = {s: m for s, m in found.items() if m and (folder / s / "metrics.json").is_file()}
+        manifests[seed] = finished
     _refuse_different(profile, manifests)
     root = results_root()
     read = {seed: scorecard.read_metrics(root / run_name(profile, seed)) for seed in seeds}
@@ -68,13 +73,6 @@ def combine_seeds(profile: str, seeds: Sequence[int]) -> str:
         each_head=("metric", "mean", "interval", "n", "seeds", "each seed"),
     )
     return folder.name
-
-
-def _finished(run: str) -> dict[str, dict[str, Any]]:
-    """Return stage -> manifest of the finished stages that a claim can be about."""
-    folder = results_root() / run
-    found = {stage: load_manifest(folder / stage) for stage in DEPENDS["10_scorecard"]}
-    return {s: manifest for s, manifest in found.items() if manifest and (folder / s / "metrics.json").is_file()}
 
 
 def _refuse_different(profile: str, manifests: dict[int, dict[str, dict[str, Any]]]) -> None:

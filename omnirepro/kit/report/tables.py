@@ -42,14 +42,12 @@ def reasons(folder: Path) -> pd.DataFrame:
     """Count kept pairs and the reasons of dropped ones; the counts add up to all pairs."""
     dropped = pd.read_json(folder / "dropped.jsonl", lines=True)
     counts = dropped["reason"].value_counts() if len(dropped) else pd.Series(dtype=int)
-    kept = {f"kept, for {part.upper()}": _lines(folder / f"labels_{part}.jsonl") for part in ("sft", "rl")}
+    kept = {}
+    for part in ("sft", "rl"):
+        with (folder / f"labels_{part}.jsonl").open(encoding="utf-8") as file:
+            kept[f"kept, for {part.upper()}"] = sum(1 for _ in file)
     table = pd.concat([pd.Series(kept), counts]).rename("pairs").rename_axis("fate").reset_index()
     return table.assign(share=(table["pairs"] / table["pairs"].sum()).map("{:.1%}".format))
-
-
-def _lines(path: Path) -> int:
-    with path.open(encoding="utf-8") as file:
-        return sum(1 for _ in file)
 
 
 def notes(folder: Path, model: str) -> dict[str, str]:

@@ -153,7 +153,11 @@ def compute(form: Form, book: Book) -> float:
         if len(form) != 1 or next(iter(form)) not in OPERATIONS:
             raise ClaimsError(f"{dict(form)} is not one of the operations {', '.join(OPERATIONS)}")
         ((name, forms),) = form.items()
-        values = [v for part in (forms if isinstance(forms, list) else [forms]) for v in _values(part, book)]
+        values = [
+            v
+            for part in (forms if isinstance(forms, list) else [forms])
+            for v in (expand(part, book) if isinstance(part, str) and ".." in part else [compute(part, book)])
+        ]
         if not values or (name in PAIRWISE and len(values) != 2):
             raise ClaimsError(f"{name} got {len(values)} values; {', '.join(PAIRWISE)} take two, others one or more")
         return float(OPERATIONS[name](values))
@@ -172,10 +176,6 @@ def expand(reference: str, book: Book) -> list[float]:
         raise ClaimsError(f"no row with such columns: {reference!r}{_nearest(reference, book.numbers)}")
     names = (f"{table}/{row}/{c}" for c in columns[columns.index(first) : columns.index(last) + 1])
     return [book.numbers[name] for name in names if name in book.numbers]
-
-
-def _values(form: Form, book: Book) -> list[float]:
-    return expand(form, book) if isinstance(form, str) and ".." in form else [compute(form, book)]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

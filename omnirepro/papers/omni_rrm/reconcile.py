@@ -64,10 +64,13 @@ def reconcile(labels_a: list[Label], labels_b: list[Label], rule: str = "publish
         raise ValueError(
             "both teachers must label the same pairs, each once: label the missing pairs or drop the extra ones"
         )
-    kept, dropped = [], []
+    kept = []
+    dropped = []
     for a in labels_a:
         b = other[a.pair_id]
-        reason = _unreadable(a, b, rule) or RULES[rule](a, b)
+        asked = (a,) if rule == "first" else (a, b)
+        legible = all(label.confidence for label in asked)
+        reason = RULES[rule](a, b) if legible else "a teacher's judgement was unreadable"
         if reason is None and (merged := merge(a, b, rule)) is not None:
             kept.append(merged)
         else:
@@ -80,9 +83,10 @@ def merge(a: Label, b: Label, rule: str) -> Label | None:
     """Merge two labels: scores averaged, marks of the first where they differ; None if scores then contradict."""
     if rule == "first":
         return a
-    score_a, score_b = (a.score_a + b.score_a) / 2, (a.score_b + b.score_b) / 2
-    verdict = ranking(score_a, score_b) if rule == "none" else a.verdict
-    score_a, score_b = _whole(score_a, score_b, verdict)
+    mean_a = (a.score_a + b.score_a) / 2
+    mean_b = (a.score_b + b.score_b) / 2
+    verdict = ranking(mean_a, mean_b) if rule == "none" else a.verdict
+    score_a, score_b = _whole(mean_a, mean_b, verdict)
     if ranking(score_a, score_b) != verdict:
         return None
     closer = min((a, b), key=lambda x: abs(x.score_a - score_a) + abs(x.score_b - score_b))
@@ -107,15 +111,12 @@ def divide(labels: list[Label], rl_share: float) -> tuple[list[Label], list[Labe
 
 def _whole(score_a: float, score_b: float, verdict: str) -> tuple[int, int]:
     """Round mean scores to integers away from each other, so that rounding cannot make a tie of a preference."""
-    up, down = (lambda x: math.floor(x + 0.5)), (lambda x: math.ceil(x - 0.5))
+    rounded = [math.ceil(score - 0.5) for score in (score_a, score_b)]
     if verdict == "A":
-        return up(score_a), down(score_b)
-    return (down(score_a), up(score_b)) if verdict == "B" else (down(score_a), down(score_b))
-
-
-def _unreadable(a: Label, b: Label, rule: str) -> str | None:
-    asked = (a,) if rule == "first" else (a, b)
-    return "a teacher's judgement was unreadable" if 0.0 in [x.confidence for x in asked] else None
+        rounded[0] = math.floor(score_a + 0.5)
+    elif verdict == "B":
+        rounded[1] = math.floor(score_b + 0.5)
+    return tuple(rounded)
 
 
 def _published(a: Label, b: Label) -> str | None:

@@ -59,22 +59,32 @@ class OracleTeacher:
 
     def _one(self, pair: Pair) -> Label:
         rng = np.random.default_rng([self.profile.seed, *pair.id.encode(), *self.name.encode()])
-        prompt, texts = pair.id.split("#")[0], (text_of(pair.response_a), text_of(pair.response_b))
+        prompt = pair.id.split("#")[0]
+        texts = (text_of(pair.response_a), text_of(pair.response_b))
         marks = [self._see(self.oracle(prompt, t).marks, pair.task, rng) for t in texts]
         scores = [max(0, 10 - sum(PENALTY[d] for d in DIMENSIONS if not m[d])) for m in marks]
-        quotes, lengths = [self.quote(prompt, t) for t in texts], [len(t) for t in texts]
+        quotes = [self.quote(prompt, t) for t in texts]
+        lengths = [len(t) for t in texts]
         if rng.random() < self.profile.position:
             drawn = int(rng.integers(2))
             _favour(scores, self.first.get(pair.id, drawn))
         if lengths[0] != lengths[1] and rng.random() < self.profile.verbosity:
             _favour(scores, int(lengths[1] > lengths[0]))
         if rng.random() < self.profile.flip:
-            scores, marks = scores[::-1], marks[::-1]
+            scores.reverse()
+            marks.reverse()
         return Label(
-            pair_id=pair.id, verdict=ranking(*scores), score_a=scores[0], score_b=scores[1],
-            marks_a=marks[0], marks_b=marks[1], quotes_a=quotes[0], quotes_b=quotes[1],
-            evidence=self.evidence(prompt), provenance=self.name,
-        )  # fmt: skip
+            pair_id=pair.id,
+            verdict=ranking(*scores),
+            score_a=scores[0],
+            score_b=scores[1],
+            marks_a=marks[0],
+            marks_b=marks[1],
+            quotes_a=quotes[0],
+            quotes_b=quotes[1],
+            evidence=self.evidence(prompt),
+            provenance=self.name,
+        )
 
     def _see(self, truth: dict[str, bool], modality: str, rng: np.random.Generator) -> dict[str, bool]:
         return {d: truth[d] != (rng.random() < self.profile.rate(d, modality)) for d in DIMENSIONS}
@@ -117,9 +127,14 @@ class JudgeTeacher:
         parsed = self.parse(row.raw)
         sides = ("A", "B") if row.order == "AB" else ("B", "A")
         return Label(
-            pair_id=row.pair_id, verdict=row.verdict if legible else "tie",
-            score_a=row.score_a if legible else 0, score_b=row.score_b if legible else 0,
-            marks_a=parsed.marks[sides[0]] or None, marks_b=parsed.marks[sides[1]] or None,
-            rationale=parsed.reasoning.replace("<think>", "").replace("</think>", "") or None, shown=row.order,
-            confidence=1.0 if legible else 0.0, provenance=f"{self.name}:{row.status}",
-        )  # fmt: skip
+            pair_id=row.pair_id,
+            verdict=row.verdict if legible else "tie",
+            score_a=row.score_a if legible else 0,
+            score_b=row.score_b if legible else 0,
+            marks_a=parsed.marks[sides[0]] or None,
+            marks_b=parsed.marks[sides[1]] or None,
+            rationale=parsed.reasoning.replace("<think>", "").replace("</think>", "") or None,
+            shown=row.order,
+            confidence=1.0 if legible else 0.0,
+            provenance=f"{self.name}:{row.status}",
+        )

@@ -123,10 +123,13 @@ class TowerTrainer(Pretrainer):
 
         self.said = said
 
-    def _loss(self, step: int):
+    def _backward(self, step: int) -> float:
         rng = np.random.default_rng([self.run.seed, step, 5])
         shown = [self.pool[kind][int(i)] for kind in SEEN for i in rng.integers(len(self.pool[kind]), size=EACH)]
-        return sum(self._error([row for row in shown if row[0].type in kinds]) for kinds in TOWERS) / len(TOWERS)
+        errors = [self._error([row for row in shown if row[0].type in kinds]) for kinds in TOWERS]
+        loss = sum(errors) / len(TOWERS)
+        loss.backward()
+        return loss.item()
 
     def _error(self, shown: list[tuple[Part, list[str]]]):
         """Return the mean squared error of one tower's tokens."""

@@ -17,6 +17,7 @@ from omnirepro.data.progress import progress
 from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example
 from omnirepro.train.completion_loss import sparing_loss
+from omnirepro.train.halves import InHalves, half_of_the_threads, halved
 from omnirepro.train.run import Run
 
 LAST = 5  # the weights of the last fifth of the steps are averaged
@@ -42,6 +43,7 @@ class Pretrainer:
         self.means = {}
         self.maker = ThreadPoolExecutor(max_workers=1)
         self.ahead = {}
+        self.halves = InHalves(model, sparing_loss)
 
     def _optimizers(self, trained: dict) -> list:
         from omnirepro.train.muon import MuonAndAdamW
@@ -56,14 +58,15 @@ class Pretrainer:
         report = progress(f"backbone, {label}")
         started = time.monotonic()
         begun = self.step
-        while self.step < until:
-            self.losses.append(self._update())
-            self.step += 1
-            self._average()
-            if self.step % self.p["save_every"] == 0 or self.step == until:
-                self._checkpoint(folder)
-            note = f"loss {np.mean(self.losses[-50:]):.3f}"
-            report(self.step - begun, until - begun, time.monotonic() - started, note)
+        with half_of_the_threads():
+            while self.step < until:
+                self.losses.append(self._update())
+                self.step += 1
+                self._average()
+                if self.step % self.p["save_every"] == 0 or self.step == until:
+                    self._checkpoint(folder)
+                note = f"loss {np.mean(self.losses[-50:]):.3f}"
+                report(self.step - begun, until - begun, time.monotonic() - started, note)
         for made in self.ahead.values():  # the processor is everyone's again
             made.result()
         if until == self.total:
@@ -90,23 +93,28 @@ class Pretrainer:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * schedule(self.step, self.total)
         self.model.train()
-        loss = self._loss(self.step)
-        loss.backward()
+        loss = self._backward(self.step)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
-        return loss.item()
+        return loss
 
-    def _loss(self, step: int):
-        """Return the loss of a step; the next step's batch is made in a thread while this one is learned."""
+    def _backward(self, step: int) -> float:
+        """Set a step's gradients, return its loss; the next batch is made in a thread while this one is learned."""
         made = self.ahead.pop(step, None)
         batch = made.result() if made else self._make(step)
         if step + 1 < self.total:
             self.ahead[step + 1] = self.maker.submit(self._make, step + 1)
-        return sparing_loss(self.model, {k: v.to(self.model.device) for k, v in batch.items()})
+        return self.halves.backward(batch)
 
-    def _make(self, step: int) -> dict:
-        return with_positions(self.processor, self._batch(step))
+    def _make(self, step: int) -> list[dict]:
+        return [self._collate(half) for half in halved(self._batch(step), self._length)]
+
+    def _collate(self, examples: list[Example]) -> dict:
+        return with_positions(self.processor, examples)
+
+    def _length(self, example: Example) -> int:
+        return len(example.ids)
 
     def _batch(self, step: int) -> list[Example]:
         """Return the examples of a step."""

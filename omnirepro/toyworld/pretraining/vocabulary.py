@@ -72,8 +72,11 @@ class VocabularyPretrainer(Pretrainer):
         self.by_task = [some for task in TASKS if (some := [p for p in pairs if p.task == task])]
         self.batch = run.section("bradley_terry")["prime_batch"]
 
-    def _make(self, step: int) -> dict:
-        return collate(self.processor, self._batch(step))
+    def _collate(self, rows: list[list[Example]]) -> dict:
+        return collate(self.processor, rows)
+
+    def _length(self, chats: list[Example]) -> int:
+        return sum(len(example.ids) for example in chats)
 
     def _batch(self, step: int) -> list[list[Example]]:
         rng = np.random.default_rng([self.run.seed, step, 5])
