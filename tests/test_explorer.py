@@ -16,9 +16,10 @@ from omnirepro.cli.main import main
 from omnirepro.data import Judgement, Label, Pair, Part, RowError, write_jsonl
 from omnirepro.kit.explorer import Inputs, read, write_page
 from omnirepro.kit.run import RunError
-from omnirepro.search.candidates import Candidates
+from omnirepro.search.referee import Candidates
+from omnirepro.toyworld.looks import media_part, sample_look
 from omnirepro.toyworld.scenes import sample
-from omnirepro.toyworld.tasks import make_prompts, scene_part
+from omnirepro.toyworld.tasks import make_prompts
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WATCH = """<script>
@@ -263,7 +264,10 @@ def test_a_run_is_found_by_itself_with_its_truth(tmp_path, monkeypatch, capsys):
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explorer")
     rng = np.random.default_rng(0)
-    media = {kind: scene_part(sample(kind, rng), folder / kind, rng) for kind in ("image", "audio", "video")}
+    media = {
+        kind: media_part(sample(kind, rng), sample_look(kind, rng, 1.0), folder / kind, rng)
+        for kind in ("image", "audio", "video")
+    }
     pairs = [
         pair("nasty", NASTY, "two", margin=9.0, criterion="be kind"),
         pair("image", margin=1.0, task="image", prompt=[media["image"], *words("what is seen?")]),

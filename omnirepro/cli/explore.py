@@ -11,8 +11,7 @@ from omnirepro.data import read_jsonl
 from omnirepro.kit.explorer import Inputs, Judged, page_file, read, sources_of_run, write_page
 from omnirepro.kit.run.files import RunError, results_root
 from omnirepro.papers.omni_rrm.teachers import OracleTeacher
-from omnirepro.toyworld.language import claims
-from omnirepro.toyworld.questions import seen
+from omnirepro.toyworld.language import claims, seen
 from omnirepro.toyworld.tasks import Truth, World
 
 

@@ -121,7 +121,7 @@ def _rows(paths: list[Path]) -> dict[str, list[Said]]:
 
 def _pairs(rows: dict[str, list[Said]], paths: list[Path]) -> dict[str, Pair]:
     """Read pairs and return those that were judged, by the id that the rows use."""
-    from omnirepro.search.candidates import Candidates
+    from omnirepro.search.referee import Candidates
     from omnirepro.search.tournament import Match
 
     known: dict[str, Pair] = {}

@@ -93,7 +93,7 @@ def _stage(folder: Path, known: Sequence[str]) -> dict[str, Any]:
         "name": folder.name,
         "title": title[1] if title else folder.name,
         "sections": [(anchor(folder.name, h), h) for h in re.findall(r"^## +(.+?) *$", words, re.M)],
-        "status": _status(notebook, manifest),
+        "status": status_of(notebook, manifest),
         "time": f" · {_duration(manifest['seconds'])}" if "seconds" in manifest else "",
         "metrics": [(name, *metric_cells(metric)) for name, metric in without_checks(metrics).items()],
         "missed": [sentence(name, entry) for name, entry in found],
@@ -102,14 +102,15 @@ def _stage(folder: Path, known: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _status(notebook: Any, manifest: Mapping[str, Any]) -> str:
+def status_of(notebook: Any, manifest: Mapping[str, Any]) -> str:
     """Return `finished`, `failed` (with the cell's error) or `unfinished`: a base's result has no manifest here."""
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     if error := next((out for out in outputs if out.output_type == "error"), None):
         return f"failed: {error.ename}"
     executed = notebook.metadata.get("papermill", {})
     ended = bool(executed.get("end_time")) and not executed.get("exception")
-    return "finished" if manifest or ended else "unfinished"
+    inherited = any(out.get("metadata", {}).get("skipped") for out in outputs)
+    return "finished" if manifest or ended or inherited else "unfinished"
 
 
 def _duration(seconds: float) -> str:

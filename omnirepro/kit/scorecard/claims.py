@@ -153,11 +153,10 @@ def compute(form: Form, book: Book) -> float:
         if len(form) != 1 or next(iter(form)) not in OPERATIONS:
             raise ClaimsError(f"{dict(form)} is not one of the operations {', '.join(OPERATIONS)}")
         ((name, forms),) = form.items()
-        values = [
-            v
-            for part in (forms if isinstance(forms, list) else [forms])
-            for v in (expand(part, book) if isinstance(part, str) and ".." in part else [compute(part, book)])
-        ]
+        values = []
+        for part in forms if isinstance(forms, list) else [forms]:
+            spans = isinstance(part, str) and ".." in part
+            values += expand(part, book) if spans else [compute(part, book)]
         if not values or (name in PAIRWISE and len(values) != 2):
             raise ClaimsError(f"{name} got {len(values)} values; {', '.join(PAIRWISE)} take two, others one or more")
         return float(OPERATIONS[name](values))

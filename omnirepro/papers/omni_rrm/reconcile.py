@@ -69,7 +69,7 @@ def reconcile(labels_a: list[Label], labels_b: list[Label], rule: str = "publish
     for a in labels_a:
         b = other[a.pair_id]
         asked = (a,) if rule == "first" else (a, b)
-        legible = all(label.confidence for label in asked)
+        legible = all(label.confidence != 0.0 for label in asked)
         reason = RULES[rule](a, b) if legible else "a teacher's judgement was unreadable"
         if reason is None and (merged := merge(a, b, rule)) is not None:
             kept.append(merged)
