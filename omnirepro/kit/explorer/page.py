@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from PIL import Image
-from pydantic_core import to_json
+from pydantic import ConfigDict, TypeAdapter
 
 from omnirepro.data import DIMENSIONS, Judgement
 from omnirepro.judge import rubric
@@ -153,7 +153,7 @@ def _html(title: str, data: dict[str, Any], blocks: list[str]) -> str:
         f"default-src 'none'; script-src 'sha256-{own['js']}'; style-src 'sha256-{own['css']}'; "
         "img-src data: file: 'self'; media-src data: file: 'self'"
     )
-    coded = to_json(data, exclude_none=True, inf_nan_mode="strings").decode()
+    coded = TypeAdapter(dict, config=ConfigDict(ser_json_inf_nan="strings")).dump_json(data, exclude_none=True).decode()
     values |= {"title": escape(title), "data": coded.replace("<", "\\u003c"), "media": "\n".join(blocks)}
     page = (here / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], page)
