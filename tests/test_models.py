@@ -13,12 +13,13 @@ from transformers import Gemma2ForCausalLM, GPT2LMHeadModel, GPTNeoXForCausalLM,
 from omnirepro import models
 from omnirepro.kit.run import open_run
 from omnirepro.models.loading import ModelError, base_of, load, save_adapter
-from omnirepro.models.positions import positions
+from omnirepro.models.positions import positions, with_positions
 from omnirepro.toyworld.pretraining.backbone import train_backbone
 from omnirepro.toyworld.pretraining.loop import schedule
 from omnirepro.toyworld.pretraining.trainer import Trainer, make_pool
 from omnirepro.train.common import LANGUAGE_LAYERS
 from omnirepro.train.completion_loss import sparing_loss
+from omnirepro.train.halves import InHalves, halved
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +209,42 @@ def test_the_loss_and_its_gradient_are_those_of_the_plain_model(trainer):
             assert (a.grad is None) == (b.grad is None), name
             assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6), name
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in spared.modules()), "no hook stays"
+
+
+@pytest.mark.parametrize("kind", ["several", "one row", "a half without answers"])
+def test_both_halves_of_a_batch_have_its_loss_and_gradients(trainer, kind):
+    examples = trainer("one")._batch(0)[: 1 if kind == "one row" else None]
+    if kind == "a half without answers":
+        longest = max(examples, key=lambda example: len(example.ids))
+        silent = user("what color? " * 40)
+        examples = [
+            longest,
+            processor().encode([silent, {"role": "assistant", "parts": [text_part("red")]}], train=True),
+        ]
+        examples[1].labels = [-100] * len(examples[1].labels)
+    parts = halved(examples, lambda example: len(example.ids))
+    assert sorted(map(id, (e for part in parts for e in part))) == sorted(map(id, examples)) and all(parts)
+    whole, apart = make_model().train(), make_model().train()
+    wanted = whole(**processor().collate(examples)).loss
+    wanted.backward()
+    found = InHalves(apart, sparing_loss).backward([with_positions(processor(), part) for part in parts])
+    assert found == pytest.approx(wanted.item(), rel=1e-5)
+    for (name, a), b in zip(whole.named_parameters(), apart.parameters(), strict=True):
+        assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6), name
+
+
+def test_threads_do_not_change_what_is_learned(trainer):
+    """Another rounding would be another model: one thread and two compute the same halves."""
+    losses = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            losses.append(trainer(f"threads-{threads}").fit(6, "skills"))
+            assert torch.get_num_threads() == threads, "what follows has its threads again"
+        finally:
+            torch.set_num_threads(before)
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize(

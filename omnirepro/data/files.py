@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, content digests, and the error of work that cannot go on."""
+"""Files that are there whole or not at all, their digests, and the error of work that cannot go on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-FAILED = "failed.ipynb"  # the executed copy of a notebook that failed: no result, so that a batch runs it again
-NOT_OUTPUTS = {"manifest.json", "notebook.ipynb", FAILED}
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 Content = str | bytes | dict | list | Callable[[Path], Any]
@@ -61,12 +59,9 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def digest(path: Path) -> str:
-    """Return the sha256 of a file, or of the names and digests of all files in a folder."""
-    if path.is_dir():
-        lines = (f"{name} {digest(path / name)}\n" for name in files_in(path))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    state = path.stat()
+def file_digest(path: str | Path) -> str:
+    """Return the hex sha256 of a file."""
+    state = os.stat(path)
     return _digest(str(path), state.st_size, state.st_mtime_ns)
 
 
@@ -75,10 +70,3 @@ def _digest(path: str, size: int, modified: int) -> str:
     """Hash a file once for each state of it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def files_in(folder: Path) -> list[str]:
-    """Return the names of a stage's files, sorted: neither hidden ones, nor manifest, nor an executed notebook."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    visible = (path for path in found if not any(part.startswith(".") for part in path.parts))
-    return sorted(path.as_posix() for path in visible if path.as_posix() not in NOT_OUTPUTS)

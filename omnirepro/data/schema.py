@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from omnirepro.data.files import file_digest
+
 Verdict = Literal["A", "B", "tie"]
 Order = Literal["AB", "BA"]
 DIMENSIONS = ("fluency", "relevance", "accuracy", "reasoning", "safety")
@@ -218,7 +220,6 @@ def first_wrong_field(error: ValidationError) -> str:
 def sha256_file(path: str | Path) -> str:
     """Return the hex sha256 of a file; raises `MediaError` where it is missing."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror}); restore the file or correct its path") from error

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from omnirepro.data import sha256_file
 from omnirepro.models.generation import Chat, Decoding, Generated, Progress, Scores
 
 
@@ -70,8 +71,13 @@ class Store:
 
 
 def key_of(identity: str, chat: list[dict], how: Any) -> str:
-    """Return the sha256 of a model's identity, a chat by its content (media by their bytes), and the way of asking."""
-    content = [[m["role"], [[p.type, p.fingerprint()] for p in m["parts"]]] for m in chat]
+    """Return the sha256 of a model's identity, a chat by its content (media by their bytes), and the way of asking.
+
+    The bytes count that lie there now: a `sha256` that a row declares may be of a file that was replaced since.
+    """
+    content = [
+        [m["role"], [[p.type, p.text if p.type == "text" else sha256_file(p.path)] for p in m["parts"]]] for m in chat
+    ]
     return hashlib.sha256(json.dumps([identity, content, how], sort_keys=True).encode()).hexdigest()
 
 

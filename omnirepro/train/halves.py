@@ -37,10 +37,10 @@ class InHalves:
         self.pool = ThreadPoolExecutor(len(self.views))
 
     def backward(self, halves: list[dict]) -> float:
-        """Set the gradients from a batch's collated halves; return the loss."""
+        """Set the gradients from a batch's collated halves; return the loss. A half without answers adds nothing."""
         answers = [int((half["labels"][:, 1:] != -100).sum()) for half in halves]
-        shares = [count / sum(answers) for count in answers]
-        done = list(self.pool.map(self._gradients, self.views, halves, shares))
+        taught = [(half, count / sum(answers)) for half, count in zip(halves, answers, strict=True) if count]
+        done = list(self.pool.map(self._gradients, self.views, *zip(*taught, strict=True)))
         for weight, *found in zip(self.trained, *(gradients for _, gradients in done), strict=True):
             known = [gradient for gradient in found if gradient is not None]
             weight.grad = sum(known[1:], known[0]) if known else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
-from omnirepro.data.files import FAILED, Content, RunError, atomic_write, digest, files_in, remove
+from omnirepro.data.files import Content, RunError, atomic_write, file_digest, remove
 
-__all__ = ["FAILED", "Content", "RunError", "atomic_write", "digest", "files_in", "remove"]
+__all__ = ["Content", "RunError", "atomic_write", "remove"]
+FAILED = "failed.ipynb"  # the executed copy of a notebook that failed: no result, so that a batch runs it again
+NOT_OUTPUTS = {"manifest.json", "notebook.ipynb", FAILED}
 MANY = 50  # a folder with more files than this is one entry of the manifest
 
 
@@ -29,6 +32,21 @@ def relative(path: Path) -> str:
         if path.is_relative_to(root):
             return path.relative_to(root).as_posix()
     return path.name
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file, or of the names and digests of all files in a folder."""
+    if not path.is_dir():
+        return file_digest(path)
+    lines = (f"{name} {digest(path / name)}\n" for name in files_in(path))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the names of a stage's files, sorted: neither hidden ones, nor manifest, nor an executed notebook."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    visible = (path for path in found if not any(part.startswith(".") for part in path.parts))
+    return sorted(path.as_posix() for path in visible if path.as_posix() not in NOT_OUTPUTS)
 
 
 def outputs_of(folder: Path) -> dict[str, str]:
