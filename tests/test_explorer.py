@@ -91,6 +91,21 @@ def data_of(page):
 # ---- the join
 
 
+@pytest.mark.parametrize("named", ["set", "plain"])
+def test_pairs_of_one_name_are_not_mistaken_for_each_other(tmp_path, named):
+    """Ids of released sets collide: a row takes the pair of its set, and none where only the name could tell."""
+    one, other, longer = pair("1", "yes", "nay"), pair("1", "dog", "cat"), pair("2", "a dog", "no")
+    files = [write_jsonl(tmp_path / "a.jsonl", [one, pair("2")]), write_jsonl(tmp_path / "b.jsonl", [other, longer])]
+    start = "b:" if named == "set" else ""
+    rows = [row for p in (other, longer) for row in judged(p.model_copy(update={"id": start + p.id}), "m/b", "A", "A")]
+    gold = [Label(pair_id="1", verdict="A", score_a=9, score_b=5, provenance="human")]
+    gold_file = write_jsonl(tmp_path / "gold.jsonl", gold)
+    found = read(Inputs([write_jsonl(tmp_path / "rows.jsonl", rows)], files, [gold_file]))
+    words_of = {name: p.response_a[0].text for name, p in found.pairs.items()}
+    assert words_of == ({"b:1": "dog", "b:2": "a dog"} if named == "set" else {"2": "a dog"})
+    assert not found.labels, "a label of an id that two pairs share may be the other one's"
+
+
 def test_rows_find_their_pairs_and_gold_labels(tmp_path):
     one, two = pair("p1"), pair("p2")
     set_of = one.model_copy(update={"id": "bench:p1"})

@@ -17,7 +17,6 @@ from omnirepro.toyworld.candidates import draw_response, draw_subject
 from omnirepro.toyworld.criteria import (
     BY_PHRASE,
     CRITERIA,
-    HELD_OUT,
     MEDIA_TASKS,
     TASKS,
     TEXT_TASKS,
@@ -31,6 +30,8 @@ from omnirepro.toyworld.scenes import Scene
 from omnirepro.toyworld.tasks import split_of
 
 PER_TASK = {"train": 40, "dev": 20, "test": 60}
+
+HELD_OUT = {name for name, criterion in CRITERIA.items() if criterion.held_out}
 
 
 @pytest.fixture(scope="module")

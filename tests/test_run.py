@@ -160,6 +160,8 @@ def test_a_training_within_a_stage_has_its_own_files_seed_and_values_and_its_rea
     (project / "params/base.yaml").write_text(BASE.replace("  threads: 0", "  threads: 0\n  # Where.\n  device: cpu"))
     run = open_run("01_first", overrides={"first.lr": 0.1})
     section = run.do(work)
+    changed = run.params.section("first").changed({"lr": 0.2}).renamed({"rate": "lr"})
+    assert changed["rate"] == changed["lr"] == 0.2, "a change counts under every name of its key"
     assert section["rate"] == 0.1 and set(run.params.reads) == {"device.threads", "device.device", "first.lr"}
     assert dict(section) == {"steps": 3, "lr": 0.1, "rate": 0.1} and "first.steps" not in run.params.reads
     for wrong in ({"stepz": 1}, {"pairs": 1}):
@@ -228,6 +230,7 @@ def test_a_skipped_stage_leaves_a_value_for_readers_of_its_notebook(project, mon
             stage.do(train)
         outputs = [nbformat.v4.new_output("display_data", {"text/plain": ""}, metadata=one) for one in shown]
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("run.do(train)", outputs=outputs)])
+        book.metadata["papermill"] = {"end_time": "2026-01-01", "exception": None}  # of a run before it was begun anew
         return status_of(book, {})
 
     assert status(open_run("01_first")) == "unfinished"

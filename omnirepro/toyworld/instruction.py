@@ -2,7 +2,7 @@
 
 Consumes existing pairs; produces the proposals that every verifier labels as the writer did, and the others with the
 reason. Writer and verifiers are callables, so that models can take their places; the ones here are the world's truth
-seen through documented self. What misleads all of them alike, such as a halo, no vote can remove.
+seen through documented slips. What misleads all of them alike, such as a halo, no vote can remove.
 
 Departure: the paper's writer is GPT-4o, its verifiers GPT-4o-mini, Qwen2.5-VL-7B and Gemma-3-12B, with errors unknown.
 """

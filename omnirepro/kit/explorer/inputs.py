@@ -1,8 +1,8 @@
 """What a page is made of: frozen rows of any judges, joined with the pairs that they judge and with gold labels.
 
-A row finds its pair by id. Notebook 09 puts a set's name before the id (`set:id`), and notebook 08 names a pair after
-two candidates (`prompt#1-4`): both are found too. A pair whose responses have other lengths than the row recorded is
-another pair of the same name, and is not taken.
+A row finds its pair by id. Notebook 09 puts a set's name before the id (`set:id`), since ids of released sets collide,
+and notebook 08 names a pair after two candidates (`prompt#1-4`): both are found too. A pair whose responses have other
+lengths than the row recorded is another pair of the same name, and of several that are left none is taken.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def read(files: Inputs) -> Judged:
     if not files.pairs:
         raise RowError("no file of pairs was found; name one with --pairs, or make a run's pairs with: make run N=01")
     rows = _rows([_packed_or_not(path).absolute() for path in files.rows])
-    judged = Judged(rows, _pairs(rows, files.pairs), {}, [])
+    pairs, ambiguous = _pairs(rows, files.pairs)
+    judged = Judged(rows, pairs, {}, [])
     for label in (label for path in files.gold for label in read_jsonl(_packed_or_not(path), Label)):
         judged.labels.setdefault(label.pair_id, []).append(label)
-    judged.labels = {
-        name: found for name in rows if (found := judged.labels.get(name) or judged.labels.get(_bare(name)))
-    }
+    known = {name: name if name in judged.labels else _bare(name) for name in rows}
+    judged.labels = {name: judged.labels[key] for name, key in known.items() if key in judged.labels.keys() - ambiguous}
     lost = Counter(said.file for name, found in rows.items() if name not in judged.pairs for said in found)
     judged.notes = [
         f"{count:,} rows of {file} judge pairs that are in none of the files given: they are shown without prompt and "
@@ -119,32 +119,37 @@ def _rows(paths: list[Path]) -> dict[str, list[Said]]:
     return rows
 
 
-def _pairs(rows: dict[str, list[Said]], paths: list[Path]) -> dict[str, Pair]:
-    """Read pairs and return those that were judged, by the id that the rows use."""
+def _pairs(rows: dict[str, list[Said]], paths: list[Path]) -> tuple[dict[str, Pair], set[str]]:
+    """Read pairs; return those that were judged, by the id of their rows, and the ids that different pairs share."""
     from omnirepro.search.referee import Candidates
     from omnirepro.search.tournament import Match
 
-    known: dict[str, Pair] = {}
-    several: dict[str, Candidates] = {}
+    known: dict[str, dict[tuple, Pair]] = {}  # the pairs of an id, with or without their set, by content
+    prompts: dict[str, Candidates] = {}
     for path in paths:
         if not path.exists():
             raise RowError(f"{path}: no such file or folder of pairs; check the path, or restore it")
         if path.name.startswith("candidates."):
-            several |= {row.id: row for row in read_jsonl(path, Candidates)}
+            prompts |= {row.id: row for row in read_jsonl(path, Candidates)}
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # missing media are counted when the page is written
-            known |= {pair.id: pair for pair in load(path, say=lambda text: None) if pair.id not in known}
+            for pair in load(path, say=lambda text: None):
+                parts = (*pair.prompt, *pair.response_a, *pair.response_b)
+                content = tuple(part.text or part.sha256 or Path(part.path).name for part in parts)
+                for name in (pair.id, f"{(pair.source or path.stem).lower()}:{pair.id}"):
+                    known.setdefault(name, {}).setdefault(content, pair)
     found = {}
     for name, judgements in rows.items():
-        pair = known.get(name) or known.get(_bare(name))
+        pairs = list((known.get(name) or known.get(_bare(name)) or {}).values())
         match = re.fullmatch(r"(.+)#(\d+)-(\d+)", name)
-        prompt = several.get(match[1]) if match and not pair else None
+        prompt = prompts.get(match[1]) if match and not pairs else None
         if prompt and max(int(match[2]), int(match[3])) < len(prompt.candidates):
-            pair = prompt.pair(Match(prompt.id, int(match[2]), int(match[3])))
+            pairs = [prompt.pair(Match(prompt.id, int(match[2]), int(match[3])))]
         recorded = {(said.row.length_a, said.row.length_b) for said in judgements} - {(0, 0)}
-        if pair and recorded <= {(len(text_of(pair.response_a)), len(text_of(pair.response_b)))}:
-            found[name] = pair
+        alike = [p for p in pairs if recorded <= {(len(text_of(p.response_a)), len(text_of(p.response_b)))}]
+        if len(alike) == 1:
+            found[name] = alike[0]
     if not found:
         raise RowError(f"no row judges a pair of {', '.join(map(str, paths))}; name the pairs that were judged")
-    return found
+    return found, {name for name, pairs in known.items() if len(pairs) > 1}

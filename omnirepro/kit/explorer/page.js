@@ -8,7 +8,6 @@ const N = P.length;
 const R = Object.fromEntries(Object.entries(D.rows).map(
   ([name, column]) => [name, Array.isArray(column) ? column : column.codes.map((code) => column.values[code])],
 )); // the columns of the judgements
-const HARD = 2; // points of the 0-10 scale: a pair at most this far apart is hard, as in the protocol
 const HEIGHT = 76; // px of a row of the list, as in the style
 
 const STATUS = {
@@ -104,7 +103,7 @@ let contrast = [-1, -1];
 
 function marginOf(p) {
   const margin = P[p].margin;
-  return typeof margin === "number" ? [margin <= HARD ? "hard" : "easy"] : ["none"];
+  return typeof margin === "number" ? [margin <= D.hard ? "hard" : "easy"] : ["none"];
 }
 
 function inRange(p) {
@@ -128,7 +127,7 @@ const FACETS = [
   { key: "task", title: "Task", values: (p) => [P[p].task] },
   { key: "set", title: "Split or benchmark", values: (p) => (P[p].set ? [P[p].set] : []) },
   { key: "margin", title: "Gold margin",
-    words: { hard: "hard: at most 2", easy: "easy: more than 2", none: "no margin" }, first: ["hard", "easy", "none"],
+    words: { hard: `hard: at most ${D.hard}`, easy: `easy: more than ${D.hard}`, none: "no margin" }, first: ["hard", "easy", "none"],
     values: marginOf },
   { key: "tie", about: true, title: "Ties", words: { gold: "gold label is a tie", judged: "a judge says tie" }, first: ["gold", "judged"],
     values: (p) => [...(P[p].label === "tie" ? ["gold"] : []), ...(casesOf(p).some((one) => one.tie) ? ["judged"] : [])] },

@@ -23,6 +23,7 @@ from PIL import Image
 from pydantic import ConfigDict, TypeAdapter
 
 from omnirepro.data import DIMENSIONS, Judgement
+from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.judge import rubric
 from omnirepro.kit.explorer.inputs import Judged
 from omnirepro.kit.run.files import RunError, atomic_write
@@ -57,7 +58,8 @@ def write_page(judged: Judged, out: str | Path, title: str, media_mb: float = 40
     data = _data(judged, {path: number for number, path in enumerate(kinds)})
     counted = f"{len(judged.rows):,} pairs, {len(data['rows']['pair']):,} judgements of {len(data['judges'])} judges."
     notes = [counted, *said, *judged.notes]
-    atomic_write(out, _html(title, data | {"media": media, "notes": notes, "dimensions": DIMENSIONS}, blocks).encode())
+    data |= {"media": media, "notes": notes, "dimensions": DIMENSIONS, "hard": HARD_MARGIN}
+    atomic_write(out, _html(title, data, blocks).encode())
     return notes
 
 

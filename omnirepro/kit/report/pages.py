@@ -15,7 +15,7 @@ from typing import Any
 
 from omnirepro.kit.report.summary import metrics_of, read_scorecard
 from omnirepro.kit.run import STAGES, RunError, results_root
-from omnirepro.kit.run.checks import checks_of, missed, sentence, told, without_checks
+from omnirepro.kit.run.checks import MISSED, checks_of, missed, sentence, told, without_checks
 from omnirepro.kit.run.display import metric_cells
 from omnirepro.kit.run.files import atomic_write, relative
 from omnirepro.kit.run.manifest import load_manifest
@@ -71,6 +71,7 @@ def write_page(run: str, title: str, metrics: Mapping[str, Mapping[str, Any]], *
         style=style + HtmlFormatter(nobackground=True).get_style_defs(".highlight"),
         card=card,
         checks=told(metrics),
+        missed_word=MISSED,
         missed=[(stage, sentence(name, entry)) for stage, name, entry in missed(metrics)],
         metric_head=("metric", "value", "interval", "n", "seeds"),
         shown=SHOWN_METRICS,
@@ -107,10 +108,8 @@ def status_of(notebook: Any, manifest: Mapping[str, Any]) -> str:
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     if error := next((out for out in outputs if out.output_type == "error"), None):
         return f"failed: {error.ename}"
-    executed = notebook.metadata.get("papermill", {})
-    ended = bool(executed.get("end_time")) and not executed.get("exception")
     inherited = any(out.get("metadata", {}).get("skipped") for out in outputs)
-    return "finished" if manifest or ended or inherited else "unfinished"
+    return "finished" if manifest or inherited else "unfinished"
 
 
 def _duration(seconds: float) -> str:

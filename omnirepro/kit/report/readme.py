@@ -20,10 +20,15 @@ Metrics = Mapping[str, Mapping[str, Mapping[str, Any]]]
 SPELT = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
+def percent(share: float | None) -> float:
+    """Return a share in per cent; nan where nothing was measured."""
+    return float("nan") if share is None else 100 * share
+
+
 def points(metric: Mapping[str, Any], sign: str = "") -> str:
     """Write a share with its interval: 85.0 [83.7, 86.4], or +2.8 [-0.2, 3.4] with the sign "+"."""
     sides = (metric[side] for side in ("value", "low", "high"))
-    value, low, high = (float("nan") if side is None else 100 * side for side in sides)
+    value, low, high = map(percent, sides)
     return f"{round(value, 1) + 0.0:{sign}.1f} [{low:.1f}, {high:.1f}]"  # no negative zero
 
 
@@ -36,8 +41,8 @@ def trainings(metric: Mapping[str, Any]) -> str:
 
 
 FORMATS = {
-    "share": lambda metric: f"{100 * metric['value']:.1f} %",
-    "whole": lambda metric: f"{100 * metric['value']:.0f} %",
+    "share": lambda metric: f"{percent(metric['value']):.1f} %",
+    "whole": lambda metric: f"{percent(metric['value']):.0f} %",
     "interval": points,
     "gain": lambda metric: points(metric, "+"),
     "n": lambda metric: str(metric["n"]),

@@ -67,9 +67,7 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     head = f"{profile}, seeds {', '.join(map(str, seeds))}: {notebooks} notebooks and {len(times) - notebooks} of arms"
     spoken = f"{total / 60:.0f} minutes" if total < 2 * 3600 else f"{total / 3600:.1f} hours"
     without = f", without {', '.join(unknown)} (no time known)" if unknown else ""
-    return (
-        f"{head} to run; about {spoken} on {cores} cores{without}, judged by earlier runs and by what notebooks state"
-    )
+    return f"{head} to run; about {spoken} on {cores} cores{without}, judged by earlier runs and by stated minutes"
 
 
 def fork_seconds(fork: Fork, stage: str, profile: str, manifest: dict[str, Any]) -> float:

@@ -62,9 +62,11 @@ class Section(Mapping):
         return {"_prefix": self._prefix, "_changes": self._changes, "_names": self._names}
 
     def __getitem__(self, key: str) -> Any:
-        if key in self._changes:
-            return copy.deepcopy(self._changes[key])
-        return self._params[f"{self._prefix}.{self._names.get(key, key)}"]
+        own = self._names.get(key, key)
+        for name in (key, own):
+            if name in self._changes:
+                return copy.deepcopy(self._changes[name])
+        return self._params[f"{self._prefix}.{own}"]
 
     def __getattr__(self, key: str) -> Any:
         if key.startswith("_"):
@@ -155,7 +157,7 @@ class Params:
 
 
 def _typed(key: str, value: Any, base: Any, origin: str) -> Any:
-    """Check a value, and the entries of a list, by the type of the base's; a whole number will do for a float."""
+    """Check a value, and the entries of a list, by the base's type: a whole number does for a float, null for none."""
     kind = list[type(base[0])] if isinstance(base, list) and base else type(base)
     try:
         return _checker(kind).validate_python(value, strict=True)

@@ -96,7 +96,6 @@ for _row in LISTED["registry"]:
     assert BY_PHRASE.keys().isdisjoint(_made.phrasings), f"{_made.name} shares a phrasing with another criterion"
     CRITERIA[_made.name] = _made
     BY_PHRASE |= dict.fromkeys(_made.phrasings, _made)
-HELD_OUT = tuple(name for name, c in CRITERIA.items() if c.held_out)
 
 
 def criteria_for(task: str, held_out: bool | None = None) -> list[Criterion]:

@@ -40,7 +40,7 @@ def graft(name: str, tower: int = 96, depth: int = 2):
     sections = [half // 4, 3 * half // 8, 3 * half // 8]
     text["rope_parameters"] = core.config.rope_parameters | {"mrope_section": sections}
     model = Qwen2_5OmniThinkerForConditionalGeneration(tiny.configure(tokenizer, text, tower, depth))
-    tiny.initialise(model, 0.04)
+    tiny.initialise(model, tiny.STD)
     words = core.get_input_embeddings().weight
     weights = {k: v for k, v in core.get_decoder().state_dict().items() if not k.startswith("embed_tokens")}
     with torch.no_grad():

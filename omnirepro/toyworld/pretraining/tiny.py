@@ -17,7 +17,7 @@ CONFIG = read("tiny.yaml")
 ROLES = tuple(CONFIG["roles"])
 SPECIAL = CONFIG["special"]
 CHAT_TEMPLATE = CONFIG["chat_template"]
-STD = 0.04
+STD = CONFIG["text"]["initializer_range"]
 
 
 def build_tokenizer(corpus: Iterable[str], fragments: Iterable[str], vocabulary: int = 768):
