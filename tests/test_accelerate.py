@@ -65,7 +65,6 @@ from omnirepro.data import Label, Pair
 from omnirepro.train import grpo
 from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train.common import LANGUAGE_LAYERS
-from omnirepro.train.sft import swap_label
 
 pool = make_pool(Path(sys.argv[1]) / os.environ.get("RANK", "0"), "train", 2, 0)
 sides = {"response_a": [text_part("a red ring")], "response_b": [text_part("a blue square, top")]}
@@ -79,7 +78,7 @@ model = get_peft_model(make_model(), LoraConfig(r=4, lora_alpha=16, target_modul
 trainer, log = grpo.make_trainer(Stage(), params.section("grpo"), params.section("judge"), model, processor(), shown)
 
 def recorded(one):
-    right, wrong = (rubric.render(label, "rationale-first") for label in (one.label, swap_label(one.label)))
+    right, wrong = (rubric.render(label, "rationale-first") for label in (one.label, one.label.swap()))
     ids = [processor().tokenizer(t)["input_ids"] for t in (right, wrong, right[:40], "red")]
     return [[*some, next(iter(trainer.eos_token_ids))] for some in ids]
 

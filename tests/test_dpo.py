@@ -2,6 +2,7 @@
 
 import copy
 import math
+import sqlite3
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -12,11 +13,11 @@ from safetensors.torch import load_file
 from tiny_parts import make_model, processor, save_untrained, text_part
 from transformers import TrainerCallback
 
-from omnirepro.data import Pair
+from omnirepro.data import MediaError, Pair, Part
 from omnirepro.judge import criteria, rubric
 from omnirepro.judge.criteria import CriterionJudgement, GenRM, Task, forced, judge_by
 from omnirepro.judge.generative import load_judge
-from omnirepro.kit.run import ParameterError, open_run
+from omnirepro.kit.run import ParameterError, RunError, open_run
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.generation import Decoding, Generated, LocalModel
 from omnirepro.models.loading import load
@@ -393,6 +394,33 @@ def test_another_model_decoding_or_medium_is_another_question(tmp_path, pairs):
     contents = {parts[0].sha256 + parts[1].text for parts in media}
     keys |= {key_of("m", [{"role": "user", "parts": parts}], "d") for parts in media}
     assert len(keys) == 4 + len(contents) > 5
+
+
+def test_a_medium_that_was_replaced_is_another_question(tmp_path):
+    """A row may declare the sha256 of what lay there before: an answer about that must not come back."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"one")
+    chat = [{"role": "user", "parts": [Part(type="image", path=str(path), sha256="0" * 64)]}]
+    before = key_of("m", chat, "d")
+    other = tmp_path / "b.png"
+    other.write_bytes(b"one")
+    copied = [{"role": "user", "parts": [Part(type="image", path=str(other))]}]
+    assert key_of("m", copied, "d") == before, "the content counts, not where it lies"
+    path.write_bytes(b"another")
+    assert key_of("m", chat, "d") != before
+    path.unlink()
+    with pytest.raises(MediaError, match="a.png: cannot be read"):
+        key_of("m", chat, "d")
+
+
+def test_a_store_of_another_layout_is_named_and_left_alone(tmp_path):
+    with sqlite3.connect(tmp_path / "a.sqlite") as base:
+        base.execute("create table answers (key text primary key, model text, text text, tokens integer)")
+        base.execute("insert into answers values ('k', 'm', 'paid', 3)")
+    with pytest.raises(RunError, match="a.sqlite holds answers in another layout.*name a new file"):
+        Store(tmp_path / "a.sqlite").answer(["k"], lambda some: ["new"])
+    with sqlite3.connect(tmp_path / "a.sqlite") as base:
+        assert base.execute("select text from answers").fetchall() == [("paid",)]
 
 
 def test_scores_are_kept_too(tmp_path):

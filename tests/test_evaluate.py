@@ -140,6 +140,7 @@ def test_metrics_by_hand():
 def test_tables_by_hand():
     assert protocol.aggregates(worked())["task"].tolist() == ["image", "text", "micro", "macro"]
     assert protocol.by_order(worked())["value"].tolist() == pytest.approx([4 / 6, 3 / 6])
+    assert protocol.by_order(row for row in worked()).equals(protocol.by_order(worked())), "rows may be a stream"
     ends = protocol.statuses(worked()).set_index("status")
     assert ends["n"].to_dict() == {"no_json": 1, "ok": 11} and ends["share"].sum() == pytest.approx(1)
     reach = protocol.policy_range(worked()).set_index(["policy", "aggregation"])["value"]

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from omnirepro.data import DIMENSIONS, Label, swap_verdict
 from omnirepro.judge.rubric import parse, ranking, render
 from omnirepro.papers.omni_rrm.reconcile import QUALITY_FLOOR, RULES, reconcile
-from omnirepro.train.sft import swap_label
 
 MARKS = st.none() | st.fixed_dictionaries({d: st.booleans() for d in DIMENSIONS})
 QUOTES = st.none() | st.fixed_dictionaries({"accuracy": st.sampled_from(["red", "two"])})
@@ -144,12 +143,12 @@ def test_published_is_idempotent(drawn):
 @given(drawn=BOTH)
 def test_swapping_the_sides_swaps_the_outcome(rule, drawn):
     first, second = both(drawn)
-    assert all(swap_label(swap_label(x)) == x for x in first)
+    assert all(x.swap().swap() == x for x in first)
     plain, swapped = (
         reconcile(first, second, rule),
-        reconcile(*([swap_label(x) for x in s] for s in (first, second)), rule),
+        reconcile(*([x.swap() for x in s] for s in (first, second)), rule),
     )
-    assert swapped.kept == [swap_label(x) for x in plain.kept]
+    assert swapped.kept == [x.swap() for x in plain.kept]
     assert [(d.pair_id, d.reason) for d in swapped.dropped] == [(d.pair_id, d.reason) for d in plain.dropped]
     assert [x.verdict for x in swapped.kept] == [swap_verdict(x.verdict) for x in plain.kept]
 

@@ -231,6 +231,10 @@ def test_both_halves_of_a_batch_have_its_loss_and_gradients(trainer, kind):
     assert found == pytest.approx(wanted.item(), rel=1e-5)
     for (name, a), b in zip(whole.named_parameters(), apart.parameters(), strict=True):
         assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6), name
+    silent = with_positions(processor(), examples)
+    silent["labels"][:] = -100
+    with pytest.raises(ValueError, match="no row of the batch has an answer"):
+        InHalves(apart, sparing_loss).backward([silent])
 
 
 def test_threads_do_not_change_what_is_learned(trainer):

@@ -348,6 +348,7 @@ def test_released_rows_survive_the_pairs(tmp_path):
         ({"criteria_preference": "A"}, "use one of response1, response2, tie"),
         ({"prompt": 3}, "json:1: field prompt: str expected, not int"),
         ({"omnirepro": {}, "model1": "m"}, "field model1"),
+        ({"omnirepro": {"clustr": "c"}, "model1": ..., "model2": ...}, "field omnirepro: clustr is unknown"),
     ],
 )
 def test_a_bad_released_row_is_named(tmp_path, change, message):
@@ -366,6 +367,10 @@ def test_what_the_format_cannot_hold_is_refused(made, tmp_path):
         to_row(pair.model_copy(update={"label": None}), tmp_path)
     with pytest.raises(RowError, match="no task of the benchmark"):
         to_row(pair.model_copy(update={"task": "image"}), tmp_path)
+    (tmp_path / "text_to_text_preferences.json").write_text("[]")
+    with pytest.raises(RowError, match="text_to_text_preferences.json: no rows"):
+        read_bench(tmp_path)
+    (tmp_path / "text_to_text_preferences.json").unlink()
     with pytest.raises(RowError, match="no <task>_preferences.json"):
         read_bench(tmp_path / "nowhere")
 

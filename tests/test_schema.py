@@ -1,5 +1,7 @@
 """Rows on disk: what is written comes back, and every malformed row is an error that says where and what to do."""
 
+import errno
+import gzip
 import json
 import shutil
 
@@ -22,6 +24,7 @@ from omnirepro.data import (
     text_of,
     write_jsonl,
 )
+from omnirepro.data.files import RunError, atomic_write
 
 QUICK = settings(max_examples=60, deadline=None)
 NAMES = st.text(min_size=1, max_size=12)
@@ -201,6 +204,47 @@ def test_missing_and_changed_media_are_found_when_asked_for(tmp_path, picture):
     medium.unlink()
     with pytest.raises(RowError, match=rf"{path}:2: .*one\.png: cannot be read .*restore the file"):
         read_jsonl(path, Pair, check_media=True)
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\r", "\x1c"])
+def test_ends_of_line_within_a_text_end_no_row(tmp_path, odd):
+    """Valid JSON holds them raw; only a line feed ends a row."""
+    from omnirepro.data.resume import in_chunks
+    from omnirepro.search.referee import Candidates, read_candidates
+
+    pairs = [make_pair(id=f"{n}{odd}x") for n in range(3)]
+    for _ in range(2):
+        assert in_chunks(tmp_path, "chunk", pairs, lambda some, at: list(some), Pair, size=2) == pairs
+    words = [Part(type="text", text=f"one{odd}two")]
+    rows = [Candidates(id=str(n), prompt=words, candidates=[words]) for n in range(3)]
+    path = write_jsonl(tmp_path / "candidates.jsonl", rows)
+    packed = path.with_name("candidates.jsonl.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_candidates(path) == read_candidates(packed) == rows
+    write_jsonl(path, [*rows, rows[1]])
+    with pytest.raises(RowError, match=rf"{path}:4: the id '1' stands twice"):
+        read_candidates(path)
+
+
+def test_what_a_content_cannot_read_is_not_blamed_on_the_disk(tmp_path):
+    locked = OSError(errno.EACCES, "Permission denied", str(tmp_path / "source.jsonl"))
+
+    def rows():
+        yield make_pair()
+        raise locked
+
+    with pytest.raises(OSError, match="source.jsonl"):
+        write_jsonl(tmp_path / "pairs.jsonl", rows())
+    assert not list(tmp_path.iterdir())
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".part-pairs.jsonl"))
+
+    def half(path):
+        path.write_text("half")
+        raise full
+
+    with pytest.raises(RunError, match="pairs.jsonl could not be written .No space left"):
+        atomic_write(tmp_path / "pairs.jsonl", half)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

@@ -333,6 +333,13 @@ def test_frames_are_halved_between_two_films(tmp_path):
         quietly(file_of(tmp_path / "bad", "unifiedreward", row))
 
 
+def test_brackets_in_a_caption_are_no_judging_prompt(tmp_path):
+    row = json.loads(json.dumps(ROWS["unifiedreward"][0]))
+    row["conversations"][0]["value"] = row["conversations"][0]["value"].replace("a red", "Question: [exit] a red")
+    (pair,) = quietly(file_of(tmp_path, "unifiedreward", row), lacks=True)
+    assert pair.source == "unifiedreward" and "Question: [exit]" in pair.prompt[0].text
+
+
 def test_a_judging_prompt_in_brackets_gives_back_the_pair_and_the_rest(tmp_path):
     for name in ("llava-critic", "sharegptvideo-dpo"):
         row = ROWS[name][0]

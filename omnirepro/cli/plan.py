@@ -85,11 +85,11 @@ def measure(name: str, rank: int) -> Sizes:
 
 def with_lora(model, rank: int):
     """Put the trainers' LoRA on a model."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    from omnirepro.train.common import LANGUAGE_LAYERS
+    from omnirepro.train.common import lora
 
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=4 * rank, target_modules=LANGUAGE_LAYERS))
+    return get_peft_model(model, lora({"lora_rank": rank, "lora_alpha": 4 * rank}))
 
 
 def _kept_by_layer(decoder, hidden: int) -> int:

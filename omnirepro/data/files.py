@@ -42,7 +42,8 @@ def atomic_write(path: Path, content: Content, shared: bool = False) -> Path:
             shutil.rmtree(path)
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in REFUSED:
+        ours = error.filename is None or Path(error.filename).is_relative_to(temporary) or error.filename == str(path)
+        if error.errno not in REFUSED or not ours:  # what `content` reads has errors of its own
             raise
         message = f"{path} could not be written ({error.strerror}), nothing half-written is left"
         raise RunError(f"{message}; free space or mend it and run again: finished stages are skipped") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,5 +30,6 @@ def in_chunks(
         if not path.exists():
             rows = work(items[at : at + size], at)
             atomic_write(path, "".join(r.model_dump_json() + "\n" for r in rows))
-        out += [kind.model_validate(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        with path.open(encoding="utf-8", newline="\n") as file:  # a text may hold other ends of line
+            out += [kind.model_validate_json(line) for line in file]
     return out

@@ -137,6 +137,17 @@ class Label(Row):
     confidence: float | None = None
     provenance: str
 
+    def swap(self) -> Label:
+        """Return the label of the swapped pair."""
+        update = {"verdict": swap_verdict(self.verdict)}
+        for name in ("score", "marks", "quotes"):
+            update |= {f"{name}_a": getattr(self, f"{name}_b"), f"{name}_b": getattr(self, f"{name}_a")}
+        return self.model_copy(update=update)
+
+    def displayed(self, order: str) -> Label:
+        """Return the label of the pair as displayed in an order, "AB" or "BA"."""
+        return self if order == "AB" else self.swap()
+
     @property
     def margin(self) -> float:
         """|score_a - score_b| in points of the 0-10 scale."""

@@ -75,7 +75,8 @@ def position(rows: Rows) -> pd.DataFrame:
 
 def by_order(rows: Rows, policy: str = "wrong") -> pd.DataFrame:
     """Return (order, value, low, high, n): accuracy in each displayed order, without any correction."""
-    data = frame(rows).assign(credit=credit(rows, policy)).dropna(subset="credit")
+    data = frame(rows)
+    data = data.assign(credit=credit(data, policy)).dropna(subset="credit")
     return pd.DataFrame([{"order": order} | _interval(part).as_row() for order, part in data.groupby("order")])
 
 

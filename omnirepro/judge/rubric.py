@@ -89,12 +89,16 @@ class Parsed:
         return sides
 
 
-@lru_cache(4096)
 def parse(text: str, format: str = "rationale-first") -> Parsed:
     """Parse a judgement strictly; never raises. `format`: a rubric format, or "verdict" for a bare [[A]].
 
     A completion is read by several rewards and by what watches over them, so the last ones are kept.
     """
+    return _parse(text, format)
+
+
+@lru_cache(4096)
+def _parse(text: str, format: str) -> Parsed:
     if not text.strip():
         return Parsed("empty")
     if format == "verdict":

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from omnirepro.data import Judgement, Label, Pair, Part, Response, swap_verdict, text_part
+from omnirepro.data import Judgement, Pair, Part, Response, swap_verdict, text_part
 from omnirepro.judge import rubric
 from omnirepro.judge.rubric import Parsed, spoken
 from omnirepro.judge.scalar import freeze_scores
@@ -34,12 +34,11 @@ _REASONS = {"verdict": "Reason briefly about both responses first, then end", "v
 
 @dataclass(frozen=True)
 class Format:
-    """A format of judgement: the kind of its rows, how a pair is asked, a text is read, and a label is written."""
+    """A format of judgement: the kind of its rows, how a pair is asked, and how a text is read."""
 
     kind: str
     messages: Callable[[Pair, str], list[dict]]
     parse: Callable[[str], Parsed]
-    target: Callable[[Label], str]
 
 
 @lru_cache
@@ -47,8 +46,7 @@ def format_of(name: str) -> Format:
     """Return a format by its name, of `FORMATS` or of `rubric.FORMATS`."""
     if name in FORMATS:
         return FORMATS[name]
-    asked, read, written = (partial(f, format=name) for f in (rubric.messages, rubric.parse, rubric.render))
-    return Format("rubric", asked, read, written)
+    return Format("rubric", partial(rubric.messages, format=name), partial(rubric.parse, format=name))
 
 
 def parse(text: str, format: str = "verdict") -> Parsed:
@@ -125,7 +123,6 @@ FORMATS = {
         "verdict",
         partial(_ask, format=name),
         _parse_level if name == "level" else partial(rubric.parse, format="verdict"),
-        lambda label: target(label.verdict),
     )
     for name in ("verdict", "verdict-direct", "level")
 }
@@ -190,8 +187,9 @@ def likeliest(
 ) -> list[Judgement]:
     """Return rows with the verdict whose letter is the likeliest to follow `begun[i]`, the start of the answer.
 
-    `letters`: those of A, B and, where it may be chosen, of a tie. score_a and score_b are the log-probabilities of A's
-    and B's in nats, so that their difference is a margin as any other; that of a tie is kept as `tie` in `decoding`.
+    `letters`: those of A, B and, where it may be chosen, of a tie. Where equal, a tie wins, then A as displayed.
+    score_a and score_b are the log-probabilities of A's and B's in nats, so that their difference is a margin as any
+    other; that of a tie is kept as `tie` in `decoding`.
     """
     out = []
     for row, (a, b, *tie) in zip(rows, chat.choose(chats, begun, letters), strict=True):

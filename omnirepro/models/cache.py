@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.data import sha256_file
+from omnirepro.data.files import RunError
 from omnirepro.models.generation import Chat, Decoding, Generated, Progress, Scores
 
 
 @dataclass
 class Store:
-    """Answers by key, JSON values, in one sqlite file (in memory where `path` is None); open inside a `with` block.
+    """Answers by key, JSON values, in one sqlite file; where `path` is None, in memory until the `with` block ends.
+
+    Open inside one `with` block at a time. Raises `RunError` for a file of another layout, which is left as it is.
 
     `hits` and `calls` count what `answer` found and what had to be made.
     """
@@ -39,6 +42,9 @@ class Store:
         self._base = sqlite3.connect(self.path or ":memory:", timeout=60)
         self._base.execute("pragma journal_mode=wal")
         self._base.execute("create table if not exists answers (key text primary key, value text)")
+        if [column for _, column, *_ in self._base.execute("pragma table_info(answers)")] != ["key", "value"]:
+            self._base.close()
+            raise RunError(f"{self.path} holds answers in another layout, of an earlier version; name a new file")
         return self
 
     def __exit__(self, *error: Any) -> None:

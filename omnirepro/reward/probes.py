@@ -39,8 +39,7 @@ def _mistaken(label: Label, prompt: str) -> str:
     if label.verdict == "tie":
         a, b = _apart(label)
         return rubric.render(label.model_copy(update={"verdict": "A", "score_a": a, "score_b": b}))
-    update = {f"{n}_{s}": getattr(label, f"{n}_{t}") for n in ("score", "marks", "quotes") for s, t in ("ab", "ba")}
-    return rubric.render(label.model_copy(update=update | {"verdict": swap_verdict(label.verdict)}))
+    return rubric.render(label.swap())
 
 
 def _scores(label: Label) -> tuple[int, int]:

@@ -131,6 +131,5 @@ def make_trainer(run: Run, p: Values, scorer, rows: list[Encoded]):
         **arguments(run, p, steps, p["batch"]),
         weight_decay=p["weight_decay"],
         logging_steps=5,
-        remove_unused_columns=False,
     )
     return over_examples(PairTrainer, "Bradley-Terry", scorer, args, rows, collate)

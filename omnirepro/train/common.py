@@ -41,6 +41,7 @@ def arguments(run: Run, p: Values, steps: int, batch: int) -> dict[str, Any]:
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        remove_unused_columns=False,  # of a row that is a number
         ddp_find_unused_parameters=False,  # every weight that is trained takes part in every pass
     )
 

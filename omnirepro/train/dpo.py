@@ -91,7 +91,6 @@ def make_trainer(run: Run, p: Values, model, reference, processor: OmniProcessor
         max_length=None,
         logging_steps=1,
         gradient_checkpointing=p["gradient_checkpointing"],
-        remove_unused_columns=False,
     )
     own = {"ref_model": reference, "processing_class": processor.tokenizer}
     return over_examples(OmniDPOTrainer, f"DPO, {run.name}", model, config, pairs, partial(collate, processor), **own)

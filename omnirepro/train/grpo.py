@@ -32,7 +32,6 @@ from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.reward.monitor import collapse, watch
 from omnirepro.train.common import arguments, history, keep_judge, last_checkpoint, progress_callback, train_on
 from omnirepro.train.run import Run, Values, launchable
-from omnirepro.train.sft import swap_label
 
 # Parameters that TRL has under the same names.
 SAME_NAMES = ("beta", "epsilon", "temperature", "top_p", "top_k", "scale_rewards", "gradient_checkpointing")
@@ -88,11 +87,9 @@ def show_pairs(
     shown = {}
     for label in labels:
         pair = known[label.pair_id]
-        displays = {"AB": (pair, label), "BA": (pair.swap(), swap_label(label))}
         for order in ("AB", "BA")[: 2 if both_orders else 1]:
-            display, gold = displays[order]
-            example = processor.encode(verdict.messages(display, wording, format))
-            shown[f"{pair.id} {order}"] = Shown(pair.id, order, example, gold)
+            example = processor.encode(verdict.messages(pair.displayed(order), wording, format))
+            shown[f"{pair.id} {order}"] = Shown(pair.id, order, example, label.displayed(order))
     return shown
 
 

@@ -37,9 +37,14 @@ class InHalves:
         self.pool = ThreadPoolExecutor(len(self.views))
 
     def backward(self, halves: list[dict]) -> float:
-        """Set the gradients from a batch's collated halves; return the loss. A half without answers adds nothing."""
+        """Set the gradients from a batch's collated halves; return the loss. A half without answers adds nothing.
+
+        Raises ValueError where neither has any.
+        """
         answers = [int((half["labels"][:, 1:] != -100).sum()) for half in halves]
         taught = [(half, count / sum(answers)) for half, count in zip(halves, answers, strict=True) if count]
+        if not taught:
+            raise ValueError("no row of the batch has an answer to learn; leave such conversations out")
         done = list(self.pool.map(self._gradients, self.views, *zip(*taught, strict=True)))
         for weight, *found in zip(self.trained, *(gradients for _, gradients in done), strict=True):
             known = [gradient for gradient in found if gradient is not None]

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from omnirepro.data import Label, Pair, swap_verdict, text_part
+from omnirepro.data import Label, Pair, text_part
 from omnirepro.judge import rubric, verdict
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
@@ -29,15 +29,8 @@ from omnirepro.train.completion_loss import OnAnswers
 from omnirepro.train.curriculum import lessons, one_after_another
 from omnirepro.train.run import Run, Values, launchable
 
-ROWS = {"remove_unused_columns": False, "dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
-
-
-def swap_label(label: Label) -> Label:
-    """Return the label of the swapped pair."""
-    update = {"verdict": swap_verdict(label.verdict)}
-    for name in ("score", "marks", "quotes"):
-        update |= {f"{name}_a": getattr(label, f"{name}_b"), f"{name}_b": getattr(label, f"{name}_a")}
-    return label.model_copy(update=update)
+# The rows are encoded already, and none is cut.
+ENCODED = {"dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None}
 
 
 def self_pair(pair: Pair, label: Label) -> tuple[Pair, Label]:
@@ -60,10 +53,10 @@ def conversations(
     chats = []
     for number, label in enumerate(labels):
         pair = known[label.pair_id]
-        shown = {"AB": (pair, label), "BA": (pair.swap(), swap_label(label))}
         orders = (label.shown,) if label.rationale else ("AB", "BA")[: 2 if both_orders else 1]
         tied = not label.rationale and int((number + 1) * ties) > int(number * ties)
-        for p, target in [*(shown[order] for order in orders), *([self_pair(pair, label)] if tied else [])]:
+        shown = [(pair.displayed(order), label.displayed(order)) for order in orders]
+        for p, target in [*shown, *([self_pair(pair, label)] if tied else [])]:
             answer = {"role": "assistant", "parts": [text_part(target_of(target, format))]}
             chats.append([*verdict.messages(p, wording, format), answer])
     return chats
@@ -130,7 +123,7 @@ def make_trainer(
         train_sampling_strategy="sequential" if in_order else "random",
         logging_steps=5,
         gradient_checkpointing=p["gradient_checkpointing"],
-        **ROWS,
+        **ENCODED,
     )
     collate = partial(with_positions, processor)
     own = {"processing_class": processor.tokenizer, "peft_config": lora(p)}

@@ -52,7 +52,7 @@ def write_recipes(run: str, to: str | Path, form: str) -> Path:
 
 def _rows(folder: Path, params: Params, to: Path) -> Rows:
     """Return the rows for SFT, GRPO and preference training, whose media are copied to `to`."""
-    from omnirepro.train.sft import conversations, swap_label
+    from omnirepro.train.sft import conversations
 
     pairs = {p.id: p for p in read_jsonl(folder / "01_synthesis" / "data" / "pairs_train.jsonl", Pair)}
     sft, rl = (read_jsonl(folder / "02_reconciliation" / f"labels_{name}.jsonl", Label) for name in ("sft", "rl"))
@@ -61,10 +61,9 @@ def _rows(folder: Path, params: Params, to: Path) -> Rows:
     chats = conversations([pairs[x.pair_id] for x in sft], sft, *how, tuning["both_orders"], tuning["ties"])
     rows = {"sft": [_row(chat, to) for chat in chats], "rl": [], "preference": []}
     for label in rl:
-        shown = [(pairs[label.pair_id], label)]
-        if params["grpo.both_orders"]:
-            shown.append((pairs[label.pair_id].swap(), swap_label(label)))
-        for pair, gold in shown:
+        for order in ("AB", "BA")[: 2 if params["grpo.both_orders"] else 1]:
+            pair = pairs[label.pair_id].displayed(order)
+            gold = label.displayed(order)
             better = "equal" if gold.verdict == "tie" else gold.verdict
             solution = json.dumps({"score_A": gold.score_a, "score_B": gold.score_b, "better": better})
             rows["rl"].append(_row(rubric.messages(pair, *how), to) | {"solution": solution})

@@ -27,6 +27,7 @@ from omnirepro.data.sources.rows import Raw
 
 SOURCE = "Omni-RewardBench"
 KIT = "omnirepro"
+KIT_FIELDS = ("source", "cluster", "margin", "meta", "sha256")
 MEDIA = "media_data"
 LAYOUT = {
     "T2T": ("text_to_text", None, "text"),
@@ -58,7 +59,11 @@ def read_bench(folder: str | Path, tasks: Iterable[str] = tuple(LAYOUT)) -> list
     found = [path for path in paths if path.is_file()]
     if not found:
         raise RowError(f"{folder}: no <task>_preferences.json; give the folder that holds the task files")
-    return [pair for path in found for pair in load(path, "omni-rewardbench", say=lambda line: None)]
+    read = {path: list(load(path, "omni-rewardbench", say=lambda line: None)) for path in found}
+    for path, pairs in read.items():
+        if not pairs:
+            raise RowError(f"{path}: no rows; download the file again")
+    return [pair for pairs in read.values() for pair in pairs]
 
 
 def write_bench(folder: str | Path, pairs: Iterable[Pair]) -> list[Path]:
@@ -106,10 +111,12 @@ def bench(raw: Raw) -> Iterator[dict[str, Any]]:
         kit = {"source": SOURCE, "cluster": cluster(task, raw.need("prompt"), shown), "meta": meta}
     elif extra:
         raise RowError(f"field {next(iter(extra))}: unknown beside {KIT}; put it into its 'meta'")
+    if odd := kit.keys() - KIT_FIELDS:
+        raise RowError(f"field {KIT}: {min(odd)} is unknown; it holds {', '.join(KIT_FIELDS)}")
     files = (part for side in (prompt, *sides) for part in side if part.path)
     for part, digest in zip(files, kit.get("sha256", ()), strict=False):
         part.sha256 = digest
-    kept = {name: kit.get(name) for name in ("source", "cluster", "margin", "meta")}
+    kept = {name: kit.get(name) for name in KIT_FIELDS if name != "sha256"}
     criterion = raw.need("criteria", str, type(None))
     yield {"task": task, "prompt": prompt, "sides": sides, "criterion": criterion, **kept}
 

@@ -11,6 +11,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from omnirepro.data import Pair, Part, text_part
@@ -59,10 +60,13 @@ class Source:
         found = all(name in row and fits(row[name], kind) for name, kind in self.fields.items())
         return found and not any(name in row for name in self.without)
 
+    @cached_property
+    def _hook(self) -> Hook | None:
+        return pkgutil.resolve_name(f"{__package__}.{self.hook}") if self.hook else None
+
     def read(self, raw: Raw) -> Iterator[Pair]:
         """Yield the pairs of a row. Raises `RowError` naming field and remedy."""
-        hook: Hook | None = pkgutil.resolve_name(f"{__package__}.{self.hook}") if self.hook else None
-        for given in hook(raw) if hook else ({},):
+        for given in self._hook(raw) if self._hook else ({},):
             yield given if isinstance(given, Pair) else self._pair(raw, **given)
 
     def _pair(

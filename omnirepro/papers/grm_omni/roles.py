@@ -19,7 +19,7 @@ from omnirepro.toyworld.pretraining.vocabulary import extend_tokens, spoken
 from omnirepro.train.common import NamesAsSaved, arguments, history, keep_judge, over_examples, train_on
 from omnirepro.train.completion_loss import OnAnswers
 from omnirepro.train.run import Values, launchable
-from omnirepro.train.sft import ROWS
+from omnirepro.train.sft import ENCODED
 from omnirepro.train.shared_prefix import collate
 from omnirepro.train.tuning import asked_of, open_model
 
@@ -94,7 +94,7 @@ def make_trainer(run: Training, p: Values, model, processor: OmniProcessor, exam
             optimizer = MuonAndAdamW(trained, p["lr"])
     config = SFTConfig(
         **arguments(run, p, p["steps"], p["batch"]),
-        **ROWS,
+        **ENCODED,
         logging_steps=min(5, p["steps"]),
         gradient_checkpointing=p["gradient_checkpointing"],
     )

@@ -69,7 +69,8 @@ def improve(run: Run, base: Path) -> None:
     if p["plus_steps"]:
         media = pairs_of(splits["search"], p["plus_tasks"])
         models["plus"] = iterate(run, "plus", models["dpo"], media, judges["better"])
-    run.write("predictions.jsonl", lambda path: write_jsonl(path, compare(run, models, judges, splits["test"])))
+    rows = compare(run, models, judges, splits["test"])
+    run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
     experiments(run, {m: models[m] for m in ("sft", "dpo")}, judges, splits)
 
 

@@ -10,6 +10,7 @@ Departure from released omni models, which train towers through the language mod
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -26,7 +27,7 @@ from omnirepro.toyworld.pretraining.graft import graft
 from omnirepro.toyworld.pretraining.loop import Pretrainer
 from omnirepro.toyworld.pretraining.trainer import Pool, Trainer, loss_table, rendered, save
 from omnirepro.toyworld.scenes import APART, BEEP, RATE, SIDE, Scene
-from omnirepro.train.common import LANGUAGE_LAYERS
+from omnirepro.train.common import lora
 from omnirepro.train.run import Run
 
 SEEN = ("image", "video", "audio", "views3d")
@@ -82,15 +83,14 @@ def _words_of_film(scene: Scene, frames: np.ndarray) -> list[str]:
 
 def graft_backbone(run: Run) -> None:
     """Make the omni model and write it with the towers' errors, its losses and what it answers at the gate."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
     p = run.section("backbone")
     with rendered(run) as (pool, held_out):
         model, processor = graft(p["core"])
         model.to(run.device)
         errors = TowerTrainer(model, processor, pool, run).fit(p["tower_steps"], "towers")
-        lora = LoraConfig(r=p["core_rank"], lora_alpha=4 * p["core_rank"], target_modules=LANGUAGE_LAYERS)
-        tuned = get_peft_model(remember(model), lora)
+        tuned = get_peft_model(remember(model), lora({"lora_rank": p["core_rank"], "lora_alpha": 4 * p["core_rank"]}))
         reader = ReadingTrainer(tuned, processor, pool, run, p["steps"], p["core_lr"], early=1.0)
         losses = reader.fit(p["steps"], "reading")
         model = tuned.merge_and_unload()
@@ -104,6 +104,8 @@ def graft_backbone(run: Run) -> None:
 
 class TowerTrainer(Pretrainer):
     """Teaches both towers to say words: mean squared error to sums of the words' embeddings, in their variance."""
+
+    sharing = nullcontext  # one pass after another
 
     def __init__(self, model, processor: OmniProcessor, pool: Pool, run: Run):
         import torch
@@ -126,6 +128,8 @@ class TowerTrainer(Pretrainer):
     def _backward(self, step: int) -> float:
         rng = np.random.default_rng([self.run.seed, step, 5])
         shown = [self.pool[kind][int(i)] for kind in SEEN for i in rng.integers(len(self.pool[kind]), size=EACH)]
+        self.model.train()
+        self.model.zero_grad()
         errors = [self._error([row for row in shown if row[0].type in kinds]) for kinds in TOWERS]
         loss = sum(errors) / len(TOWERS)
         loss.backward()

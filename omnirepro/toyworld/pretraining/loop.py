@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ class Pretrainer:
     Step k's batch depends on the seed and k only, so that an interrupted training ends as one that was not.
     """
 
+    sharing = staticmethod(half_of_the_threads)  # how a step's passes share torch's threads
+
     def __init__(self, model, processor, run: Run, total: int, lr: float):
         self.model = model
         self.processor = processor
@@ -43,7 +46,10 @@ class Pretrainer:
         self.means = {}
         self.maker = ThreadPoolExecutor(max_workers=1)
         self.ahead = {}
-        self.halves = InHalves(model, sparing_loss)
+
+    @cached_property
+    def halves(self) -> InHalves:
+        return InHalves(self.model, sparing_loss)
 
     def _optimizers(self, trained: dict) -> list:
         from omnirepro.train.muon import MuonAndAdamW
@@ -58,7 +64,7 @@ class Pretrainer:
         report = progress(f"backbone, {label}")
         started = time.monotonic()
         begun = self.step
-        with half_of_the_threads():
+        with self.sharing():
             while self.step < until:
                 self.losses.append(self._update())
                 self.step += 1
@@ -88,11 +94,9 @@ class Pretrainer:
         import torch
 
         for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 group.setdefault("peak", group["lr"])
                 group["lr"] = group["peak"] * schedule(self.step, self.total)
-        self.model.train()
         loss = self._backward(self.step)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
