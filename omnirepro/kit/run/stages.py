@@ -21,16 +21,16 @@ DEPENDS: dict[str, tuple[str, ...]] = {
 DEPENDS["10_scorecard"] = tuple(DEPENDS)
 STAGES = tuple(DEPENDS)
 MINUTES: dict[str, dict[str, float]] = {  # on two CPU cores, by profile, as every notebook's first cell says
-    "00_backbone": {"smoke": 0.3, "tiny": 14, "study": 12},
-    "01_synthesis": {"smoke": 0.2, "tiny": 3.4, "study": 1.5},
+    "00_backbone": {"smoke": 0.3, "tiny": 10, "study": 12},
+    "01_synthesis": {"smoke": 0.2, "tiny": 0.8, "study": 1.5},
     "02_reconciliation": {"smoke": 0.1, "tiny": 0.1, "study": 0.1},
-    "03_sft": {"smoke": 0.3, "tiny": 2.6, "study": 2.7},
+    "03_sft": {"smoke": 0.3, "tiny": 2.2, "study": 4},
     "04_grpo": {"smoke": 0.5, "tiny": 7, "study": 10},
     "05_bradley_terry": {"smoke": 0.5, "tiny": 5, "study": 19},
-    "06_meta_reward_dpo": {"smoke": 0.5, "tiny": 8, "study": 20},
+    "06_meta_reward_dpo": {"smoke": 0.5, "tiny": 6, "study": 20},
     "07_ablations": {"smoke": 0.1, "tiny": 0.1, "study": 0.3},
-    "08_best_of_n": {"smoke": 0.5, "tiny": 0.9, "study": 6},
-    "09_benchmarks": {"smoke": 0.3, "tiny": 0.2, "study": 0.8},
+    "08_best_of_n": {"smoke": 0.5, "tiny": 1.1, "study": 6},
+    "09_benchmarks": {"smoke": 0.3, "tiny": 0.6, "study": 0.8},
     "10_scorecard": {"smoke": 0.2, "tiny": 0.2, "study": 0.2},
 }
 SHARED = ("world", "judge", "device")
