@@ -383,7 +383,7 @@ function drawRows(reset) {
 function rowOf(p, at) {
   const { id, prompt = [], label, margin } = P[p];
   const told = prompt.filter((part) => part.type === "text").map((part) => part.text).join(" ").slice(0, 160);
-  const facts = [label && `gold ${label}`, margin != null && `margin ${margin}`].filter(Boolean);
+  const facts = [label && `gold ${label}`, margin != null && `margin ${short(margin)}`].filter(Boolean);
   const some = CASES[p].slice(0, 6).map((one) => h(
     "span", { class: `glyph ${one.outcome}`, title: `${JUDGES[one.judge].label}: ${OUTCOME[one.outcome][1]}` },
     h("b", null, one.invalid ? "!" : one.flips ? "⇄" : OUTCOME[one.outcome][0]), ` ${JUDGES[one.judge].name}`,
@@ -518,7 +518,7 @@ function drawDetail() {
   const facts = h(
     "div", { class: "facts" }, tag(`task ${task}`), split ? tag(split) : null, MODALITY[p].map((kind) => tag(kind)),
     gold ? tag(gold === "tie" ? "gold: tie" : `gold: ${gold} is better`, "good") : tag("no gold label"),
-    margin == null ? null : tag(`margin ${margin}`, "", "difference of the gold scores, in points of 0-10"),
+    margin == null ? null : tag(`margin ${short(margin)}`, "", "difference of the gold scores, in points of 0-10"),
   );
   const marks = labels.find((label) => label.marks_a || label.marks_b);
   const cases = [...CASES[p]].sort((a, b) => (b.judge === chosen) - (a.judge === chosen)); // the chosen judge first
