@@ -12,7 +12,7 @@ from dataclasses import fields
 
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
-from omnirepro.data import MediaError, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data import MediaError, RowError, read_jsonl, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, results_root, run_name
 
@@ -25,10 +25,26 @@ ASSUMED = [
 ]
 
 
+def _column(text: str) -> tuple[str, str]:
+    """Read `COLUMN=FIELD` of --column."""
+    column, said, field = text.partition("=")
+    if not said:
+        raise argparse.ArgumentTypeError(f"{text}: write the column, = and the field that it is")
+    return column, field
+
+
+SOURCE = arg("--source", help="format of the data (default: guessed from its fields)")
+ROOT = arg("--root", help="folder that the rows' media paths are relative to (default: the file's)")
+COLUMNS = arg(
+    "--column", action="append", default=[], type=_column, metavar="HERE=FIELD", help="field that a column is"
+)
+
+
 @command(
     "judge",
-    arg("file", help="pairs, one JSON object a line"),
+    arg("file", help="pairs or public data: a file, a folder, a hub id, or a source's name"),
     MODEL,
+    *(SOURCE, ROOT, COLUMNS),
     arg("--out", required=True, help="file for the judgements, one JSON object a line"),
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
@@ -39,8 +55,9 @@ ASSUMED = [
 def judge_pairs(args: argparse.Namespace) -> None:
     """Judge the pairs of a file and write one row a pair and order."""
     from omnirepro import load_judge
+    from omnirepro.data.sources import load
 
-    pairs = read_jsonl(args.file, Pair, check_media=True)
+    pairs = list(load(args.file, args.source, args.root, columns=dict(args.column), check_media=True))
     endpoint = {"cache": args.cache, "concurrency": args.concurrency}
     judge = load_judge(args.model, batch_size=args.batch_size, endpoint=endpoint)
     rows = judge.judge(pairs, args.orders, args.criterion, progress=progress("judging"))
@@ -63,7 +80,7 @@ def score_responses(args: argparse.Namespace) -> None:
     from omnirepro import load_judge
     from omnirepro.judge.scalar import Answered, score_rows
 
-    rows = read_jsonl(args.file, Answered, check_media=True)
+    rows = read_jsonl(args.file, Answered, check_media=True, unique=True)
     scored = score_rows(load_judge(args.model, batch_size=args.batch_size), rows, args.criterion, progress("scoring"))
     write_jsonl(args.out, scored)
     print(f"{len(scored)} scores in {args.out}; {sum(row.score is None for row in scored)} could not be read")
@@ -74,6 +91,7 @@ def score_responses(args: argparse.Namespace) -> None:
     arg("data", nargs="+", help="preferences: pair files, public files or folders, hub ids, or names of sources"),
     arg("--model", required=True, help="model to start from: model folder, hub id or package"),
     arg("--test", nargs="*", default=[], help="more such data, tested on alone"),
+    ROOT,
     arg("--held-out", type=float, default=0.25, help="share of the prompts held out of training (default: 0.25)"),
     arg("--limit", type=int, default=0, help="pairs of each test set, by whole prompts (default: all)"),
     arg("--beside", nargs="*", default=[], help="generative judges to ask for a bare verdict on the same pairs"),
@@ -85,7 +103,8 @@ def train_scalar(args: argparse.Namespace) -> None:
     from omnirepro.kit.report.execution import setting
 
     run = open_run(preferences.STAGE, args.profile, args.run, None, args.seed, dict(map(setting, args.set)))
-    train, sets = preferences.prepare(run, args.model, args.data, args.test, args.held_out, args.limit, args.beside)
+    chosen = (args.data, args.test, args.held_out, args.limit, args.beside, args.root)
+    train, sets = preferences.prepare(run, args.model, *chosen)
     run.do(preferences.train_and_test, args.model, train, sets, args.beside)
     found = preferences.preference_metrics(run.path())
     run.finish(found)
@@ -116,8 +135,7 @@ def choose_best(args: argparse.Namespace) -> None:
     "data",
     arg("action", choices=("check",), help="what to do: check counts, media, licence and leaks"),
     arg("path", help="pairs or public data: a file, a folder, a hub id, or a source's name"),
-    arg("--source", help="format of the data (default: guessed from its fields)"),
-    arg("--root", help="folder that the rows' media paths are relative to (default: the file's)"),
+    *(SOURCE, ROOT, COLUMNS),
 )
 def check_data(args: argparse.Namespace) -> None:
     """Report what a preference data set holds and which features without content give its labels away."""
@@ -125,7 +143,7 @@ def check_data(args: argparse.Namespace) -> None:
     from omnirepro.data.sources import load
     from omnirepro.evaluate.statistics import clustered_bootstrap
 
-    print(report(list(load(args.path, args.source, args.root)), clustered_bootstrap))
+    print(report(list(load(args.path, args.source, args.root, columns=dict(args.column))), clustered_bootstrap))
 
 
 @command("plan", arg("--profile", default="omni-7b", help="parameter profile (default: omni-7b)"), *ASSUMED)

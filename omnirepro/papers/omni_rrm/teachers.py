@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from omnirepro.data import DIMENSIONS, Judgement, Label, Pair, text_of
+from omnirepro.data.schema import refuse_repeat
 from omnirepro.judge.rubric import Parsed, ranking
 from omnirepro.toyworld.language import PENALTY, Assessment
 
@@ -109,7 +110,13 @@ class JudgeTeacher:
     rows: list[Judgement] = field(default_factory=list, compare=False, repr=False)
 
     def label(self, pairs: list[Pair]) -> list[Label]:
-        """Label every pair; one whose judgement cannot be read gets a tie with confidence 0, which no rule keeps."""
+        """Label every pair; one whose judgement cannot be read gets a tie with confidence 0, which no rule keeps.
+
+        Raises `RowError` where two pairs share an id: one of them would get the other's label.
+        """
+        seen: dict[str, str] = {}
+        for number, pair in enumerate(pairs, 1):
+            refuse_repeat(pair.id, f"pair {number}", seen)
         shown = [self._order(p) for p in pairs]
         rows: list[Judgement] = []
         for order in ("AB", "BA"):
