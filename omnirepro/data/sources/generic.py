@@ -23,6 +23,7 @@ _NAMED = {
     **dict.fromkeys(("b", "response_b", "model_b"), "B"),
     **dict.fromkeys(("tie", "equal"), "tie"),
 }
+WHOLE = ("system", "developer", "user", "human")  # who speaks first in a whole dialogue, not in an answer alone
 _GOOD = {True: True, False: False, "true": True, "false": False, "True": True, "False": False}
 
 
@@ -64,13 +65,15 @@ def preference(raw: Raw) -> Iterator[Given]:
     """Read TRL's rows: a prompt, chosen and rejected, each a text or messages; both sides may begin with the prompt."""
     shown = Shown(raw)
     both = [raw.need(name, str, list, dict) for name in ("chosen", "rejected")]
-    if all(isinstance(side, list) and _opens(side) for side in both):
+    firsts = [side[0] for side in both if isinstance(side, list) and len(side) > 1 and isinstance(side[0], dict)]
+    if len(firsts) == 2 and all((first.get("role") or first.get("from")) in WHOLE for first in firsts):
         first, second = (conversation(side, each) for side, each in zip(both, (shown, Shown(raw)), strict=True))
         found = parted(first, second)
         asked = [] if raw.fields.get("prompt") is None else _asked(raw, Shown(raw))
         if asked and asked[-1].text not in [part.text for part in found["prompt"]]:
             raise RowError("field prompt: chosen and rejected begin with another one; take it out of them")
-        prompt, sides = [*_opening(raw), *found["prompt"]], found["sides"]
+        prompt = [*_opening(raw), *found["prompt"]]
+        sides = found["sides"]
     elif raw.fields.get("prompt") is None and all(isinstance(side, str) for side in both):
         asked, sides = _common(*both)
         prompt = [*_opening(raw), *asked]
@@ -173,13 +176,6 @@ def _answer(messages: Any, shown: Shown) -> list[Part]:
         raise RowError("a response without a message; remove the row")
     single = not isinstance(messages, list) or len(messages) == 1
     return [part.model_copy(update={"role": "user", "turn": 0}) for part in parts] if single else parts
-
-
-def _opens(messages: list[Any]) -> bool:
-    """Tell whether messages are a whole dialogue and not an answer alone."""
-    first = messages[0] if messages else None
-    name = (first.get("role") or first.get("from")) if isinstance(first, dict) else None
-    return len(messages) > 1 and name in ("system", "developer", "user", "human")
 
 
 def _common(a: str, b: str) -> tuple[list[Part], list[list[Part]]]:

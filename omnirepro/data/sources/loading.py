@@ -70,7 +70,13 @@ def load(
                 return False
 
         streams = (
-            read_rows(file, Path(root or file.parent).absolute(), store, _above(file, top), is_row)
+            read_rows(
+                file,
+                Path(root or file.parent).absolute(),
+                store,
+                [folder.absolute() for folder in file.parent.parents if folder.is_relative_to(top)],
+                is_row,
+            )
             for file in files_of(top, split, config)
         )
     else:
@@ -113,11 +119,6 @@ def _cache() -> Path:
         return Path.home() / ".cache" / "omnirepro" / "media"
     except RuntimeError:
         return Path(tempfile.gettempdir()) / "omnirepro" / "media"
-
-
-def _above(file: Path, top: Path) -> list[Path]:
-    """Return the folders above a file's own, up to the one that was named."""
-    return [folder.absolute() for folder in file.parent.parents if folder.is_relative_to(top)]
 
 
 def _mapped(fields: dict, columns: dict[str, str] | None) -> dict:

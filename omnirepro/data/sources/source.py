@@ -20,7 +20,15 @@ from omnirepro.data.sources.parts import cluster, media, shared
 from omnirepro.data.sources.rows import Raw
 
 Hook = Callable[[Raw], Iterable[dict[str, Any] | Pair]]
-KINDS = {"any": object, "text": str, "list": list}
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "any": lambda value: True,
+    "text": lambda value: isinstance(value, str),
+    "list": lambda value: isinstance(value, list),
+    "said": lambda value: (
+        isinstance(value, str | dict)
+        or (isinstance(value, list) and all(isinstance(message, dict) for message in value))
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Source:
         """Tell whether a row's fields are those of this source."""
 
         def fits(value: Any, kind: str) -> bool:
-            return isinstance(value, KINDS[kind]) if kind in KINDS else re.search(kind, str(value)) is not None
+            return KINDS[kind](value) if kind in KINDS else re.search(kind, str(value)) is not None
 
         found = all(name in row and fits(row[name], kind) for name, kind in self.fields.items())
         return found and not any(name in row for name in self.without)
