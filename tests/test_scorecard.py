@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from omnirepro.kit.run import STAGES
+from omnirepro.cli.recompute import recompute
+from omnirepro.kit.run import STAGES, RunError
 from omnirepro.kit.scorecard import (
     ClaimsError,
+    again,
     aggregate,
     build,
     checks,
@@ -400,3 +402,26 @@ def test_verdicts_of_seeds_follow_the_same_rule(small):
     differ = aggregate({0: of(0.2), 1: of(0.05), 2: of(0.02)})
     assert verdicts(differ, small)["up"]["verdict"] == "inconclusive", "each seed supports it, together they do not"
     assert {verdicts(of(v), small)["up"]["verdict"] for v in (0.2, 0.05, 0.02)} == {"supported"}
+
+
+def test_what_seeds_gave_can_be_combined_again():
+    runs = {s: {"03_sft": {"accuracy": _metric(v, v - 0.04, v + 0.02), "minutes": _metric(3.0 + v)}}
+            for s, v in enumerate((0.8, 0.83, 0.84))}  # fmt: skip
+    for name, metric in aggregate(runs)["03_sft"].items():
+        found = again(metric, "03_sft", name)
+        assert [found[side] for side in ("value", "low", "high")] == pytest.approx(
+            [metric[side] for side in ("value", "low", "high")]
+        )
+
+
+@pytest.mark.parametrize("name", ["rrm-grpo-over-sft", "strong_minus_weak", "kappa_verdict"])
+def test_a_committed_number_comes_out_of_its_rows_again(name):
+    text, agree = recompute(name, "blessed")
+    assert agree and "from rows" in text, text
+
+
+def test_numbers_without_rows_or_name_are_told():
+    text, agree = recompute("reward-ties-harder", "blessed")
+    assert not agree and "its rows are not here" in text
+    with pytest.raises(RunError, match="no stage of run blessed has a number 'acuracy'"):
+        recompute("acuracy", "blessed")

@@ -15,8 +15,7 @@ from omnirepro.kit.run.checks import existing
 
 def judgements(folder: Path) -> list[Judgement]:
     """Return all frozen judgements of a stage. Raises `RunError` where it has none."""
-    path = stored(folder / "predictions.jsonl")
-    return read_jsonl(path if path.is_file() else existing(folder / "predictions.jsonl"), Judgement)
+    return read_jsonl(existing(folder / "predictions.jsonl"), Judgement)
 
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:

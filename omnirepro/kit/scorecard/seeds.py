@@ -40,9 +40,10 @@ Metric = Mapping[str, Any]
 
 
 def aggregate(runs: Mapping[int, Mapping[str, Mapping[str, Metric]]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return stage -> metric -> value, low, high, n (in all), seeds (a list) and by_seed, of seed -> stage -> metrics.
+    """Return stage -> metric -> value, low, high, n (in all), seeds (a list), by_seed and prompts, of seed -> stage.
 
-    A metric without a value in a seed is left out of it; one without a value anywhere is absent. Checks: `together`.
+    `prompts`: the root mean square of the seeds' own half-widths below and above. A metric without a
+    value in a seed is left out of it; one without a value anywhere is absent. Checks: `together`.
     """
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for stage in sorted({stage for run in runs.values() for stage in run}):
@@ -98,20 +99,37 @@ def combine(by_seed: Mapping[int, Metric | None], common: bool = False, share: b
         "n": None if None in counts else sum(counts),
         "seeds": list(known),
         "by_seed": {str(seed): v for seed, v in zip(known, values, strict=True)},
+        "prompts": [root_mean_square(values, some) for some in bounds.values()],
     }
+
+
+def again(metric: Metric, stage: str, name: str) -> dict[str, Any]:
+    """Combine the seeds' values that a combined metric keeps once more, as `aggregate` did."""
+    seeds = {}
+    for seed, value in metric["by_seed"].items():
+        low, high = (
+            None if h is None else value + sign * h for sign, h in zip((-1, 1), metric["prompts"], strict=True)
+        )
+        seeds[seed] = {"value": value, "low": low, "high": high}
+    return combine(seeds, stage in COMMON, SIGNED.search(name) is None)
+
+
+def root_mean_square(values: Sequence[float], bounds: Sequence[float | None]) -> float | None:
+    """Return the root mean square of the seeds' own half-widths on one side; None where no seed has a bound."""
+    reaches = [0.0 if bound is None else abs(v - bound) for v, bound in zip(values, bounds, strict=True)]
+    return None if all(bound is None for bound in bounds) else math.sqrt(fmean(reach**2 for reach in reaches))
 
 
 def half_width(values: Sequence[float], bounds: Sequence[float | None], common: bool = False) -> float | None:
     """Return how far the interval reaches on the side of `bounds`, the seeds' own; None for one seed without one."""
     from scipy.stats import t
 
-    reaches = [0.0 if bound is None else abs(v - bound) for v, bound in zip(values, bounds, strict=True)]
+    prompts = root_mean_square(values, bounds)
     k = len(values)
     if k == 1:
-        return None if bounds[0] is None else reaches[0]
-    prompts = math.sqrt(fmean(reach**2 for reach in reaches))
+        return prompts
     student = float(t.ppf(0.975, k - 1)) * stdev(values) / math.sqrt(k)  # t s / sqrt(k)
-    return math.hypot(student, prompts) if common else max(student, prompts / math.sqrt(k))
+    return math.hypot(student, prompts or 0.0) if common else max(student, (prompts or 0.0) / math.sqrt(k))
 
 
 def _number(value: Any) -> float | None:
