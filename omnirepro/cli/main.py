@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
@@ -126,6 +127,27 @@ def check_data(args: argparse.Namespace) -> None:
     from omnirepro.evaluate.statistics import clustered_bootstrap
 
     print(report(list(load(args.path, args.source, args.root)), clustered_bootstrap))
+
+
+@command(
+    "audit",
+    arg("model", help="stage folder, scorer, adapter, model, hub id, package, or URL#model"),
+    arg("--out", required=True, help="page for the card; .json and .md are written beside it"),
+    arg("--pairs", help="own pairs to audit on as well: a pair file, or a public file or folder"),
+    arg("--each", type=int, default=40, help="known-truth pairs of each modality; 0: none (default: 40)"),
+    arg("--world", action="store_true", help="ask in the embedded world's sentences, for judges trained on them"),
+    *(SEED, BATCH_SIZE),
+    arg("--cache", help="sqlite file of a server's answers: what is in it is not asked, nor paid, again"),
+)
+def audit_model(args: argparse.Namespace) -> int:
+    """Find out whether a judge looks, listens and is swayed; writes a card, exit status 2 where it is faulty."""
+    from omnirepro import load_judge
+    from omnirepro.cli.audit import audit_judge
+
+    judge = load_judge(args.model, batch_size=args.batch_size, endpoint={"cache": args.cache})
+    said, status = audit_judge(judge, args.model, Path(args.out), args.pairs, args.each, args.seed, not args.world)
+    print(said)
+    return status
 
 
 @command("plan", arg("--profile", default="omni-7b", help="parameter profile (default: omni-7b)"), *ASSUMED)
