@@ -76,18 +76,18 @@ class Judge:
         """
         asked = zip(prompts, responses, strict=True)
         chats = [verdict.ask_level(p.parts, r.parts, p.criterion, self.wording) for p, r in asked]
-        free = (
-            replace(self.chat, schema=None) if getattr(self.chat, "schema", None) else self.chat
-        )  # it is the format's
-        made = free.complete(chats, self.decoding, self.seed, progress)
+        held = getattr(self.chat, "schema", None)  # a server's, to another format
+        made = (replace(self.chat, schema=None) if held else self.chat).complete(
+            chats, self.decoding, self.seed, progress
+        )
         found = [verdict.parse(out.text, "level").score_a for out in made]
         return [math.nan if level is None else level for level in found]
 
 
 def read(made: Generated, format: verdict.Format) -> rubric.Parsed:
     """Read a completion; one that was withheld, or that was cut before it could be read, has that as its status."""
-    if made.status:
-        return rubric.Parsed(made.status)
+    if made.failure:
+        return rubric.Parsed(made.failure)
     parsed = format.parse(made.text)
     return parsed if made.finished or parsed.status == "ok" else replace(parsed, status="cut")
 
