@@ -255,7 +255,7 @@ def test_base_has_every_key_once_with_a_sentence_above():
 @pytest.mark.parametrize("path", sorted((ROOT / "params/profiles").glob("*.yaml")), ids=name_of)
 def test_profiles_hold_differences_only(path):
     base = flatten(read_yaml(ROOT / "params/base.yaml"))
-    for key, value in flatten(read_yaml(path)).items():
+    for key, value in flatten(read_yaml(path), whole=base).items():
         assert key in base, f"{name_of(path)}: {key} is not in base.yaml"
         assert value != base[key], f"{name_of(path)}: {key} says what base.yaml says"
 
@@ -276,6 +276,7 @@ def test_notebook_parameters_and_river_agree():
 
 # The modules that read a section of the parameters; a folder ends in a slash.
 READERS = {
+    "endpoints": ("models/endpoints.py",),
     "device": ("models/device.py", "kit/run/training.py"),
     "world": ("papers/omni_rrm/synthesis.py", "toyworld/tasks.py"),
     "backbone": ("toyworld/pretraining/", "papers/checks.py"),

@@ -55,6 +55,11 @@ class Store:
         found = (self._base.execute("select value from answers where key = ?", (key,)).fetchone() for key in keys)
         return {key: json.loads(row[0]) for key, row in zip(keys, found, strict=True) if row}
 
+    def total(self, field: str) -> float:
+        """Return the sum of a number that the answers hold."""
+        query = "select total(json_extract(value, ?)) from answers"
+        return self._base.execute(query, (f"$.{field}",)).fetchone()[0]
+
     def put(self, answers: dict[str, Any]) -> None:
         """Write answers in one transaction: when this returns all are on disk, when it raises none is."""
         with self._base:
@@ -62,7 +67,10 @@ class Store:
             self._base.executemany("insert or replace into answers values (?, ?)", rows)
 
     def answer(self, keys: Sequence[str], make: Callable[[list[int]], list[Any]]) -> list[Any]:
-        """Return an answer a key; `make` gets the indices of those that are not known, each distinct key once."""
+        """Return an answer a key; `make` gets the indices of those that are not known, each distinct key once.
+
+        What has a `failure`, such as a refusal, is no answer and is not kept.
+        """
         with self:
             known = self.get(keys)
             missing = list({key: i for i, key in enumerate(keys) if key not in known}.values())
@@ -71,7 +79,7 @@ class Store:
             for at in range(0, len(missing), self.size):
                 some = missing[at : at + self.size]
                 made = {keys[i]: value for i, value in zip(some, make(some), strict=True)}
-                self.put(made)
+                self.put({k: v for k, v in made.items() if not (isinstance(v, dict) and v.get("failure"))})
                 known |= made
         return [known[key] for key in keys]
 

@@ -30,11 +30,17 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Generated:
-    """One completion: text without special tokens, its length in tokens, whether it ended by itself."""
+    """One completion: text without special tokens, its length in tokens, whether it ended by itself.
+
+    `failure` says why a server gave no answer ("refused", "filtered", "cut") and `reason` holds its words; the text is
+    empty then.
+    """
 
     text: str
     tokens: int
     finished: bool
+    failure: str = ""
+    reason: str = ""
 
 
 class Chat(Protocol):

@@ -7,7 +7,7 @@ A key that base.yaml does not have, or a value of another type, raises before an
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -26,11 +26,18 @@ from omnirepro.kit.run.reading import (
 )
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings (keys may hold dots already) into one level of dotted keys."""
+def flatten(values: Mapping[str, Any], prefix: str = "", whole: Container[str] = ()) -> dict[str, Any]:
+    """Turn nested mappings (keys may hold dots already) into one level of dotted keys.
+
+    A mapping stays a value where it is empty inside a section, or where its key is one of `whole`.
+    """
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and name not in whole and (value or not prefix):
+            flat |= flatten(value, f"{name}.", whole)
+        else:
+            flat[name] = value
     return flat
 
 
@@ -109,7 +116,7 @@ class Params:
         for section in values:
             if section.split(".")[0] not in self.sections and isinstance(values[section], Mapping):
                 raise unknown(section, self.sections, origin)
-        for key, value in flatten(values).items():
+        for key, value in flatten(values, whole=self._base).items():
             if key not in self._values:
                 raise unknown(key, self._values, origin)
             self._values[key] = _typed(key, value, self._base[key], origin)

@@ -21,7 +21,8 @@ from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge.generative import load_judge
 from omnirepro.judge.rows import judge_split
-from omnirepro.kit.run import Run
+from omnirepro.kit.run import Run, results_root
+from omnirepro.models.endpoints import endpoint_options
 from omnirepro.models.generation import Decoding
 
 Sets = dict[str, list[Pair]]
@@ -72,8 +73,10 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
     asked = run.section("judge")
-    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
-    if hasattr(judge, "decoding"):
+    answers = results_root() / (run.base or run.name) / ".answers.sqlite"
+    endpoint = endpoint_options(run.section("endpoints"), answers)
+    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed, endpoint=endpoint)
+    if getattr(judge, "wording", None) == asked["wording"]:  # any other one may answer as long as its format needs
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
     parts = ((f"{name}/{called}", pairs) for called, pairs in sets.items())
     return [row for model, some in parts for row in judge_split(judge, model, some, run.checkpoint_dir, size=512)]
