@@ -25,12 +25,16 @@ from omnirepro.kit.run.reading import (
     unknown,
 )
 
+BY_MODALITY = ("synthesis.strong", "synthesis.weak")  # texts, or a mapping of modalities to texts
+
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested mappings (keys may hold dots already) into one level of dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+        name = f"{prefix}{key}"
+        nested = isinstance(value, Mapping) and name not in BY_MODALITY
+        flat.update(flatten(value, f"{name}.") if nested else {name: value})
     return flat
 
 
@@ -159,6 +163,7 @@ class Params:
 def _typed(key: str, value: Any, base: Any, origin: str) -> Any:
     """Check a value, and the entries of a list, by the base's type: a whole number does for a float, null for none."""
     kind = list[type(base[0])] if isinstance(base, list) and base else type(base)
+    kind = str | dict[str, str] if key in BY_MODALITY else kind
     try:
         return _checker(kind).validate_python(value, strict=True)
     except ValidationError:

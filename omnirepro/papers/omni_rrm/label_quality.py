@@ -1,4 +1,4 @@
-"""How good labels are, where the world knows the truth: precision against coverage, and agreement of the teachers.
+"""How good labels are, where the truth is known: precision against coverage, and agreement of the teachers.
 
 Consumes the labelling stage's tables; produces data frames and intervals. No model is touched.
 """
@@ -13,10 +13,14 @@ from omnirepro.papers.comparisons import mean
 
 
 def precision(table: pd.DataFrame, total: int) -> pd.DataFrame:
-    """Summarise `correctness` by rule: coverage of `total` pairs and precision with its clustered interval."""
+    """Summarise `correctness` by rule: coverage of `total` pairs and precision with its clustered interval.
+
+    Precision is that of the pairs whose truth is known (`correct` is a number); NaN where it is of none.
+    """
     rows = []
     for rule, group in table.groupby("rule", sort=False):
-        found = mean(group, "correct")
+        known = group.dropna(subset="correct")
+        found = mean(known, "correct") if len(known) else UNKNOWN
         shares = {"rule": rule, "coverage": len(group) / total, "precision": found.value}
         rows.append(shares | {"low": found.low, "high": found.high, "n": found.n})
     return pd.DataFrame(rows)
@@ -24,7 +28,7 @@ def precision(table: pd.DataFrame, total: int) -> pd.DataFrame:
 
 def precision_gain(table: pd.DataFrame, rule: str, control: str) -> Interval:
     """Return the precision of what a rule keeps minus that of what a control keeps; unknown where one keeps nothing."""
-    ours, other = (table[table.rule == name] for name in (rule, control))
+    ours, other = (table[(table.rule == name) & table["correct"].notna()] for name in (rule, control))
     if ours.empty or other.empty:
         return UNKNOWN
     return difference_of_means(ours["correct"], other["correct"], (ours["cluster"], other["cluster"]))
