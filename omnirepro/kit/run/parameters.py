@@ -10,6 +10,7 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -178,17 +179,19 @@ _checker = cache(TypeAdapter)
 def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = None) -> Params:
     """Resolve the parameters of a run: base.yaml, then the profile, the run's file if there is one, the overrides.
 
+    `profile`: a name in params/profiles/, or the path of a YAML file, which may lie anywhere.
     `overrides`: mapping with dotted or nested keys, or JSON text of one. Raises `ParameterError` on an unknown
     profile or key, naming the nearest known one.
     """
     folder = project_root() / "params"
+    file = Path(profile) if str(profile).endswith(".yaml") else folder / "profiles" / f"{profile}.yaml"
     params = Params(read_yaml(folder / "base.yaml"), profile, run)
     profiles = sorted(path.stem for path in (folder / "profiles").glob("*.yaml"))
-    if profile not in profiles:
+    if not file.is_file():
         hint = f"the nearest known one is {nearest(str(profile), profiles)} (of {', '.join(profiles)})"
         raise ParameterError(f"unknown profile {profile!r}: {hint}")
-    params.update(read_yaml(folder / "profiles" / f"{profile}.yaml"), f"profiles/{profile}.yaml")
-    if (file := run_file(run)) is not None:
-        params.update(read_run_file(file).get("overrides") or {}, f"runs/{file.name}")
+    params.update(read_yaml(file), f"profiles/{file.name}")
+    if (own := run_file(run)) is not None:
+        params.update(read_run_file(own).get("overrides") or {}, f"runs/{own.name}")
     params.update(parse_overrides(overrides), "overrides")
     return params

@@ -61,5 +61,6 @@ def says_how(key: str) -> bool:
 
 
 def run_name(profile: str, seed: int = 0) -> str:
-    """Return the default name of a run: the profile, with `-s<seed>` where the seed is not 0."""
-    return profile if seed == 0 else f"{profile}-s{seed}"
+    """Return the default name of a run: the profile (of a path, its last part), with `-s<seed>` but for seed 0."""
+    name = profile.rpartition("/")[2].removesuffix(".yaml")
+    return name if seed == 0 else f"{name}-s{seed}"
