@@ -43,8 +43,9 @@ def agreement(first: list[Label], second: list[Label], tasks: dict[str, str]) ->
     for task in ("all", *dict.fromkeys(tasks.values())):
         both = [(a, b) for a, b in zip(first, second, strict=True) if task in ("all", tasks.get(a.pair_id))]
         rows.append((task, "verdict", cohen_kappa([a.verdict for a, _ in both], [b.verdict for _, b in both])))
+        sides = [x for a, b in both for x in ((a.marks_a, b.marks_a), (a.marks_b, b.marks_b))]
         for d in DIMENSIONS:
-            ours = [side[d] for a, _ in both for side in (a.marks_a, a.marks_b)]
-            theirs = [side[d] for _, b in both for side in (b.marks_a, b.marks_b)]
-            rows.append((task, d, cohen_kappa(ours, theirs)))
+            marked = [(ours[d], theirs[d]) for ours, theirs in sides if d in (ours or {}) and d in (theirs or {})]
+            if marked:  # a teacher whose reasons are free text marks no dimension
+                rows.append((task, d, cohen_kappa([ours for ours, _ in marked], [theirs for _, theirs in marked])))
     return pd.DataFrame(rows, columns=["task", "dimension", "value"])
