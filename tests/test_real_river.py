@@ -1,5 +1,5 @@
-"""Data, generators and teachers from elsewhere, by parameter alone: notebooks 00 to 04 and 09 on pictures, films, sounds
-and texts of a JSONL, two generators and two teachers as servers on loopback, and a tiny random student."""
+"""Data, generators and teachers from elsewhere, by parameter alone: notebooks 00 to 04 on pictures, films, sounds and
+texts of a JSONL, two generators and two teachers as servers on loopback, and a tiny random student."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 import pandas as pd
 import pytest
