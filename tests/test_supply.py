@@ -5,11 +5,12 @@ import os
 
 import pandas as pd
 import pytest
-from real_parts import execute, serving, speaker, teacher, write_media
+from real_parts import ROOT, execute, serving, speaker, teacher, write_media
 from tiny_parts import text_part
 
 from omnirepro.data import Label, Pair, Part, Prompt, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import RunError
+from omnirepro.data.sources import SOURCES
 from omnirepro.data.sources.cards import card_of, pairs_of, prompts_of
 from omnirepro.data.splits import check_disjoint, content_groups, divided
 from omnirepro.judge import rubric
@@ -417,3 +418,11 @@ def test_notebook_09_needs_nothing_upstream(tmp_path, monkeypatch):
         assert server.paid.total() == 8
     found = json.loads((tmp_path / "results/fresh/09_benchmarks/metrics.json").read_text())
     assert found["judge_mine"]["value"] == 1.0 and os.path.exists(tmp_path / "results/fresh/.answers.sqlite")
+
+
+def test_the_cards_that_are_kept_here_can_be_read():
+    cards = sorted((ROOT / "params/data").glob("*.yaml"))
+    assert cards
+    for path in cards:
+        card = card_of(path.stem, path.parent)
+        assert card.name == path.stem and card.licence and (not card.source or card.source in SOURCES)

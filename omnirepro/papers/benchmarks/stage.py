@@ -25,6 +25,7 @@ from omnirepro.judge.generative import load_judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import Run, project_root
 from omnirepro.models.generation import Decoding
+from omnirepro.models.opening import served
 from omnirepro.papers.omni_rrm.supply import truth_of
 
 Sets = dict[str, list[Pair]]
@@ -89,7 +90,7 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
     asked = run.section("judge")
-    kept = {"cache": run.answers}
+    kept = {"cache": run.answers} if served(source) else None
     judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed, endpoint=kept)
     if hasattr(judge, "decoding"):
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
