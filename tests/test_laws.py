@@ -278,7 +278,8 @@ def test_notebook_parameters_and_river_agree():
 READERS = {
     "endpoints": ("models/endpoints.py",),
     "device": ("models/device.py", "kit/run/training.py"),
-    "world": ("papers/omni_rrm/synthesis.py", "toyworld/tasks.py"),
+    "data": ("papers/omni_rrm/supply.py",),
+    "world": ("papers/omni_rrm/supply.py", "toyworld/tasks.py"),
     "backbone": ("toyworld/pretraining/", "papers/checks.py"),
     "synthesis": ("papers/omni_rrm/synthesis.py", "../notebooks/01_synthesis.ipynb"),
     "reconciliation": ("papers/omni_rrm/labelling.py",),

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 from omnirepro.data import Judgement, Pair, Prompt, Response
 from omnirepro.judge import rubric, verdict
 from omnirepro.judge.scalar import ORDERS, ScalarJudge, load_scalar_judge, scorer_in
-from omnirepro.models.generation import Chat, Decoding, Generated, LocalModel, Progress
+from omnirepro.models.generation import Chat, Decoding, Generated, Progress
+from omnirepro.models.opening import adapter_in, open_chat, served
 
 # The longest answer of a model that was not trained here, in tokens, by format; any other one gives reasons at length.
 LIMITS = {"verdict": 512, "verdict-direct": 64, "level": 64, "scores-only": 128}
@@ -106,28 +107,18 @@ def load_judge(
     endpoint = kw.pop("endpoint", None) or {}
     asked = kw.get("format", Judge.format)
     settings: dict[str, Any] = {"wording": "full", "decoding": Decoding(LIMITS.get(asked, LONGEST))}
-    if name.startswith(("http://", "https://")):
-        from omnirepro.models.endpoints import open_endpoint
-
+    if served(name):
         keys = rubric.FORMATS.get(asked)
         schema = rubric.RubricJudgement.model_json_schema()
         if keys:
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
-        chat = open_endpoint(name, **({"schema": schema if keys else None} | endpoint))
+        endpoint = {"schema": schema if keys else None} | endpoint
     elif scorer_in(name):
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     else:
-        from omnirepro.models.loading import load
-
-        places = (Path(name) / "adapter", Path(name))
-        folder = next((f for f in places if (f / "adapter_config.json").is_file()), None)
-        model, processor = load(folder or name, device, dtype)
-        stored = (folder or Path(name)) / "judge.json"
+        stored = (adapter_in(name) or Path(name)) / "judge.json"
         settings = json.loads(stored.read_text()) if stored.is_file() else settings
-        label = Path(name).name
-        if folder and folder.name == "adapter":
-            label = f"{folder.parent.parent.name}/{folder.parent.name}"
-        chat = LocalModel(model, processor, label, batch_size)
+    chat = open_chat(name, "", batch_size, device, dtype, endpoint)
     settings |= kw
     if isinstance(settings.get("decoding"), dict):
         settings["decoding"] = Decoding(**settings["decoding"])

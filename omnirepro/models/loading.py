@@ -51,9 +51,16 @@ def point_to(name: str, folder: Path) -> None:
 
 
 def follow(name: str) -> str:
-    """Return the model that a folder points to, or the name itself."""
-    pointer = Path(name) / POINTER
-    return _named_in(pointer, "model") if pointer.is_file() else name
+    """Return the model that a folder points to, through as many pointers as there are, or the name itself.
+
+    Raises `ModelError` where pointers lead back to one of them.
+    """
+    seen = [name]
+    while (pointer := Path(seen[-1]) / POINTER).is_file():
+        seen.append(_named_in(pointer, "model"))
+        if seen[-1] in seen[:-1]:
+            raise ModelError(f"{name}: its {POINTER} leads back to {seen[-1]}; name a model in one of them")
+    return seen[-1]
 
 
 def base_of(adapter: Path) -> str:
