@@ -82,7 +82,7 @@ def load_judge(
 ) -> Judge | ScalarJudge:
     """Load a judge from a stage's folder, an adapter, a scorer, a model folder, a hub id, a GGUF package or a URL.
 
-    A scorer (Bradley-Terry) gives a scalar judge. A URL has the form http://host:port/v1#model; `endpoint` holds
+    A scorer (Bradley-Terry), or a classifier of the hub with one label, gives a scalar judge. A URL has the form http://host:port/v1#model; `endpoint` holds
     options of `EndpointModel`, such as cache and concurrency; answers are held to the keys of the format where the
     server can do that. Keyword arguments override the judge's stored settings (`format`, `wording`, `decoding`,
     `seed`). Raises `ModelError` where nothing can be loaded.
@@ -99,7 +99,7 @@ def load_judge(
         if keys:
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
         chat = EndpointModel(url, model or "default", **({"schema": schema if keys else None} | endpoint))
-    elif scorer_in(name):
+    elif scorer_in(name) or _is_classifier(name):
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     else:
         from omnirepro.models.loading import load
@@ -117,6 +117,13 @@ def load_judge(
     if isinstance(settings.get("decoding"), dict):
         settings["decoding"] = Decoding(**settings["decoding"])
     return Judge(chat, **settings)
+
+
+def _is_classifier(name: str) -> bool:
+    from omnirepro.models.loading import gives_scores
+
+    places = (Path(name) / "adapter", Path(name))
+    return not any((f / "adapter_config.json").is_file() for f in places) and gives_scores(name)
 
 
 def save_settings(judge: Judge, folder: Path) -> None:
