@@ -14,8 +14,16 @@ from tokenizers.models import BPE
 KINDS = ("image", "video", "audio")
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 # Marks of a picture, a film and a sound with what stands around them, by tokenizer; and all that its release flags.
-OMNI = ("<|vision_bos|><|IMAGE|><|vision_eos|>", "<|vision_bos|><|VIDEO|><|vision_eos|>", "<|audio_bos|><|AUDIO|><|audio_eos|>")  # fmt: skip
-VL = ("<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>", "<|audio_start|><|audio_pad|><|audio_end|>")  # fmt: skip
+OMNI = (
+    "<|vision_bos|><|IMAGE|><|vision_eos|>",
+    "<|vision_bos|><|VIDEO|><|vision_eos|>",
+    "<|audio_bos|><|AUDIO|><|audio_eos|>",
+)
+VL = (
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    "<|vision_start|><|video_pad|><|vision_end|>",
+    "<|audio_start|><|audio_pad|><|audio_end|>",
+)
 TILES = ("<image>", "<video>", "")
 PIECES = [
     "<fake_token_around_image>",
@@ -43,8 +51,8 @@ TEMPLATE = (
 )
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-PICTURES = {"image_processor_type": "Qwen2VLImageProcessor", "merge_size": 2, "patch_size": 14, "temporal_patch_size": 2,
-            "min_pixels": 3136, "max_pixels": 12_845_056} | CLIP  # fmt: skip
+PICTURES = {"image_processor_type": "Qwen2VLImageProcessor", "merge_size": 2, "patch_size": 14,
+            "temporal_patch_size": 2, "min_pixels": 3136, "max_pixels": 12_845_056} | CLIP  # fmt: skip
 SOUNDS = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 128, "hop_length": 160, "n_fft": 400,
           "sampling_rate": 16_000, "padding_value": 0.0, "return_attention_mask": True}  # fmt: skip
 ROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}
@@ -55,9 +63,9 @@ EYE = dict(depth=2, hidden_size=48, intermediate_size=64, num_heads=2, out_hidde
 EYE3 = dict(depth=2, hidden_size=48, intermediate_size=64, num_heads=2, out_hidden_size=64, patch_size=16,
             deepstack_visual_indexes=[0], num_position_embeddings=256)  # fmt: skip
 EAR = dict(encoder_layers=2, d_model=48, encoder_attention_heads=2, encoder_ffn_dim=64, num_mel_bins=128, output_dim=64)
-DIT = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, ff_mult=1, emb_dim=16, head_dim=16, num_embeds=64,
-           mel_dim=16, enc_emb_dim=16, enc_dim=16, enc_channels=[16, 16, 16, 16, 48], enc_attention_channels=8,
-           enc_res2net_scale=2, enc_se_channels=8, enc_lin_neurons=16)  # fmt: skip
+DIT = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, ff_mult=1, emb_dim=16, head_dim=16,
+           num_embeds=64, mel_dim=16, enc_emb_dim=16, enc_dim=16, enc_channels=[16, 16, 16, 16, 48],
+           enc_attention_channels=8, enc_res2net_scale=2, enc_se_channels=8, enc_lin_neurons=16)  # fmt: skip
 VOCODER = dict(mel_dim=16, upsample_initial_channel=32, resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1, 3, 5]],
                upsample_rates=[5, 3, 2, 2, 2, 2], upsample_kernel_sizes=[11, 7, 4, 4, 4, 4])  # fmt: skip
 
@@ -232,7 +240,8 @@ def reward_model(folder, kind: str = "Qwen3", **own):
     return text_model(folder, kind, "ForSequenceClassification", **({"num_labels": 1} | own))
 
 
-MAKERS = {f.__name__: f for f in (omni_thinker, omni_full, omni_legacy, omni3, vl, vl3, audio2, smolvlm, text_model, reward_model)}  # fmt: skip
+_ALL = (omni_thinker, omni_full, omni_legacy, omni3, vl, vl3, audio2, smolvlm, text_model, reward_model)
+MAKERS = {maker.__name__: maker for maker in _ALL}
 
 
 def make(name: str, folder: Path, **how):

@@ -9,8 +9,8 @@ from tiny_parts import make_model, processor, text_part, user
 
 from omnirepro.data import MediaError, Part
 from omnirepro.data.media import to_patches
-from omnirepro.models.positions import positions
 from omnirepro.models.families import OMNI
+from omnirepro.models.positions import positions
 from omnirepro.models.processing import VISION, OmniProcessor, collate_media
 from omnirepro.toyworld.pretraining.tiny import ROLES, SPECIAL
 from omnirepro.toyworld.pretraining.trainer import make_pool

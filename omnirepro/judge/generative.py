@@ -82,10 +82,10 @@ def load_judge(
 ) -> Judge | ScalarJudge:
     """Load a judge from a stage's folder, an adapter, a scorer, a model folder, a hub id, a GGUF package or a URL.
 
-    A scorer (Bradley-Terry), or a classifier of the hub with one label, gives a scalar judge. A URL has the form http://host:port/v1#model; `endpoint` holds
-    options of `EndpointModel`, such as cache and concurrency; answers are held to the keys of the format where the
-    server can do that. Keyword arguments override the judge's stored settings (`format`, `wording`, `decoding`,
-    `seed`). Raises `ModelError` where nothing can be loaded.
+    A scorer (Bradley-Terry), or a classifier of the hub with one label, gives a scalar judge. A URL has the form
+    http://host:port/v1#model; `endpoint` holds options of `EndpointModel`, such as cache and concurrency; answers are
+    held to the keys of the format where the server can do that. Keyword arguments override the judge's stored settings
+    (`format`, `wording`, `decoding`, `seed`). Raises `ModelError` where nothing can be loaded.
     """
     name = str(path_or_name)
     endpoint = kw.pop("endpoint", None) or {}

@@ -9,6 +9,8 @@ Departures: SmolVLM reads pictures alone here. A film's frames stand at the time
 
 from __future__ import annotations
 
+import json
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -42,7 +44,7 @@ class Family:
     `factory`: its class in transformers. `marks`: the placeholder token a kind of medium. `seconds`: the name under
     which it takes the seconds that two frames last. `types`: whether it is told which tokens are pictures and films.
     `timed`: whether a film's frames stand apart, each behind its time. `tiled`: placeholders of a tile, where pictures
-    are cut into tiles. `sound_tokens`: from mel frames; `sound_padded`: whether a sound is padded to the encoder's size.
+    are cut into tiles. `sound_tokens`: from mel frames; `sound_padded`: whether sounds fill the encoder.
     """
 
     factory: str = "AutoModelForCausalLM"
@@ -110,7 +112,7 @@ def named_errors(name: str) -> Iterator[None]:
     except ModelError:
         raise
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = textwrap.shorten(str(error) or type(error).__name__, 300)
         raise ModelError(
             f"{name}: no model could be loaded ({reason}); give a folder, a hub id or a package name"
         ) from error
@@ -183,9 +185,7 @@ def picture_settings(source: str | Path) -> dict[str, Any]:
 
 
 def old_template(source: str | Path) -> str | None:
-    """Return the chat template of a file of its own, as folders had it before the tokenizer's; None where there is none."""
-    import json
-
+    """Return the chat template that older folders keep in a file of its own; None where there is none."""
     from transformers.utils import cached_file
 
     file = cached_file(source, "chat_template.json", _raise_exceptions_for_missing_entries=False)

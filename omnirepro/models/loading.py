@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from pathlib import Path
 
 from omnirepro.models.device import best_device, quiet
@@ -16,6 +17,7 @@ from omnirepro.models.families import CLASSIFIER, ModelError, config_of, family_
 from omnirepro.models.processing import OmniProcessor
 
 POINTER = "pointer.json"
+UNWRAPPED = {r"^thinker\.": ""}  # trainers that load the whole omni model name the thinker's modules as its parts
 
 
 def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable: bool = False, scores: bool = False):
@@ -53,26 +55,34 @@ def _with_adapter(model, adapter: Path, trainable: bool):
     from peft.tuners.tuners_utils import check_target_module_exists
 
     config = PeftConfig.from_pretrained(adapter)
+    if config.task_type == "SEQ_CLS":
+        raise ModelError(f"{adapter}: it is the adapter of a classifier; merge it into its base and name that folder")
     if getattr(config, "target_modules", None):
         named = _modules_of(adapter, model, config)
+        _check_places(adapter, model, sorted(named - {place for place, _ in model.named_modules()}))
         if {place for place, _ in model.named_modules() if check_target_module_exists(config, place)} != named:
             config.target_modules = named
-    tuned = PeftModel.from_pretrained(model, adapter, is_trainable=trainable, config=config)
-    lost = tuned.load_adapter(str(adapter), "default", is_trainable=trainable).unexpected_keys
-    if lost:
-        raise ModelError(
-            f"{adapter}: {len(lost)} of its tensors find no place in its base {type(model).__name__} "
-            f"({', '.join(lost[:3])}); name the base that it was trained on in adapter_config.json"
-        )
+    how: dict = {"is_trainable": trainable, "key_mapping": UNWRAPPED}
+    tuned = PeftModel.from_pretrained(model, adapter, config=config, **how)
+    _check_places(adapter, model, tuned.load_adapter(str(adapter), "default", **how).unexpected_keys)
     return tuned
 
 
+def _check_places(adapter: Path, model, lost: list[str]) -> None:
+    """Raise `ModelError` for names in an adapter that its base does not have."""
+    if lost:
+        raise ModelError(
+            f"{adapter}: {len(lost)} of its names find no place in its base, a {type(model).__name__} "
+            f"({', '.join(lost[:3])}); name the base that it was trained on in adapter_config.json"
+        )
+
+
 def _modules_of(adapter: Path, model, config) -> set[str]:
-    """Return the modules of a model that an adapter's tensors belong to, under the names that they have here."""
+    """Return the modules that an adapter's tensors belong to, under the names that the model has for them."""
     from peft.utils.save_and_load import load_peft_weights
     from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
 
-    weights = load_peft_weights(str(adapter), device="cpu")
+    weights = load_peft_weights(str(adapter), device="cpu", key_mapping=UNWRAPPED)
     here = convert_peft_adapter_state_dict_for_transformers(model, config, weights)
     return {key.removeprefix("base_model.model.").split(".lora_")[0] for key in here if ".lora_" in key}
 
@@ -117,29 +127,35 @@ def _load_base(name: str, device: str, dtype: str, scores: bool):
     extra: dict = {"use_safetensors": True}
     if named:  # unpacked to dense weights: a model that counts as quantised can be neither saved nor trained
         extra = {**named, "quantization_config": transformers.GgufConfig(dequantize=True)}
+    extra |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # what does not fit is told below, by name
     with named_errors(name):
-        model, report = getattr(transformers, family.factory).from_pretrained(
-            source,
-            dtype=getattr(torch, dtype),
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, with the names
-            **extra,
-        )
-        _check_weights(name, model, report)
+        factory = getattr(transformers, family.factory)
+        try:
+            model, report = factory.from_pretrained(
+                source, dtype=getattr(torch, dtype), trust_remote_code=False, **extra
+            )
+        except RuntimeError as error:
+            _check_weights(name, factory, _report_in(error))
+            raise
+        _check_weights(name, type(model), report)
         processor = OmniProcessor.from_pretrained(source, family, **named)
     _check_marks(name, processor, config)
     return model.to(device), processor
 
 
-def _check_weights(name: str, model, report: dict) -> None:
+def _report_in(error: RuntimeError) -> dict:
+    """Return the loading report that transformers prints before it raises, and does not pass on."""
+    frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+    return next((found["loading_info"].to_dict() for found in frames if "loading_info" in found), {})
+
+
+def _check_weights(name: str, kind: type, report: dict) -> None:
     """Raise `ModelError` where a weight was not read from the files, or one of theirs was left over."""
-    kind = type(model).__name__
     for problem, keys in (
-        ("lack weights", report["missing_keys"]),
-        ("hold weights of another shape", [key for key, *_ in report["mismatched_keys"]]),
-        ("hold weights that could not be converted", report.get("conversion_errors", ())),
-        (f"hold weights that {kind} has no place for", report["unexpected_keys"]),
+        ("lack weights, or parts of them", report.get("conversion_errors", ())),
+        ("lack weights", report.get("missing_keys", ())),
+        ("hold weights of another shape", [key for key, *_ in report.get("mismatched_keys", ())]),
+        (f"hold weights that {kind.__name__} has no place for", report.get("unexpected_keys", ())),
     ):
         if keys:
             first = ", ".join(sorted(keys)[:5]) + (", ..." if len(keys) > 5 else "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
-
 TOWERS = ("visual", "audio_tower", "vision_model")
 
 
