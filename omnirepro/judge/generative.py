@@ -98,10 +98,11 @@ def load_judge(
 ) -> Judge | ScalarJudge:
     """Load a judge from a stage's folder, an adapter, a scorer, a model folder, a hub id, a GGUF package or a URL.
 
-    A scorer (Bradley-Terry) gives a scalar judge. A URL has the form http://host:port/v1#model; `endpoint` holds
-    options of `open_endpoint`, such as servers, cache and concurrency; answers are held to the keys of the format where
-    the server can do that. Keyword arguments override the judge's stored settings (`format`, `wording`, `decoding`,
-    `seed`); one without any may answer as long as its format needs. Raises `ModelError` where nothing can be loaded.
+    A scorer (Bradley-Terry), or a classifier of the hub with one label, gives a scalar judge. A URL has the form
+    http://host:port/v1#model; `endpoint` holds options of `open_endpoint`, such as servers, cache and concurrency;
+    answers are held to the keys of the format where the server can do that. Keyword arguments override the judge's
+    stored settings (`format`, `wording`, `decoding`, `seed`); one without any may answer as long as its format needs.
+    Raises `ModelError` where nothing can be loaded.
     """
     name = str(path_or_name)
     endpoint = kw.pop("endpoint", None) or {}
@@ -113,7 +114,7 @@ def load_judge(
         if keys:
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
         endpoint = {"schema": schema if keys else None} | endpoint
-    elif scorer_in(name):
+    elif scorer_in(name) or _is_classifier(name):
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     else:
         stored = (adapter_in(name) or Path(name)) / "judge.json"
@@ -123,6 +124,13 @@ def load_judge(
     if isinstance(settings.get("decoding"), dict):
         settings["decoding"] = Decoding(**settings["decoding"])
     return Judge(chat, **settings)
+
+
+def _is_classifier(name: str) -> bool:
+    from omnirepro.models.loading import gives_scores
+
+    places = (Path(name) / "adapter", Path(name))
+    return not any((f / "adapter_config.json").is_file() for f in places) and gives_scores(name)
 
 
 def save_settings(judge: Judge, folder: Path) -> None:

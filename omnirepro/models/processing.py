@@ -10,6 +10,7 @@ Departure: audio is not padded to 30 s (the official extractor pads, the tower m
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from omnirepro.data import MediaError, Part, media
+from omnirepro.models.families import OMNI, TEXT, Family, old_template, picture_settings
 
-PLACEHOLDERS = {"image": "<|IMAGE|>", "views3d": "<|IMAGE|>", "video": "<|VIDEO|>", "audio": "<|AUDIO|>"}
 VISION = {
     "patch_size": 14,
     "temporal_patch_size": 2,
@@ -44,12 +45,21 @@ class Example:
 class OmniProcessor:
     """Tokenise conversations and prepare their media; `collate` makes a padded batch of tensors."""
 
-    def __init__(self, tokenizer, vision: dict | None = None, max_frames: int = 16, cache: int = 20_000):
+    def __init__(
+        self,
+        tokenizer,
+        vision: dict | None = None,
+        max_frames: int = 16,
+        cache: int = 20_000,
+        family: Family | None = None,
+    ):
         self.tokenizer = tokenizer
-        self.vision = VISION | (vision or {})
+        self.settings = vision or {}
+        self.vision = VISION | {k: self.settings[k] for k in VISION if k in self.settings}
         self.max_frames = max_frames
-        self.omni = tokenizer.convert_tokens_to_ids("<|AUDIO|>") not in (None, tokenizer.unk_token_id)
-        self.placeholder_ids = {k: tokenizer.convert_tokens_to_ids(v) for k, v in PLACEHOLDERS.items()}
+        self.family = family or (OMNI if "<|AUDIO|>" in tokenizer.get_vocab() else TEXT)
+        ids = {kind: tokenizer.convert_tokens_to_ids(mark) for kind, mark in self.family.marks.items()}
+        self.placeholder_ids = ids | ({"views3d": ids["image"]} if "image" in ids else {})
         self._features: OrderedDict[str, dict] = OrderedDict()
         self._cache = cache
         self._extractor = None
@@ -57,27 +67,33 @@ class OmniProcessor:
         self._tokens = lru_cache(cache)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
         self._turn = lru_cache(cache)(lambda role, content: self._render([self._message(role, content)]))
 
+    @property
+    def omni(self) -> bool:
+        """Whether this is the processor of a Qwen2.5-Omni Thinker."""
+        return self.family is OMNI
+
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **kwargs) -> OmniProcessor:
-        """Load tokenizer and vision settings from a folder or a hub id."""
+    def from_pretrained(cls, folder: str | Path, family: Family | None = None, **kwargs) -> OmniProcessor:
+        """Load tokenizer and picture settings from a folder or a hub id; the tokenizer tells the family, if None."""
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, **kwargs)
-        config = Path(folder) / "preprocessor_config.json"
-        vision = json.loads(config.read_text()) if config.is_file() else {}
-        return cls(tokenizer, {k: vision[k] for k in VISION if k in vision})
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **kwargs)
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = old_template(folder)
+        return cls(tokenizer, picture_settings(folder), family=family)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write tokenizer and preprocessor settings in the layout that the official processor reads."""
         self.tokenizer.save_pretrained(folder)
-        if self.omni:
-            names = {
-                "processor_class": "Qwen2_5OmniProcessor",
-                "image_processor_type": "Qwen2VLImageProcessor",
-                "feature_extractor_type": "WhisperFeatureExtractor",
-                "feature_size": 128,
-            }
-            Path(folder, "preprocessor_config.json").write_text(json.dumps(self.vision | names, indent=2) + "\n")
+        names = {
+            "processor_class": "Qwen2_5OmniProcessor",
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "feature_extractor_type": "WhisperFeatureExtractor",
+            "feature_size": 128,
+        }
+        settings = self.vision | names if self.omni else self.settings
+        if settings:
+            Path(folder, "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
     @property
     def suppressed_ids(self) -> list[int]:
@@ -114,17 +130,25 @@ class OmniProcessor:
         return example
 
     def _append(self, example: Example, text: str, found=(), loss: bool = False, free=()) -> None:
-        queue = iter(found)
-        kinds = set(self.placeholder_ids.values()) if self.omni else set()
+        runs = iter([n for f in found for n in f.get("runs", [f["tokens"]])])
+        kinds = set(self.placeholder_ids.values())
         ids = []
-        for i in self._tokens(text):
-            ids += [i] * next(queue)["tokens"] if i in kinds else [i]
+        for i in self._tokens(self._written(text, found)):
+            ids += [i] * next(runs) if i in kinds else [i]
         example.ids += ids
         example.labels += [i if loss and i not in free else -100 for i in ids]
 
+    def _written(self, text: str, found) -> str:
+        """Put what a family writes around its placeholders in the place of each medium's one."""
+        if not any("written" in feature for feature in found):
+            return text
+        pieces = re.split("|".join(re.escape(mark) for mark in self.family.marks.values()), text)
+        marks = [f.get("written", self.family.marks[f["kind"]]) for f in found]
+        return "".join(word for both in zip(pieces, [*marks, ""], strict=True) for word in both)
+
     def _message(self, role: str, content: tuple[tuple[str, str], ...]) -> dict:
         parts = [{"type": kind, kind: text} for kind, text in content]
-        return {"role": role, "content": parts if self.omni else "".join(text for _, text in content)}
+        return {"role": role, "content": parts if self.family.marks else "".join(text for _, text in content)}
 
     def _render(self, chat: list[dict], opening: bool = False) -> str:
         return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opening)
@@ -169,8 +193,9 @@ class OmniProcessor:
 
     def features(self, part: Part) -> dict[str, Any]:
         """Return a file's tensors and its number of placeholder tokens; each content is prepared once."""
-        if not self.omni:
-            raise MediaError(f"{part.path}: this model reads text only; choose an omni model or drop the media")
+        if part.type not in self.placeholder_ids:
+            reads = ", ".join(["text", *self.family.marks]) if self.family.marks else "text only"
+            raise MediaError(f"{part.path}: this model reads {reads}; choose an omni model or drop the media")
         key = f"{part.type}:{part.sha256 or part.path}"
         if key not in self._features:
             try:
@@ -190,10 +215,15 @@ class OmniProcessor:
             frames, fps = media.load_video(part.path, self.max_frames)
             patches, grid = media.to_patches(frames, **self.vision)
             seconds = self.vision["temporal_patch_size"] / fps
-            found = {"pixel_values_videos": patches, "video_grid_thw": grid, "video_second_per_grid": seconds}
+            found = {"pixel_values_videos": patches, "video_grid_thw": grid}
+            found |= {self.family.seconds: seconds} if self.family.seconds else {}
+            tokens = int(np.prod(grid)) // self.vision["merge_size"] ** 2
+            found |= self.family.film_text(tokens, grid, seconds) | {"kind": "video"}
+        elif self.family.tiled:
+            return self.family.tiles(media.load_image(part.path), self.settings) | {"kind": "image"}
         else:
             patches, grid = media.to_patches(media.load_image(part.path)[None], **self.vision)
-            found = {"pixel_values": patches, "image_grid_thw": grid}
+            found = {"pixel_values": patches, "image_grid_thw": grid, "kind": "image"}
         return found | {"tokens": int(np.prod(grid)) // self.vision["merge_size"] ** 2}
 
     def _audio(self, samples: np.ndarray) -> dict[str, Any]:
@@ -201,9 +231,12 @@ class OmniProcessor:
             from transformers import WhisperFeatureExtractor
 
             self._extractor = WhisperFeatureExtractor(feature_size=128)
-        mel = self._extractor(samples, sampling_rate=media.RATE, padding="do_not_pad", return_tensors="np")
-        mel = mel["input_features"][0].astype(np.float32)
-        return {"input_features": mel, "tokens": ((mel.shape[1] - 1) // 2 - 1) // 2 + 1}
+        padding = "max_length" if self.family.sound_padded else "do_not_pad"
+        asked = {"sampling_rate": media.RATE, "padding": padding, "return_attention_mask": True}
+        made = self._extractor(samples, return_tensors="np", **asked)
+        mel = made["input_features"][0].astype(np.float32)
+        frames = int(made["attention_mask"][0].sum()) if self.family.sound_padded else mel.shape[1]
+        return {"input_features": mel, "frames": frames, "tokens": self.family.sound_tokens(frames), "kind": "audio"}
 
     def collate(self, examples: list[Example], side: str = "right") -> dict[str, Any]:
         """Pad to a batch: input_ids, attention_mask, labels (B, L) and the media of all rows in row order."""
@@ -221,6 +254,11 @@ class OmniProcessor:
             "attention_mask": padded([[1] * len(e.ids) for e in examples], 0),
             "labels": padded([e.labels if e.labels else [-100] * len(e.ids) for e in examples], -100),
         }
+        if self.family.types:
+            ids = batch["input_ids"]
+            batch["mm_token_type_ids"] = sum(
+                at * (ids == self.placeholder_ids[kind]).int() for at, kind in enumerate(("image", "video"), 1)
+            )
         return batch | collate_media([f for e in examples for f in e.features])
 
 
@@ -229,19 +267,20 @@ def collate_media(features: list[dict[str, Any]]) -> dict[str, Any]:
     import torch
 
     batch: dict[str, Any] = {}
-    for name in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw", "video_second_per_grid"):
+    pixels = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
+    for name in (*pixels, "video_second_per_grid", "second_per_grid_ts"):
         found = [f[name] for f in features if name in f]
         if found and name.startswith("pixel"):
-            batch[name] = torch.from_numpy(np.concatenate(found))
+            joined = torch.from_numpy(np.concatenate(found))
+            batch[name] = joined[None] if joined.ndim == 4 else joined  # tiles: (1, all tiles, 3, side, side)
         elif found:
             batch[name] = torch.tensor(found)
     sounds = [f["input_features"] for f in features if "input_features" in f]
     if sounds:
         longest = max(s.shape[1] for s in sounds)
+        heard = [f.get("frames", f["input_features"].shape[1]) for f in features if "input_features" in f]
         batch["input_features"] = torch.from_numpy(
             np.stack([np.pad(s, ((0, 0), (0, longest - s.shape[1]))) for s in sounds])
         )
-        batch["feature_attention_mask"] = torch.tensor(
-            [[1] * s.shape[1] + [0] * (longest - s.shape[1]) for s in sounds]
-        )
+        batch["feature_attention_mask"] = torch.tensor([[1] * frames + [0] * (longest - frames) for frames in heard])
     return batch

@@ -1,7 +1,8 @@
 """Frozen encoders, each medium encoded once.
 
-Wraps the vision and audio towers of a Thinker in place: a frozen tower's output depends on the medium alone, so it is
-kept by content and reused by training, judging and sampling alike, whatever batch the medium appears in.
+Wraps the vision and audio towers of Qwen2.5 in place: a frozen tower's output depends on the medium alone, so it is
+kept by content and reused by training, judging and sampling alike, whatever batch the medium appears in. The towers
+of other families are frozen, and encode anew.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
+TOWERS = ("visual", "audio_tower", "vision_model")
+
 
 def remember(model, capacity: int = 20_000):
-    """Wrap both towers of a Thinker so that each distinct medium is encoded once; returns the model.
+    """Freeze a model's towers, and wrap those that are known so that each distinct medium is encoded once; return it.
 
-    Call it only on frozen towers. A model without towers is returned unchanged.
+    A model without towers is returned unchanged.
     """
-    for owner in list(model.modules()):
-        for name, split in (("visual", _split_vision), ("audio_tower", _split_audio)):
-            tower = getattr(owner, name, None)
-            if tower is not None and not hasattr(tower, "remembered") and "forward" in dir(tower):
-                tower.requires_grad_(False)
+    for name, tower in list(model.named_modules()):
+        if name.rpartition(".")[2] in TOWERS and not hasattr(tower, "remembered"):
+            tower.requires_grad_(False)
+            if split := _SPLITS.get(type(tower).__name__):
                 tower.remembered = OrderedDict()
                 tower.forward = _Remembering(tower, tower.forward, split, capacity)
     return model
@@ -84,3 +86,10 @@ def _split_audio(tower, values, kwargs):
         return torch.cat([pieces[i] for i in rows], dim=1), lengths[rows], after[rows]
 
     return pieces, [list(p.shape) for p in pieces], tokens, arguments
+
+
+_SPLITS = {
+    "Qwen2_5OmniVisionEncoder": _split_vision,
+    "Qwen2_5_VisionTransformerPretrainedModel": _split_vision,
+    "Qwen2_5OmniAudioEncoder": _split_audio,
+}
