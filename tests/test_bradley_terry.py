@@ -12,9 +12,10 @@ from torch.nn.functional import softmax
 
 from omnirepro.data import Label, Pair, Part, Prompt, Response
 from omnirepro.evaluate import protocol
-from omnirepro.judge.scalar import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
+from omnirepro.judge.scalar import ScalarJudge, chat, load_scalar_judge, redraw, scorer_in, verdict
 from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.loading import ModelError, load
+from omnirepro.models.processing import keep_settings
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
 from omnirepro.papers.omni_reward import stage
 from omnirepro.toyworld.pretraining.trainer import make_pool

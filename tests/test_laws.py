@@ -278,6 +278,7 @@ def test_notebook_parameters_and_river_agree():
 READERS = {
     "device": ("models/device.py", "kit/run/training.py"),
     "world": ("papers/omni_rrm/synthesis.py", "toyworld/tasks.py"),
+    "media": ("models/processing.py",),
     "backbone": ("toyworld/pretraining/", "papers/checks.py"),
     "synthesis": ("papers/omni_rrm/synthesis.py", "../notebooks/01_synthesis.ipynb"),
     "reconciliation": ("papers/omni_rrm/labelling.py",),

@@ -6,7 +6,6 @@ frame, raw text kept. The judge never sees labels, sources or generators.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -84,11 +83,13 @@ def load_judge(
 
     A scorer (Bradley-Terry) gives a scalar judge. A URL has the form http://host:port/v1#model; `endpoint` holds
     options of `EndpointModel`, such as cache and concurrency; answers are held to the keys of the format where the
-    server can do that. Keyword arguments override the judge's stored settings (`format`, `wording`, `decoding`,
+    server can do that. `media` limits what of them is shown to a model that keeps no limits of its own (base.yaml's
+    section). Keyword arguments override the judge's stored settings (`format`, `wording`, `decoding`,
     `seed`). Raises `ModelError` where nothing can be loaded.
     """
     name = str(path_or_name)
     endpoint = kw.pop("endpoint", None) or {}
+    limits = kw.pop("media", None)
     settings: dict[str, Any] = {"wording": "full"}
     if name.startswith(("http://", "https://")):
         from omnirepro.models.endpoints import EndpointModel
@@ -103,12 +104,13 @@ def load_judge(
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     else:
         from omnirepro.models.loading import load
+        from omnirepro.models.processing import kept_settings
 
         places = (Path(name) / "adapter", Path(name))
         folder = next((f for f in places if (f / "adapter_config.json").is_file()), None)
-        model, processor = load(folder or name, device, dtype)
-        stored = (folder or Path(name)) / "judge.json"
-        settings = json.loads(stored.read_text()) if stored.is_file() else settings
+        model, processor = load(folder or name, device, dtype, media=limits)
+        settings |= kept_settings(folder or name)
+        settings.pop("media", None)
         label = Path(name).name
         if folder and folder.name == "adapter":
             label = f"{folder.parent.parent.name}/{folder.parent.name}"
@@ -120,6 +122,8 @@ def load_judge(
 
 
 def save_settings(judge: Judge, folder: Path) -> None:
-    """Write how a trained judge wants to be asked, beside its adapter."""
+    """Write how a trained judge wants to be asked, and what of media it was shown, beside its adapter."""
+    from omnirepro.models.processing import keep_settings
+
     settings = {"format": judge.format, "wording": judge.wording, "decoding": asdict(judge.decoding)}
-    (Path(folder) / "judge.json").write_text(json.dumps(settings, indent=2) + "\n")
+    keep_settings(folder, **settings, media=judge.chat.processor.limits)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from omnirepro.models.device import quiet
-from omnirepro.models.processing import OmniProcessor
+from omnirepro.models.processing import OmniProcessor, keep_settings, kept_settings
 
 POINTER = "pointer.json"
 
@@ -23,10 +24,17 @@ class ModelError(ValueError):
     """A model cannot be loaded; the message names it and the remedy."""
 
 
-def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable: bool = False):
+def load(
+    name: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    trainable: bool = False,
+    media: Mapping[str, Any] | None = None,
+):
     """Load (model, processor). An adapter folder loads its base first; `trainable` keeps the adapter trainable.
 
     `dtype` auto is bfloat16 on a GPU and float32 on a CPU. Frozen encoders remember each medium they encoded.
+    `media` limits what of them is shown (base.yaml's section); limits that are kept with a model go before.
     Raises `ModelError` where the name is neither a folder, nor a package with a GGUF file, nor loadable from the hub.
     """
     from omnirepro.models.towers import remember
@@ -36,6 +44,9 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
     base = base_of(adapter) if adapter else str(name)
     model, processor = _load_base(follow(base), device, dtype)
     remember(model)
+    with named_errors(str(name)):
+        for limits in (media or {}, *(kept_settings(place).get("media", {}) for place in (follow(base), base, name))):
+            processor.limit(limits)
     if adapter:
         from peft import PeftModel
 
@@ -44,9 +55,14 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
     return model.eval(), processor
 
 
-def point_to(name: str, folder: Path) -> None:
-    """Write a folder that stands for a model kept elsewhere: a hub id, a package, or a folder as seen from this one."""
+def point_to(name: str, folder: Path, media: Mapping[str, Any] | None = None) -> None:
+    """Write a folder that stands for a model kept elsewhere: a hub id, a package, or a folder as seen from this one.
+
+    `media` limits what of them this model is shown from now on.
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
+    if media:
+        keep_settings(folder, media=media)
     (Path(folder) / POINTER).write_text(json.dumps({"model": name}) + "\n", encoding="utf-8")
 
 

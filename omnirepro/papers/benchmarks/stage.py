@@ -72,7 +72,8 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
     asked = run.section("judge")
-    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
+    how = {"media": run.section("media"), "seed": run.seed}
+    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, **how)
     if hasattr(judge, "decoding"):
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
     parts = ((f"{name}/{called}", pairs) for called, pairs in sets.items())
