@@ -437,7 +437,8 @@ def test_a_scorer_survives_a_move_with_its_base(base, scorer, chats, tmp_path, t
     assert scorer_in(folder) == scorer_in(folder.parent) == folder and scorer_in(tmp_path) is None
     keep_settings(folder, threshold=0.25)
     assert load_scalar_judge(folder.parent, device="cpu").threshold == 0.25
-    assert json.loads((folder / "judge.json").read_text()) == {"threshold": 0.25}
+    kept = json.loads((folder / "judge.json").read_text())
+    assert kept == {"media": scorer.processor.limits, "threshold": 0.25}
 
 
 def test_a_damaged_or_missing_scorer_is_named(base, scorer, tmp_path):
