@@ -6,7 +6,6 @@ frame, raw text kept. The judge never sees labels, sources or generators.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -100,12 +99,16 @@ def load_judge(
 
     A scorer (Bradley-Terry), or a classifier of the hub with one label, gives a scalar judge. A URL has the form
     http://host:port/v1#model; `endpoint` holds options of `open_endpoint`, such as servers, cache and concurrency;
-    answers are held to the keys of the format where the server can do that. Keyword arguments override the judge's
-    stored settings (`format`, `wording`, `decoding`, `seed`); one without any may answer as long as its format needs.
-    Raises `ModelError` where nothing can be loaded.
+    answers are held to the keys of the format where the server can do that. `media` limits what of them is shown to a
+    model that keeps no limits of its own (base.yaml's section). Keyword arguments override the judge's stored settings
+    (`format`, `wording`, `decoding`, `seed`); one without any may answer as long as its format needs. Raises
+    `ModelError` where nothing can be loaded.
     """
+    from omnirepro.models.loading import gives_scores
+
     name = str(path_or_name)
     endpoint = kw.pop("endpoint", None) or {}
+    limits = kw.pop("media", None)
     asked = kw.get("format", Judge.format)
     settings: dict[str, Any] = {"wording": "full", "decoding": Decoding(LIMITS.get(asked, LONGEST))}
     if served(name):
@@ -114,26 +117,23 @@ def load_judge(
         if keys:
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
         endpoint = {"schema": schema if keys else None} | endpoint
-    elif scorer_in(name) or _is_classifier(name):
+    elif scorer_in(name) or (adapter_in(name) is None and gives_scores(name)):
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     else:
-        stored = (adapter_in(name) or Path(name)) / "judge.json"
-        settings = json.loads(stored.read_text()) if stored.is_file() else settings
-    chat = open_chat(name, "", batch_size, device, dtype, endpoint)
+        from omnirepro.models.processing import kept_settings
+
+        settings |= kept_settings(adapter_in(name) or name)
+        settings.pop("media", None)
+    chat = open_chat(name, "", batch_size, device, dtype, endpoint, limits)
     settings |= kw
     if isinstance(settings.get("decoding"), dict):
         settings["decoding"] = Decoding(**settings["decoding"])
     return Judge(chat, **settings)
 
 
-def _is_classifier(name: str) -> bool:
-    from omnirepro.models.loading import gives_scores
-
-    places = (Path(name) / "adapter", Path(name))
-    return not any((f / "adapter_config.json").is_file() for f in places) and gives_scores(name)
-
-
 def save_settings(judge: Judge, folder: Path) -> None:
-    """Write how a trained judge wants to be asked, beside its adapter."""
+    """Write how a trained judge wants to be asked, and what of media it was shown, beside its adapter."""
+    from omnirepro.models.processing import keep_settings
+
     settings = {"format": judge.format, "wording": judge.wording, "decoding": asdict(judge.decoding)}
-    (Path(folder) / "judge.json").write_text(json.dumps(settings, indent=2) + "\n")
+    keep_settings(folder, **settings, media=judge.chat.processor.limits)

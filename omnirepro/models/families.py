@@ -123,23 +123,19 @@ def config_of(name: str, source: str, **named: str):
 
     `name`: the model in messages; `named`: its GGUF file, where it is one.
     """
+    import transformers
     from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
     with named_errors(name):
         written = {} if named else PreTrainedConfig.get_config_dict(source)[0]
         kind = written.get("model_type", "")
         classes = written.get("architectures") or []
-        if "auto_map" in written and (kind not in CONFIG_MAPPING or not _native(kind, classes)):
+        native = kind in CONFIG_MAPPING and (kind in FAMILIES or all(hasattr(transformers, c) for c in classes))
+        if "auto_map" in written and not native:
             raise ModelError(
                 f"{name}: {(classes or [kind])[0]} needs code from its files, which is not run here; {SERVE}"
             )
         return AutoConfig.from_pretrained(source, trust_remote_code=False, **named)
-
-
-def _native(kind: str, classes: list[str]) -> bool:
-    import transformers
-
-    return kind in FAMILIES or all(hasattr(transformers, name) for name in classes)
 
 
 def family_of(name: str, config) -> Family:
@@ -180,8 +176,8 @@ def picture_settings(source: str | Path) -> dict[str, Any]:
             raise
         return {}
     size = settings.get("size") or {}
-    limits = {"min_pixels": size.get("shortest_edge"), "max_pixels": size.get("longest_edge")}
-    return {k: v for k, v in limits.items() if v is not None} | settings
+    edges = {"min_pixels": size.get("shortest_edge"), "max_pixels": size.get("longest_edge")}
+    return ({} if None in edges.values() else edges) | settings  # one edge alone is a length, not a number of pixels
 
 
 def old_template(source: str | Path) -> str | None:

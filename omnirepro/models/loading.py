@@ -10,22 +10,32 @@ from __future__ import annotations
 import json
 import os
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from omnirepro.models.device import best_device, quiet
 from omnirepro.models.families import CLASSIFIER, ModelError, config_of, family_of, is_classifier, named_errors
-from omnirepro.models.processing import OmniProcessor
+from omnirepro.models.processing import OmniProcessor, keep_settings, kept_settings
 
 POINTER = "pointer.json"
 UNWRAPPED = {r"^thinker\.": ""}  # trainers that load the whole omni model name the thinker's modules as its parts
 
 
-def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable: bool = False, scores: bool = False):
+def load(
+    name: str | Path,
+    device: str = "auto",
+    dtype: str = "auto",
+    trainable: bool = False,
+    scores: bool = False,
+    media: Mapping[str, Any] | None = None,
+):
     """Load (model, processor). An adapter folder loads its base first; `trainable` keeps the adapter trainable.
 
     `dtype` auto is bfloat16 on a GPU and float32 on a CPU; `scores` asks for a classifier of the hub. Frozen encoders
-    remember each medium they encoded. Raises `ModelError` where the name is neither a folder, nor a GGUF file or a
-    package with one, nor loadable from the hub, and where a weight of the model or of the adapter finds no place.
+    remember each medium they encoded. `media` limits what of them is shown (base.yaml's section); limits that are kept
+    with a model go before. Raises `ModelError` where the name is neither a folder, nor a GGUF file or a package with
+    one, nor loadable from the hub, and where a weight of the model or of the adapter finds no place.
     """
     from omnirepro.models.towers import remember
 
@@ -34,6 +44,9 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
     base = base_of(adapter) if adapter else str(name)
     model, processor = _load_base(follow(base), device, dtype, scores)
     remember(model)
+    with named_errors(str(name)):
+        for limits in (media or {}, *(kept_settings(place).get("media", {}) for place in (follow(base), base, name))):
+            processor.limit(limits)
     if adapter:
         with named_errors(str(adapter)):
             model = _with_adapter(model, adapter, trainable)
@@ -87,9 +100,14 @@ def _modules_of(adapter: Path, model, config) -> set[str]:
     return {key.removeprefix("base_model.model.").split(".lora_")[0] for key in here if ".lora_" in key}
 
 
-def point_to(name: str, folder: Path) -> None:
-    """Write a folder that stands for a model kept elsewhere: a hub id, a package, or a folder as seen from this one."""
+def point_to(name: str, folder: Path, media: Mapping[str, Any] | None = None) -> None:
+    """Write a folder that stands for a model kept elsewhere: a hub id, a package, or a folder as seen from this one.
+
+    `media` limits what of them this model is shown from now on.
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
+    if media:
+        keep_settings(folder, media=media)
     (Path(folder) / POINTER).write_text(json.dumps({"model": name}) + "\n", encoding="utf-8")
 
 
@@ -141,19 +159,15 @@ def _load_base(name: str, device: str, dtype: str, scores: bool):
             model, report = factory.from_pretrained(
                 source, dtype=getattr(torch, dtype), trust_remote_code=False, **extra
             )
-        except RuntimeError as error:
-            _check_weights(name, factory, _report_in(error))
+        except RuntimeError as error:  # before it raises, transformers prints its report and does not pass it on
+            frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+            report = next((found["loading_info"].to_dict() for found in frames if "loading_info" in found), {})
+            _check_weights(name, factory, report)
             raise
         _check_weights(name, type(model), report)
         processor = OmniProcessor.from_pretrained(source, family, **named)
     _check_marks(name, processor, config)
     return model.to(device), processor
-
-
-def _report_in(error: RuntimeError) -> dict:
-    """Return the loading report that transformers prints before it raises, and does not pass on."""
-    frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
-    return next((found["loading_info"].to_dict() for found in frames if "loading_info" in found), {})
 
 
 def _check_weights(name: str, kind: type, report: dict) -> None:

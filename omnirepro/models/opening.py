@@ -31,8 +31,11 @@ def open_chat(
     device: str = "auto",
     dtype: str = "auto",
     endpoint: Mapping[str, Any] | None = None,
+    media: Mapping[str, Any] | None = None,
 ) -> Chat:
     """Open a model to write; an empty name is `own`, the run's. `endpoint`: options of `open_endpoint`.
+
+    `media` limits what of them is shown to a loaded model that keeps no limits of its own.
 
     Raises `ModelError` where nothing can be loaded.
     """
@@ -49,4 +52,4 @@ def open_chat(
     label = Path(name).name
     if folder and folder.name == "adapter":
         label = f"{folder.parent.parent.name}/{folder.parent.name}"
-    return LocalModel(*load(folder or name, device, dtype), label, batch_size)
+    return LocalModel(*load(folder or name, device, dtype, media=media), label, batch_size)

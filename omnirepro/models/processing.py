@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -31,6 +32,21 @@ VISION = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
+# What of a medium a model is shown (section `media` of the parameters); 0 leaves a limit to the model.
+LIMITS = {
+    "min_pixels": 0,
+    "max_pixels": 0,
+    "frame_min_pixels": 0,
+    "frame_max_pixels": 0,
+    "fps": 0.0,
+    "max_frames": 16,
+    "max_seconds": 0.0,
+    "audio_in_video": False,
+}
+FRAMES = ("frame_min_pixels", "frame_max_pixels")
+CHUNK_SECONDS = 300.0  # chunk_length of Qwen2.5-Omni's release
+CONFIG = "preprocessor_config.json"
+KEPT = "judge.json"
 
 
 @dataclass
@@ -49,14 +65,16 @@ class OmniProcessor:
         self,
         tokenizer,
         vision: dict | None = None,
-        max_frames: int = 16,
+        limits: Mapping[str, Any] | None = None,
         cache: int = 20_000,
         family: Family | None = None,
+        chunk_seconds: float = CHUNK_SECONDS,
     ):
         self.tokenizer = tokenizer
         self.settings = vision or {}
-        self.vision = VISION | {k: self.settings[k] for k in VISION if k in self.settings}
-        self.max_frames = max_frames
+        self.vision = VISION | {k: self.settings[k] for k in VISION if self.settings.get(k) is not None}
+        self.limits = dict(LIMITS)
+        self.chunk_seconds = chunk_seconds
         self.family = family or (OMNI if "<|AUDIO|>" in tokenizer.get_vocab() else TEXT)
         ids = {kind: tokenizer.convert_tokens_to_ids(mark) for kind, mark in self.family.marks.items()}
         self.placeholder_ids = ids | ({"views3d": ids["image"]} if "image" in ids else {})
@@ -66,6 +84,15 @@ class OmniProcessor:
         # questions and short answers come again and again
         self._tokens = lru_cache(cache)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
         self._turn = lru_cache(cache)(lambda role, content: self._render([self._message(role, content)]))
+        self.limit(limits or {})
+
+    def limit(self, limits: Mapping[str, Any]) -> None:
+        """Change what of a medium is shown, by the keys of `LIMITS`. Raises ValueError where they contradict."""
+        if unknown := sorted(set(limits) - set(LIMITS)):
+            raise ValueError(f"no limit of media is named {unknown[0]}; one of {', '.join(LIMITS)}")
+        self.limits |= limits
+        self._pixels(), self._pixels(*FRAMES)
+        self._features.clear()
 
     @property
     def omni(self) -> bool:
@@ -74,13 +101,22 @@ class OmniProcessor:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, family: Family | None = None, **kwargs) -> OmniProcessor:
-        """Load tokenizer and picture settings from a folder or a hub id; the tokenizer tells the family, if None."""
+        """Load tokenizer and settings of media from a folder or a hub id; the tokenizer tells the family, if None.
+
+        Raises OSError where an omni model of the hub has no settings here: other limits would be other inputs.
+        """
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **kwargs)
         if tokenizer.chat_template is None:
             tokenizer.chat_template = old_template(folder)
-        return cls(tokenizer, picture_settings(folder), family=family)
+        config = _settings(folder)
+        kept = kept_settings(folder).get("media")
+        seconds = float(config.get("chunk_length") or CHUNK_SECONDS)
+        made = cls(tokenizer, picture_settings(folder) or config, kept, family=family, chunk_seconds=seconds)
+        if made.omni and not config and not Path(folder).is_dir():
+            raise OSError(f"its {CONFIG} is not in the cache and cannot be fetched; download the whole model")
+        return made
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write tokenizer and preprocessor settings in the layout that the official processor reads."""
@@ -90,10 +126,13 @@ class OmniProcessor:
             "image_processor_type": "Qwen2VLImageProcessor",
             "feature_extractor_type": "WhisperFeatureExtractor",
             "feature_size": 128,
+            "chunk_length": int(self.chunk_seconds),
         }
         settings = self.vision | names if self.omni else self.settings
         if settings:
-            Path(folder, "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+            Path(folder, CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
+        if self.omni:
+            keep_settings(folder, media=self.limits)
 
     @property
     def suppressed_ids(self) -> list[int]:
@@ -175,6 +214,9 @@ class OmniProcessor:
             else:
                 found.append(self.features(part))
                 content.append(("image" if part.type == "views3d" else part.type, ""))
+                if part.type == "video" and self.limits["audio_in_video"] and media.has_sound(part.path):
+                    found.append(self.features(part.model_copy(update={"type": "audio"})))
+                    content.append(("audio", ""))
         return tuple(content), found
 
     @cached_property
@@ -210,10 +252,11 @@ class OmniProcessor:
 
     def _prepare(self, part: Part) -> dict[str, Any]:
         if part.type == "audio":
-            return self._audio(media.load_audio(part.path))
+            limit = min(self.limits["max_seconds"] or self.chunk_seconds, self.chunk_seconds)
+            return self._audio(media.load_audio(part.path, limit))
         if part.type == "video":
-            frames, fps = media.load_video(part.path, self.max_frames)
-            patches, grid = media.to_patches(frames, **self.vision)
+            frames, fps = media.load_video(part.path, self.limits["max_frames"], self.limits["fps"])
+            patches, grid = media.to_patches(frames, **self._pixels(*FRAMES))
             seconds = self.vision["temporal_patch_size"] / fps
             found = {"pixel_values_videos": patches, "video_grid_thw": grid}
             found |= {self.family.seconds: seconds} if self.family.seconds else {}
@@ -222,9 +265,22 @@ class OmniProcessor:
         elif self.family.tiled:
             return self.family.tiles(media.load_image(part.path), self.settings) | {"kind": "image"}
         else:
-            patches, grid = media.to_patches(media.load_image(part.path)[None], **self.vision)
+            patches, grid = media.to_patches(media.load_image(part.path)[None], **self._pixels())
             found = {"pixel_values": patches, "image_grid_thw": grid, "kind": "image"}
         return found | {"tokens": int(np.prod(grid)) // self.vision["merge_size"] ** 2}
+
+    def _pixels(self, least: str = "min_pixels", most: str = "max_pixels") -> dict[str, Any]:
+        """Return how patches are made: limits of films go before those of pictures, and these before the model's own.
+
+        Raises ValueError where the least is above the most.
+        """
+        low, high = (
+            self.limits[own] or self.limits[key] or self.vision[key]
+            for own, key in ((least, "min_pixels"), (most, "max_pixels"))
+        )
+        if low > high:
+            raise ValueError(f"media are to have {low} pixels at least and {high} at most: set {least} and {most} both")
+        return self.vision | {"min_pixels": low, "max_pixels": high}
 
     def _audio(self, samples: np.ndarray) -> dict[str, Any]:
         if self._extractor is None:
@@ -232,7 +288,7 @@ class OmniProcessor:
 
             self._extractor = WhisperFeatureExtractor(feature_size=128)
         padding = "max_length" if self.family.sound_padded else "do_not_pad"
-        asked = {"sampling_rate": media.RATE, "padding": padding, "return_attention_mask": True}
+        asked = {"sampling_rate": media.RATE, "padding": padding, "truncation": False, "return_attention_mask": True}
         made = self._extractor(samples, return_tensors="np", **asked)
         mel = made["input_features"][0].astype(np.float32)
         frames = int(made["attention_mask"][0].sum()) if self.family.sound_padded else mel.shape[1]
@@ -260,6 +316,33 @@ class OmniProcessor:
                 at * (ids == self.placeholder_ids[kind]).int() for at, kind in enumerate(("image", "video"), 1)
             )
         return batch | collate_media([f for e in examples for f in e.features])
+
+
+def _settings(name: str | Path) -> dict[str, Any]:
+    """Read a model's settings of media, in the layout of the releases or in that of transformers 5; {} without any."""
+    from transformers.utils import cached_file
+
+    found: dict[str, Any] = {}
+    for file in ("processor_config.json", CONFIG):
+        absent = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        if path := cached_file(str(name), file, **absent):
+            stored = json.loads(Path(path).read_text(encoding="utf-8"))
+            found |= stored.get("feature_extractor", {}) | stored.get("image_processor", {}) | stored
+    if "Qwen2VL" in str(found.get("image_processor_type")) and (size := found.get("size")):
+        found = {"min_pixels": size.get("shortest_edge"), "max_pixels": size.get("longest_edge")} | found
+    return found
+
+
+def kept_settings(folder: str | Path) -> dict[str, Any]:
+    """Read what is kept with a model about its use, beside its weights; {} where nothing is."""
+    path = Path(folder) / KEPT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def keep_settings(folder: str | Path, **settings: Any) -> None:
+    """Write settings beside a model: `media`, how it wants to be asked, or its threshold; others stay."""
+    kept = kept_settings(folder) | settings
+    (Path(folder) / KEPT).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def collate_media(features: list[dict[str, Any]]) -> dict[str, Any]:

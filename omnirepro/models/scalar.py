@@ -17,7 +17,7 @@ from torch import nn
 
 from omnirepro.models.generation import Progress, by_length
 from omnirepro.models.loading import ModelError, gives_scores, load, named_errors, save_adapter
-from omnirepro.models.processing import Example, OmniProcessor
+from omnirepro.models.processing import Example, OmniProcessor, keep_settings
 
 HEAD = "value_head.safetensors"
 
@@ -112,6 +112,7 @@ def save_scorer(scorer: Scorer, folder: Path, base: Path | str, weights: dict | 
         scorer.backbone.save_pretrained(folder, safe_serialization=True, state_dict=inner)
         scorer.processor.save_pretrained(folder)
     named = {name: (weights or {}).get(name, getattr(scorer, name)) for name in ("value", "tie")}
+    keep_settings(folder, media=scorer.processor.limits)
     save_file({k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}, Path(folder) / HEAD)
 
 

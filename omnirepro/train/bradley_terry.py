@@ -22,10 +22,10 @@ import math
 from pathlib import Path
 
 from omnirepro.data import Label, Pair
-from omnirepro.judge.scalar import chat, keep_settings
+from omnirepro.judge.scalar import chat
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
-from omnirepro.models.processing import Example, OmniProcessor
+from omnirepro.models.processing import Example, OmniProcessor, keep_settings
 from omnirepro.train.common import arguments, history, lora, over_examples, train_on, whole_weights
 from omnirepro.train.run import Run, Values, launchable
 

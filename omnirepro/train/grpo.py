@@ -60,6 +60,8 @@ def train_grpo(
     """
     seed_all(run.seed)
     model, processor = load(base_adapter, run.device, run.dtype, trainable=True)
+    if p["max_frames"]:
+        processor.limit({"max_frames": p["max_frames"]})
     if not hasattr(model, "peft_config"):
         raise ValueError(f"{base_adapter} is no adapter: GRPO goes on from the adapter of 03_sft, its KL reference")
     base = base_of(Path(base_adapter))

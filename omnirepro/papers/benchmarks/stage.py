@@ -89,7 +89,7 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
     asked = run.section("judge")
-    how = {"seed": run.seed, "endpoint": run.endpoint}
+    how = {"media": run.section("media"), "seed": run.seed, "endpoint": run.endpoint}
     judge = load_judge(source, asked["batch_size"], run.device, run.dtype, **how)
     if getattr(judge, "wording", None) == asked["wording"]:  # any other one may answer as long as its format needs
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])

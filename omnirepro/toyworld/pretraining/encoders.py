@@ -88,6 +88,7 @@ def graft_backbone(run: Run) -> None:
     p = run.section("backbone")
     with rendered(run) as (pool, held_out):
         model, processor = graft(p["core"])
+        processor.limit(run.section("media"))
         model.to(run.device)
         errors = TowerTrainer(model, processor, pool, run).fit(p["tower_steps"], "towers")
         tuned = get_peft_model(remember(model), lora({"lora_rank": p["core_rank"], "lora_alpha": 4 * p["core_rank"]}))
