@@ -109,7 +109,7 @@ def clean(text: str) -> str:
         paths["stdlib"]: "<python>/",
         sys.prefix: "<environment>/",
         sys.base_prefix: "<python>/",
-        str(Path.home()): "~/",
+        os.path.expanduser("~"): "~/",
     }
     for folder, short in sorted(places.items(), key=lambda place: -len(place[0])):
         if len(folder) > 1:
