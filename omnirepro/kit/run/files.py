@@ -28,9 +28,15 @@ def project_root() -> Path:
 
 
 def working_root() -> Path:
-    """Return the folder in which the batch works and results lie: the project's; of an installed package the current."""
+    """Return the folder of the batch and its results: the project's, or the current one of an installed package."""
     root = project_root()
     return Path.cwd() if root == PACKAGED else root
+
+
+def notebooks_folder() -> str:
+    """Return where the notebooks lie as the batch names them: relative to the folder it works in, unless installed."""
+    folder = project_root() / "notebooks"
+    return str(folder) if project_root() == PACKAGED else "notebooks"
 
 
 def results_root() -> Path:
