@@ -16,6 +16,7 @@ from typing import Any
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
 from omnirepro.data import MediaError, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
 from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, results_root, run_name
 from omnirepro.kit.run.reading import read_yaml
@@ -223,10 +224,24 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def words_of(args: argparse.Namespace, but: str) -> list[str]:
+    """Return every word of a command line, some of which name files, but for those of one option."""
+    values = [value for name, value in vars(args).items() if name != but]
+    lists = [value if isinstance(value, list) else [value] for value in values]
+    return [word for words in lists for word in words if isinstance(word, str)]
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status; an expected error is one line on stderr and status 1."""
+    """Run one command and return its exit status; an expected error is one line on stderr and status 1.
+
+    Where its results are to lie is tried before any work.
+    """
     args = parser().parse_args(argv)
+    home()
     try:
+        for option in ("out", "cache"):
+            if path := getattr(args, option, None):
+                try_out(path, words_of(args, but=option))
         return COMMANDS[args.command][0](args) or 0
     except Exception as error:
         from openai import OpenAIError

@@ -18,6 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from omnirepro.data import MediaError, Pair, RowError
+from omnirepro.data.files import home
 from omnirepro.data.schema import first_wrong_field
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 from omnirepro.data.sources.source import Source
@@ -45,7 +46,7 @@ def load(
     """
     if source is not None and source not in SOURCES:
         raise RowError(f"{source}: no such source; use one of {', '.join(SOURCES)}")
-    store = Path(media or os.environ.get("OMNIREPRO_MEDIA") or Path.home() / ".cache" / "omnirepro" / "media")
+    store = Path(media or os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
     if Path(path).exists():
         streams = (read_rows(file, Path(root or file.parent).absolute(), store) for file in files_of(Path(path)))
     else:

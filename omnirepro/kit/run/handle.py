@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from omnirepro.data.files import try_out
 from omnirepro.data.progress import leave
 from omnirepro.kit.run.checks import Check, checks_page
 from omnirepro.kit.run.display import Page, display, metrics_page, say
@@ -217,6 +218,7 @@ class Run(Handle):
         if self._begun:
             return
         self._begun = True
+        try_out(self._own / "manifest.json")
         remove(self._own / "manifest.json")
         for name in files_in(self._own) if clear else ():
             remove(self._own / name)
