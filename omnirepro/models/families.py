@@ -104,14 +104,12 @@ FAMILIES = {
 
 @contextmanager
 def named_errors(name: str) -> Iterator[None]:
-    """Turn what a missing or damaged model raises into a `ModelError` that names the model."""
-    from safetensors import SafetensorError
-
+    """Turn what a missing or damaged model raises, of whatever kind, into a `ModelError` that names the model."""
     try:
         yield
     except ModelError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         reason = textwrap.shorten(str(error) or type(error).__name__, 300)
         raise ModelError(
             f"{name}: no model could be loaded ({reason}); give a folder, a hub id or a package name"
