@@ -87,6 +87,8 @@ def load_judge(
     held to the keys of the format where the server can do that. Keyword arguments override the judge's stored settings
     (`format`, `wording`, `decoding`, `seed`). Raises `ModelError` where nothing can be loaded.
     """
+    from omnirepro.models.loading import gives_scores, load
+
     name = str(path_or_name)
     endpoint = kw.pop("endpoint", None) or {}
     settings: dict[str, Any] = {"wording": "full"}
@@ -99,11 +101,9 @@ def load_judge(
         if keys:
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
         chat = EndpointModel(url, model or "default", **({"schema": schema if keys else None} | endpoint))
-    elif scorer_in(name) or _is_classifier(name):
+    elif scorer_in(name) or gives_scores(name):
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     else:
-        from omnirepro.models.loading import load
-
         places = (Path(name) / "adapter", Path(name))
         folder = next((f for f in places if (f / "adapter_config.json").is_file()), None)
         model, processor = load(folder or name, device, dtype)
@@ -117,13 +117,6 @@ def load_judge(
     if isinstance(settings.get("decoding"), dict):
         settings["decoding"] = Decoding(**settings["decoding"])
     return Judge(chat, **settings)
-
-
-def _is_classifier(name: str) -> bool:
-    from omnirepro.models.loading import gives_scores
-
-    places = (Path(name) / "adapter", Path(name))
-    return not any((f / "adapter_config.json").is_file() for f in places) and gives_scores(name)
 
 
 def save_settings(judge: Judge, folder: Path) -> None:

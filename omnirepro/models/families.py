@@ -121,23 +121,18 @@ def config_of(name: str, source: str, **named: str):
 
     `name`: the model in messages; `named`: its GGUF file, where it is one.
     """
-    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+    import transformers
 
     with named_errors(name):
-        written = {} if named else PreTrainedConfig.get_config_dict(source)[0]
+        written = {} if named else transformers.PreTrainedConfig.get_config_dict(source)[0]
         kind = written.get("model_type", "")
         classes = written.get("architectures") or []
-        if "auto_map" in written and (kind not in CONFIG_MAPPING or not _native(kind, classes)):
+        native = kind in FAMILIES or all(hasattr(transformers, found) for found in classes)
+        if "auto_map" in written and not (native and kind in transformers.CONFIG_MAPPING):
             raise ModelError(
                 f"{name}: {(classes or [kind])[0]} needs code from its files, which is not run here; {SERVE}"
             )
-        return AutoConfig.from_pretrained(source, trust_remote_code=False, **named)
-
-
-def _native(kind: str, classes: list[str]) -> bool:
-    import transformers
-
-    return kind in FAMILIES or all(hasattr(transformers, name) for name in classes)
+        return transformers.AutoConfig.from_pretrained(source, trust_remote_code=False, **named)
 
 
 def family_of(name: str, config) -> Family:
@@ -148,7 +143,10 @@ def family_of(name: str, config) -> Family:
     if is_classifier(config):
         if family is None and config.num_labels == 1:
             return CLASSIFIER
-        raise ModelError(f"{name}: {config.architectures[0]} gives {config.num_labels} numbers; {_SCORES}")
+        raise ModelError(
+            f"{name}: {config.architectures[0]} gives {config.num_labels} numbers; a classifier is read where it is a "
+            f"model of text with one label"
+        )
     if family is None and type(config) not in AutoModelForCausalLM._model_mapping:
         raise ModelError(f"{name}: no family is known for the model type {config.model_type!r}; {SERVE}")
     if family is None:
@@ -157,9 +155,6 @@ def family_of(name: str, config) -> Family:
         side = config.vision_config.image_size // config.vision_config.patch_size
         return replace(family, tiled=(side // config.scale_factor) ** 2)
     return family
-
-
-_SCORES = "a reward model of text with one score a response can be read"
 
 
 def is_classifier(config) -> bool:

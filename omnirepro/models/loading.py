@@ -43,7 +43,7 @@ def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable:
 def gives_scores(name: str | Path) -> bool:
     """Tell whether a name is a classifier of the hub: a reward model with a head of its own."""
     name = follow(str(name))
-    if (Path(name) / "adapter_config.json").is_file():
+    if any((place / "adapter_config.json").is_file() for place in (Path(name), Path(name) / "adapter")):
         return False
     source, named = _files_of(name)
     return is_classifier(config_of(name, source, **named))
@@ -134,19 +134,15 @@ def _load_base(name: str, device: str, dtype: str, scores: bool):
             model, report = factory.from_pretrained(
                 source, dtype=getattr(torch, dtype), trust_remote_code=False, **extra
             )
-        except RuntimeError as error:
-            _check_weights(name, factory, _report_in(error))
+        except RuntimeError as error:  # transformers prints its report before it raises, and does not pass it on
+            frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+            report = next((found["loading_info"].to_dict() for found in frames if "loading_info" in found), {})
+            _check_weights(name, factory, report)
             raise
         _check_weights(name, type(model), report)
         processor = OmniProcessor.from_pretrained(source, family, **named)
     _check_marks(name, processor, config)
     return model.to(device), processor
-
-
-def _report_in(error: RuntimeError) -> dict:
-    """Return the loading report that transformers prints before it raises, and does not pass on."""
-    frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
-    return next((found["loading_info"].to_dict() for found in frames if "loading_info" in found), {})
 
 
 def _check_weights(name: str, kind: type, report: dict) -> None:
