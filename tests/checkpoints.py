@@ -286,3 +286,40 @@ def write_media(folder: Path, side: int = 64, fps: int = 2) -> dict[str, Path]:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return paths
+
+
+def write_gguf(model, tokenizer_folder: Path, path: Path) -> None:
+    """Write a model of text as a GGUF file, in float32, with its tokenizer and chat template."""
+    import gguf
+    from transformers import AutoTokenizer
+
+    config = model.config
+    kind = gguf.MODEL_ARCH[config.model_type.upper()]
+    writer = gguf.GGUFWriter(path, config.model_type)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(getattr(config, "head_dim", config.hidden_size // config.num_attention_heads))
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    words = tokenizer.convert_ids_to_tokens(range(config.vocab_size))
+    control = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([word if word is not None else f"[unused{i}]" for i, word in enumerate(words)])
+    writer.add_token_types([3 if i in control else 1 for i in range(config.vocab_size)])
+    writer.add_token_merges([" ".join(pair) for pair in MERGES])
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_pad_token_id(tokenizer.pad_token_id)
+    writer.add_chat_template(tokenizer.chat_template)
+    names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
+    for name, weight in model.state_dict().items():
+        writer.add_tensor(names.get_name(name, (".weight", ".bias")), weight.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

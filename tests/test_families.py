@@ -19,6 +19,7 @@ from omnirepro.models.loading import ModelError, load
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.models.scalar import Scorer
 from omnirepro.models.towers import TOWERS
+from omnirepro.train.common import LANGUAGE_LAYERS
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_families.json").read_text(encoding="utf-8"))
 LAYOUTS = {"omni_full": "omni_thinker", "omni_legacy": "omni_thinker"} | {name: name for name in SIDES}
@@ -285,3 +286,105 @@ def test_auto_means_the_best_device_that_is_there(monkeypatch, cuda, mps, wanted
     assert best_device() == resolve_device(section) == wanted
     assert resolve_dtype(section) == ("float32" if wanted == "cpu" else "bfloat16")
     assert resolve_device(section | {"device": "mps"}) == "mps"
+
+
+@pytest.mark.parametrize("kind", ["Qwen2", "Qwen3"])
+@pytest.mark.parametrize("given", ["file", "folder"])
+def test_gguf_files_of_other_kinds_are_the_same_model(tmp_path, kind, given):
+    own = {"head_dim": 128} if kind == "Qwen3" else {}  # of every released Qwen3; transformers reads no other from GGUF
+    model = checkpoints.make("text_model", tmp_path / "plain", kind=kind, **own)
+    (tmp_path / "gguf").mkdir()
+    file = tmp_path / "gguf" / "tiny-f32.gguf"
+    checkpoints.write_gguf(model, tmp_path / "plain", file)
+    again, processor = load(file if given == "file" else file.parent, device="cpu")
+    assert type(again) is type(model)
+    chat = [{"role": "user", "parts": [text_part("what is the time?")]}]
+    _, plain = load(tmp_path / "plain", device="cpu")
+    assert processor.encode(chat).ids == plain.encode(chat).ids
+    ids = torch.tensor([plain.encode(chat).ids])
+    with torch.no_grad():
+        assert torch.allclose(again(ids).logits, model(ids).logits, atol=1e-4)
+
+
+def test_a_folder_of_several_gguf_files_asks_for_one(tmp_path):
+    for name in ("a-q4.gguf", "b-q8.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match="several GGUF files; name one of a-q4.gguf, b-q8.gguf"):
+        load_judge(tmp_path, device="cpu")
+    with pytest.raises(ModelError, match="a-q4.gguf: no model could be loaded"):
+        load_judge(tmp_path / "a-q4.gguf", device="cpu")
+
+
+# ---- adapters of other trainers
+
+LAYERS = "(o_proj|k_proj|q_proj|v_proj|gate_proj|up_proj|down_proj)"
+TRAINERS = {
+    "ms-swift": ("thinker.model.layers", rf"^(thinker\.model(?=\.).*\.{LAYERS})$"),
+    "ms-swift, later layout": ("thinker.model.language_model.layers", rf"^(thinker.model(?=\.).*\.{LAYERS})$"),
+    "LLaMA-Factory": ("model.layers", rf"^(?!.*(?:visual|audio_tower)).*(?:{LAYERS[1:-1]}).*"),
+    "a list": ("thinker.model.layers", LAYERS[1:-1].split("|")),
+    "all linear layers": ("model.language_model.layers", "all-linear"),
+}
+
+
+def adapter_of(base, folder, prefix, targets, **changes):
+    """Write an adapter on the language model as a trainer names it; return the adapted model."""
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
+
+    model, _ = load(base, device="cpu")
+    tuned = get_peft_model(model, LoraConfig(r=2, target_modules=LANGUAGE_LAYERS))
+    for at, (name, weight) in enumerate(sorted(tuned.named_parameters())):
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.3, generator=torch.Generator().manual_seed(at))
+    tuned.save_pretrained(folder)
+    weights = load_file(folder / "adapter_model.safetensors")
+    renamed = {key.replace("model.language_model.layers", prefix): value for key, value in weights.items()}
+    save_file(renamed, folder / "adapter_model.safetensors")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config |= {"target_modules": targets, "base_model_name_or_path": str(base)} | changes
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return tuned.eval()
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_an_adapter_of_another_trainer_is_read_whole(folder_of, tmp_path, trainer):
+    tuned = adapter_of(folder_of("omni_full"), tmp_path, *TRAINERS[trainer])
+    ids = torch.arange(12)[None]
+    judge = load_judge(tmp_path, device="cpu")
+    with torch.no_grad():
+        assert torch.allclose(judge.chat.model(input_ids=ids).logits, tuned(input_ids=ids).logits, atol=1e-5)
+        plain, _ = load(folder_of("omni_full"), device="cpu")
+        assert (plain(input_ids=ids).logits - tuned(input_ids=ids).logits).abs().max() > 0.1
+    places = {name.split(".lora_")[0] for name, _ in judge.chat.model.named_parameters() if ".lora_" in name}
+    assert len(places) == 14 and all("language_model" in place for place in places)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prefix": "decoder.blocks"}, "14 of its names find no place in its base, a Qwen2_5Omni.*decoder.blocks"),
+        ({"task_type": "SEQ_CLS"}, "adapter of a classifier; merge it"),
+        ({"r": 3}, "size mismatch"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_named(folder_of, tmp_path, change, message):
+    change = dict(change)
+    prefix = change.pop("prefix", "model.language_model.layers")
+    adapter_of(folder_of("omni_full"), tmp_path, prefix, LANGUAGE_LAYERS, **change)
+    with pytest.raises(ModelError, match=message):
+        load(tmp_path, device="cpu")
+
+
+def test_a_single_tensor_of_an_adapter_without_a_place_is_an_error(folder_of, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    adapter_of(folder_of("omni_full"), tmp_path, "model.layers", LANGUAGE_LAYERS)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    for more in (
+        "base_model.model.score.weight",
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector",
+    ):
+        save_file(weights | {more: torch.ones(2)}, tmp_path / "adapter_model.safetensors")
+        with pytest.raises(ModelError, match="1 of its names find no place in its base"):
+            load(tmp_path, device="cpu")

@@ -104,14 +104,12 @@ FAMILIES = {
 
 @contextmanager
 def named_errors(name: str) -> Iterator[None]:
-    """Turn what a missing or damaged model raises into a `ModelError` that names the model."""
-    from safetensors import SafetensorError
-
+    """Turn what a missing or damaged model raises, of whatever kind, into a `ModelError` that names the model."""
     try:
         yield
     except ModelError:
         raise
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         reason = textwrap.shorten(str(error) or type(error).__name__, 300)
         raise ModelError(
             f"{name}: no model could be loaded ({reason}); give a folder, a hub id or a package name"
@@ -124,18 +122,17 @@ def config_of(name: str, source: str, **named: str):
     `name`: the model in messages; `named`: its GGUF file, where it is one.
     """
     import transformers
-    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
     with named_errors(name):
-        written = {} if named else PreTrainedConfig.get_config_dict(source)[0]
+        written = {} if named else transformers.PreTrainedConfig.get_config_dict(source)[0]
         kind = written.get("model_type", "")
         classes = written.get("architectures") or []
-        native = kind in CONFIG_MAPPING and (kind in FAMILIES or all(hasattr(transformers, c) for c in classes))
-        if "auto_map" in written and not native:
+        native = kind in FAMILIES or all(hasattr(transformers, found) for found in classes)
+        if "auto_map" in written and not (native and kind in transformers.CONFIG_MAPPING):
             raise ModelError(
                 f"{name}: {(classes or [kind])[0]} needs code from its files, which is not run here; {SERVE}"
             )
-        return AutoConfig.from_pretrained(source, trust_remote_code=False, **named)
+        return transformers.AutoConfig.from_pretrained(source, trust_remote_code=False, **named)
 
 
 def family_of(name: str, config) -> Family:
@@ -146,7 +143,10 @@ def family_of(name: str, config) -> Family:
     if is_classifier(config):
         if family is None and config.num_labels == 1:
             return CLASSIFIER
-        raise ModelError(f"{name}: {config.architectures[0]} gives {config.num_labels} numbers; {_SCORES}")
+        raise ModelError(
+            f"{name}: {config.architectures[0]} gives {config.num_labels} numbers; a classifier is read where it is a "
+            f"model of text with one label"
+        )
     if family is None and type(config) not in AutoModelForCausalLM._model_mapping:
         raise ModelError(f"{name}: no family is known for the model type {config.model_type!r}; {SERVE}")
     if family is None:
@@ -155,9 +155,6 @@ def family_of(name: str, config) -> Family:
         side = config.vision_config.image_size // config.vision_config.patch_size
         return replace(family, tiled=(side // config.scale_factor) ** 2)
     return family
-
-
-_SCORES = "a reward model of text with one score a response can be read"
 
 
 def is_classifier(config) -> bool:

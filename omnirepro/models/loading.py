@@ -56,7 +56,7 @@ def load(
 def gives_scores(name: str | Path) -> bool:
     """Tell whether a name is a classifier of the hub: a reward model with a head of its own."""
     name = follow(str(name))
-    if (Path(name) / "adapter_config.json").is_file():
+    if any((place / "adapter_config.json").is_file() for place in (Path(name), Path(name) / "adapter")):
         return False
     source, named = _files_of(name)
     return is_classifier(config_of(name, source, **named))
