@@ -277,6 +277,7 @@ def test_notebook_parameters_and_river_agree():
 # The modules that read a section of the parameters; a folder ends in a slash.
 READERS = {
     "device": ("models/device.py", "kit/run/training.py"),
+    "media": ("kit/run/training.py",),
     "world": ("papers/omni_rrm/synthesis.py", "toyworld/tasks.py"),
     "backbone": ("toyworld/pretraining/", "papers/checks.py"),
     "synthesis": ("papers/omni_rrm/synthesis.py", "../notebooks/01_synthesis.ipynb"),

@@ -34,6 +34,11 @@ class Latest(OrderedDict):
         while self.bytes > self.most and len(self) > 1:
             self.bytes -= bytes_of(self.popitem(last=False)[1])
 
+    def clear(self) -> None:
+        """Let all go."""
+        super().clear()
+        self.bytes = 0
+
 
 def bytes_of(value: Any) -> int:
     """Return the bytes of a tensor or array, or of those in a mapping."""

@@ -33,8 +33,12 @@ MINUTES: dict[str, dict[str, float]] = {  # on two CPU cores, by profile, as eve
     "09_benchmarks": {"smoke": 0.3, "tiny": 0.6, "study": 0.8},
     "10_scorecard": {"smoke": 0.2, "tiny": 0.2, "study": 0.2},
 }
-SHARED = ("world", "judge", "device")
-HOW = ("judge.batch_size",)  # with the section `device`: how a result is computed, not which one
+SHARED = ("world", "judge", "device", "media")
+HOW = (
+    "judge.batch_size",
+    "media.workers",
+    "media.cache_gb",
+)  # with the section `device`: how a result is computed, not which one
 
 
 def section_of(stage: str) -> str:
