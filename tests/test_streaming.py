@@ -272,6 +272,14 @@ def test_features_are_shared_by_content_and_settings(large, store, pool, tmp_pat
     assert store.path.is_file() and len(keys_of(store)) == 1, "small files are not kept"
     smaller, again = another(monkeypatch, vision={"max_pixels": 28_224})
     assert smaller.features(large)["tokens"] < wanted["tokens"] and len(again) == 1, "other settings, other features"
+    made = []
+    for _ in range(2):
+        odd, again = another(monkeypatch)
+        odd.settings = type("Family", (), {})()
+        odd.settings.tokens = bytes_of  # a function, which has another address in every process
+        odd.features(large)
+        made += again
+    assert len(made) == 1, "settings of any kind are said alike everywhere"
     from PIL import Image
 
     Image.open(large.path).rotate(180).save(large.path)

@@ -223,7 +223,7 @@ class OmniProcessor:
         if self.store is None or not os.path.isfile(part.path) or os.path.getsize(part.path) < LARGE:
             return self._prepare(part)
         settings = {k: v for k, v in vars(self).items() if k != "tokenizer" and not k.startswith("_")}
-        how = json.dumps([__version__, settings], sort_keys=True, default=repr)
+        how = json.dumps([__version__, settings], sort_keys=True, default=_said)
         return self.store.fetch(part, how, lambda: self._prepare(part))
 
     def _prepare(self, part: Part) -> dict[str, Any]:
@@ -265,6 +265,11 @@ class OmniProcessor:
             "labels": padded([e.labels if e.labels else [-100] * len(e.ids) for e in examples], -100),
         }
         return batch | collate_media([f for e in examples for f in e.features])
+
+
+def _said(setting: Any) -> Any:
+    """Say a setting that JSON does not know alike in every process: a function by its name, others by what they hold."""
+    return getattr(setting, "__qualname__", None) or getattr(setting, "__dict__", str(setting))
 
 
 def _name(part: Part) -> str:
