@@ -268,7 +268,7 @@ class OmniProcessor:
 
 
 def _said(setting: Any) -> Any:
-    """Say a setting that JSON does not know alike in every process: a function by its name, others by what they hold."""
+    """Say what JSON does not know alike in every process: a function by its name, others by what is in them."""
     return getattr(setting, "__qualname__", None) or getattr(setting, "__dict__", str(setting))
 
 
