@@ -280,7 +280,7 @@ READERS = {
     "device": ("models/device.py", "kit/run/training.py"),
     "data": ("papers/omni_rrm/supply.py",),
     "world": ("papers/omni_rrm/supply.py", "toyworld/tasks.py"),
-    "media": ("models/processing.py",),
+    "media": ("models/processing.py", "kit/run/training.py"),
     "backbone": ("toyworld/pretraining/", "papers/checks.py"),
     "synthesis": ("papers/omni_rrm/synthesis.py", "../notebooks/01_synthesis.ipynb"),
     "reconciliation": ("papers/omni_rrm/labelling.py",),

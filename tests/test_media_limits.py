@@ -17,7 +17,7 @@ from omnirepro.kit.run.files import project_root
 from omnirepro.kit.run.reading import read_yaml
 from omnirepro.models.generation import LocalModel
 from omnirepro.models.loading import ModelError, load, point_to, save_adapter
-from omnirepro.models.processing import LIMITS, OmniProcessor
+from omnirepro.models.processing import LIMITS, OmniProcessor, limits_in
 from omnirepro.models.scalar import Scorer, load_scorer, save_scorer
 from omnirepro.toyworld.scenes import write_mp4
 
@@ -38,7 +38,7 @@ def limited(**limits):
 
 
 def test_the_section_has_the_processors_limits():
-    section = read_yaml(project_root() / "params/base.yaml")["media"]
+    section = limits_in(read_yaml(project_root() / "params/base.yaml")["media"])
     assert section == LIMITS and [type(v) for v in section.values()] == [type(v) for v in LIMITS.values()]
 
 
@@ -171,7 +171,7 @@ def test_published_profiles_show_films_as_published(profile):
     from omnirepro.kit.run.parameters import load_params
 
     params = load_params(profile)
-    shown = params.section("media")
+    shown = limits_in(params.section("media"))
     assert (shown["fps"], shown["max_frames"], params["grpo.max_frames"]) == (1.0, 20, 8)
     p = limited(**shown)
     frames = np.zeros((2, 480, 854, 3), np.uint8)

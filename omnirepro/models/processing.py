@@ -10,17 +10,20 @@ Departure: audio is not padded to 30 s (the official extractor pads, the tower m
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from omnirepro import __version__
 from omnirepro.data import MediaError, Part, media
+from omnirepro.models.examples import Latest, Medium
 from omnirepro.models.families import OMNI, TEXT, Family, old_template, picture_settings
 
 VISION = {
@@ -49,24 +52,43 @@ CONFIG = "preprocessor_config.json"
 KEPT = "judge.json"
 
 
+REMEMBERED = 20_000  # texts and media of which the processor remembers the tokens
+LARGE = 1 << 16  # bytes of a file from which on it is quicker to find its features in a store than to make them
+
+
+class Prepared(Protocol):
+    """A store of features by the content of files; see `cache.FeatureStore`."""
+
+    def fetch(self, part: Part, how: str, make: Callable[[], dict]) -> dict: ...
+
+
 @dataclass
 class Example:
-    """One tokenised conversation: ids, labels (-100 where no loss is taken) and its media features in order."""
+    """One tokenised conversation: ids, labels (-100 where no loss is taken) and its media in order.
+
+    The media are references: their arrays are prepared when they are read, which `collate` does.
+    """
 
     ids: list[int]
     labels: list[int]
-    features: list[dict[str, Any]] = field(default_factory=list)
+    features: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 class OmniProcessor:
-    """Tokenise conversations and prepare their media; `collate` makes a padded batch of tensors."""
+    """Tokenise conversations and prepare their media; `collate` makes a padded batch of tensors.
+
+    Features of at most `cache` bytes are remembered; those of large files are kept in `store` too, where one is set for
+    the process.
+    """
+
+    store: ClassVar[Prepared | None] = None
 
     def __init__(
         self,
         tokenizer,
         vision: dict | None = None,
         limits: Mapping[str, Any] | None = None,
-        cache: int = 20_000,
+        cache: int = 2 << 30,
         family: Family | None = None,
         chunk_seconds: float = CHUNK_SECONDS,
     ):
@@ -78,12 +100,12 @@ class OmniProcessor:
         self.family = family or (OMNI if "<|AUDIO|>" in tokenizer.get_vocab() else TEXT)
         ids = {kind: tokenizer.convert_tokens_to_ids(mark) for kind, mark in self.family.marks.items()}
         self.placeholder_ids = ids | ({"views3d": ids["image"]} if "image" in ids else {})
-        self._features: OrderedDict[str, dict] = OrderedDict()
-        self._cache = cache
+        self._features = Latest(cache)
+        self._media: OrderedDict[str, Medium] = OrderedDict()
         self._extractor = None
         # questions and short answers come again and again
-        self._tokens = lru_cache(cache)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
-        self._turn = lru_cache(cache)(lambda role, content: self._render([self._message(role, content)]))
+        self._tokens = lru_cache(REMEMBERED)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
+        self._turn = lru_cache(REMEMBERED)(lambda role, content: self._render([self._message(role, content)]))
         self.limit(limits or {})
 
     def limit(self, limits: Mapping[str, Any]) -> None:
@@ -93,6 +115,7 @@ class OmniProcessor:
         self.limits |= limits
         self._pixels(), self._pixels(*FRAMES)
         self._features.clear()
+        self._media.clear()
 
     @property
     def omni(self) -> bool:
@@ -204,18 +227,18 @@ class OmniProcessor:
         chat = [{"role": r, "content": "x"} for r in ("user", "assistant", "user")]
         return self._render(chat) == "".join(self._render([m]) for m in chat)
 
-    def _content(self, parts: list[Part]) -> tuple[tuple[tuple[str, str], ...], list[dict]]:
-        """Return the parts as (type, text), and the features of those that are media."""
+    def _content(self, parts: list[Part]) -> tuple[tuple[tuple[str, str], ...], list[Medium]]:
+        """Return the parts as (type, text), and those that are media."""
         content = []
         found = []
         for part in parts:
             if part.type == "text":
                 content.append(("text", self._plain(part.text or "")))
             else:
-                found.append(self.features(part))
+                found.append(self.medium(part))
                 content.append(("image" if part.type == "views3d" else part.type, ""))
                 if part.type == "video" and self.limits["audio_in_video"] and media.has_sound(part.path):
-                    found.append(self.features(part.model_copy(update={"type": "audio"})))
+                    found.append(self.medium(part.model_copy(update={"type": "audio"})))
                     content.append(("audio", ""))
         return tuple(content), found
 
@@ -233,22 +256,42 @@ class OmniProcessor:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text
 
+    def medium(self, part: Part) -> Medium:
+        """Return a file's number of placeholder tokens and its grid, and its arrays when they are read."""
+        key = _name(part)
+        if key not in self._media:
+            self._media[key] = Medium(part, self.features(part), self.features)
+            if len(self._media) > REMEMBERED:
+                self._media.popitem(last=False)
+        return self._media[key]
+
     def features(self, part: Part) -> dict[str, Any]:
-        """Return a file's tensors and its number of placeholder tokens; each content is prepared once."""
+        """Return a file's tensors and its number of placeholder tokens; what was prepared lately is not prepared anew.
+
+        Raises `MediaError` on media of which none can be made.
+        """
         if part.type not in self.placeholder_ids:
             reads = ", ".join(["text", *self.family.marks]) if self.family.marks else "text only"
             raise MediaError(f"{part.path}: this model reads {reads}; choose an omni model or drop the media")
-        key = f"{part.type}:{part.sha256 or part.path}"
-        if key not in self._features:
+        key = _name(part)
+        found = self._features.get(key)
+        if found is None:
             try:
-                self._features[key] = self._prepare(part) | {"key": key}
+                found = self._made(part) | {"key": key}
             except MediaError:
                 raise
             except ValueError as error:
                 raise MediaError(f"{part.path}: no model input can be made of it ({error}); remove the row") from error
-            if len(self._features) > self._cache:
-                self._features.popitem(last=False)
-        return self._features[key]
+        self._features.keep(key, found)
+        return found
+
+    def _made(self, part: Part) -> dict[str, Any]:
+        """Prepare a file, or take its features from the store where it is large."""
+        if self.store is None or not os.path.isfile(part.path) or os.path.getsize(part.path) < LARGE:
+            return self._prepare(part)
+        settings = {k: v for k, v in vars(self).items() if k != "tokenizer" and not k.startswith("_")}
+        how = json.dumps([__version__, settings], sort_keys=True, default=_said)
+        return self.store.fetch(part, how, lambda: self._prepare(part))
 
     def _prepare(self, part: Part) -> dict[str, Any]:
         if part.type == "audio":
@@ -333,6 +376,11 @@ def _settings(name: str | Path) -> dict[str, Any]:
     return found
 
 
+def limits_in(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a medium a model is shown, from the section `media` of the parameters."""
+    return {name: section[name] for name in LIMITS}
+
+
 def kept_settings(folder: str | Path) -> dict[str, Any]:
     """Read what is kept with a model about its use, beside its weights; {} where nothing is."""
     path = Path(folder) / KEPT
@@ -345,7 +393,17 @@ def keep_settings(folder: str | Path, **settings: Any) -> None:
     (Path(folder) / KEPT).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
-def collate_media(features: list[dict[str, Any]]) -> dict[str, Any]:
+def _said(setting: Any) -> Any:
+    """Say what JSON does not know alike in every process: a function by its name, others by what is in them."""
+    return getattr(setting, "__qualname__", None) or getattr(setting, "__dict__", str(setting))
+
+
+def _name(part: Part) -> str:
+    """Name a medium by its kind and content, or its path where no digest was written down."""
+    return f"{part.type}:{part.sha256 or part.path}"
+
+
+def collate_media(features: list[Mapping[str, Any]]) -> dict[str, Any]:
     """Concatenate media features to the Thinker's keyword arguments; absent modalities are left out."""
     import torch
 

@@ -10,11 +10,13 @@ prefers nothing; (2) head and score are float32 in any precision of the backbone
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from omnirepro.models.examples import Encoded
 from omnirepro.models.generation import Progress, by_length
 from omnirepro.models.loading import ModelError, gives_scores, load, named_errors, save_adapter
 from omnirepro.models.processing import Example, OmniProcessor, keep_settings
@@ -57,13 +59,13 @@ class Scorer(nn.Module):
         Chats of like length share a batch; see `generation.by_length`. Raises `MediaError` on bad media.
         """
 
-        examples = [self.processor.encode(chat, train=True) for chat in chats]
+        examples = Encoded(chats, partial(self.processor.encode, train=True))
 
         def scores(batch: list[Example], rows: list[int]) -> list[float]:
             with torch.inference_mode():
                 return self(**self.collate(batch)).tolist()
 
-        return by_length(self, examples, batch_size, scores, progress)
+        return by_length(self.backbone, examples, batch_size, scores, progress)
 
     def collate(self, examples: list) -> dict:
         """Make the batch that `forward` takes, on the model's device."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from omnirepro.data import Pair, read_jsonl
+from omnirepro.data import Pair, read_jsonl, stored
 from omnirepro.data.sources.omni_rewardbench import read_bench
 from omnirepro.kit.report.tables import reasons
 from omnirepro.kit.run.checks import Check, is_known, require
@@ -56,7 +56,7 @@ def synthesis_checks(folder: Path, least: float) -> list[Check]:
 
     Nothing where no truth says what an answer's dimensions are.
     """
-    if not (folder / "candidates.csv").is_file():
+    if not stored(folder / "candidates.csv").is_file():
         return []
     shares = differences(folder).mean()
     asks = "A dimension on which pairs do not differ cannot be learnt from them."
@@ -65,9 +65,9 @@ def synthesis_checks(folder: Path, least: float) -> list[Check]:
 
 def differences(folder: Path) -> pd.DataFrame:
     """Return in what share of the training pairs each dimension differs, by task; no rows where there is no truth."""
-    if not (folder / "candidates.csv").is_file():
+    if not stored(folder / "candidates.csv").is_file():
         return pd.DataFrame(index=pd.Index(["no truth is known of these prompts"], name="task"))
-    table = pd.read_csv(folder / "candidates.csv")
+    table = pd.read_csv(stored(folder / "candidates.csv"))
     return differing(table[table["split"] == "train"])
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from omnirepro.data.files import home
 from omnirepro.data.schema import (
     MediaError,
     Pair,
@@ -107,7 +108,7 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
     Such a row has `parts` (or `prompt`, a list of them), or a text `prompt` beside image, video or audio (one or a
     list); `id`, `task`, `criterion` and `cluster` where it says them. Raises `RowError` naming file, row and remedy.
     """
-    store = Path(os.environ.get("OMNIREPRO_MEDIA") or Path.home() / ".cache" / "omnirepro" / "media")
+    store = Path(os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
     if files := card.files:
         rows = chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
     else:

@@ -59,10 +59,10 @@ def write_page(run: str, title: str, metrics: Mapping[str, Mapping[str, Any]], *
     if rows := read_scorecard(run):
         head, *body = rows
         at = head.index("verdict")
-        of_paper = head.index("paper")
         card |= {"head": head, "at": at, "counts": count(pd.DataFrame(body, columns=head))}
         decided = [row for row in body if row[at] != "not run"]
-        card["papers"] = {name: [r for r in decided if r[of_paper] == paper] for paper, name in PAPERS.items()}
+        card["papers"] = {name: [row for row in decided if paper in row] for paper, name in PAPERS.items()}
+        card["papers"][""] = [row for row in decided if not set(PAPERS) & set(row)]
         card["absent"] = [row for row in body if row[at] == "not run"]
     text = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "."), autoescape=True, keep_trailing_newline=True

@@ -130,6 +130,7 @@ class Run(Handle):
         self._begin(clear=True)
         say(f"{self.stage}: working ({self._reason})")
         seed_all(self.seed)
+        self.keep_media()
         start = time.perf_counter()
         try:
             return fn(self, *args, **kwargs)

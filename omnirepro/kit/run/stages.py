@@ -35,7 +35,10 @@ MINUTES: dict[str, dict[str, float]] = {  # on two CPU cores, by profile, as eve
 }
 SHARED = ("data", "world", "judge", "media", "endpoints", "device")
 # With the section `device`: how a result is computed, not which one.
-HOW = ("judge.batch_size", *(f"endpoints.{name}" for name in ("concurrency", "retries", "timeout", "cache", "budget")))
+HOW = (
+    *("judge.batch_size", "media.workers", "media.cache_gb"),
+    *(f"endpoints.{name}" for name in ("concurrency", "retries", "timeout", "cache", "budget")),
+)
 
 
 def section_of(stage: str) -> str:

@@ -25,6 +25,7 @@ from omnirepro.judge.generative import load_judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import Run, project_root
 from omnirepro.models.generation import Decoding
+from omnirepro.models.processing import limits_in
 from omnirepro.papers.omni_rrm.supply import truth_of
 
 Sets = dict[str, list[Pair]]
@@ -89,7 +90,7 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
     asked = run.section("judge")
-    how = {"media": run.section("media"), "seed": run.seed, "endpoint": run.endpoint}
+    how = {"media": limits_in(run.section("media")), "seed": run.seed, "endpoint": run.endpoint}
     judge = load_judge(source, asked["batch_size"], run.device, run.dtype, **how)
     if getattr(judge, "wording", None) == asked["wording"]:  # any other one may answer as long as its format needs
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])

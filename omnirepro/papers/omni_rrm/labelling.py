@@ -93,7 +93,7 @@ def label_pairs(run: Run, data: Path) -> None:
     origins = {o.pair_id: o.strong for o in read_jsonl(data / "origins_train.jsonl", Origin)}
     opinions = _opinions(run, data, "train", asked, origins) if asked else []
     outcome = reconciled(opinions, asked, p["rule"])
-    own = given_labels(given, run.section("judge")["format"])
+    own = given_labels(given, run.section("judge")["format"]) if given else []
     ready = reconcile(own, own, p["rule"])
     for part, labels in zip(("sft", "rl"), divide([*outcome.kept, *ready.kept], p["rl_share"]), strict=True):
         run.write(f"labels_{part}.jsonl", lambda path, labels=labels: write_jsonl(path, labels))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import DIMENSIONS, Label, Pair, read_jsonl, text_of
+from omnirepro.data import DIMENSIONS, Label, Pair, read_jsonl, stored, text_of
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, krippendorff_alpha
 from omnirepro.kit.report.tables import judgements, predictions, teachers
@@ -59,9 +59,9 @@ def gap_metrics(folder: Path) -> Metrics:
 
     Without truth: how often its answer is the longer one, and by how many characters.
     """
-    if not (folder / "candidates.csv").is_file():
+    if not stored(folder / "candidates.csv").is_file():
         return length_metrics(folder / "data")
-    table = pd.read_csv(folder / "candidates.csv")
+    table = pd.read_csv(stored(folder / "candidates.csv"))
     wide = table.pivot(index="pair_id", columns="generator", values=["score", *DIMENSIONS])
     lead = (wide["score"]["strong"] - wide["score"]["weak"]).astype(float)
     found = {"strong_minus_weak": share(np.sign(lead)), "lead_points": share(lead), "strong_wins": share(lead > 0)}

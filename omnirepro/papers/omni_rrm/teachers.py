@@ -181,6 +181,6 @@ class JudgeTeacher:
             rationale=parsed.reasoning.replace("<think>", "").replace("</think>", "") or None,
             shown=row.order,
             confidence=1.0 if legible else 0.0,
-            provenance=f"{self.name}:{parsed.status}",
+            provenance=f"{self.name}:{parsed.status if legible else row.status}",
         )
         return shown.displayed(row.order)  # the exchange that the display made, undone
