@@ -184,7 +184,8 @@ def test_the_head_reads_no_whole_prompt_and_the_logits_are_the_same(pool, rows):
         wanted = model(**batch).logits[:, -1]
         seen = counted(model)
         with generation.last_logits(model):
-            assert torch.equal(model(**batch).logits[:, -1], wanted)
+            # a product of another size may differ in its last bit, with more than one thread at least
+            torch.testing.assert_close(model(**batch).logits[:, -1], wanted, rtol=0, atol=1e-5)
             shape = model(**batch).logits.shape
     assert shape[0] * shape[1] < 16 + rows < batch["input_ids"].numel() / 3
     assert model(**batch).logits.shape[1] == batch["input_ids"].shape[1] and len(seen) == 3, "the hook is gone again"

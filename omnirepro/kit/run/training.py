@@ -35,6 +35,8 @@ class Handle(OnDevice):
 
     def keep_media(self) -> None:
         """Let the models of this process share, with all others, what they prepare of large media."""
+        if "media" not in self.params.sections:  # a project of notebooks that train nothing
+            return
         room = int(self.section("media")["cache_gb"] * 1e9)
         OmniProcessor.store = FeatureStore(results_root() / ".media.sqlite", most=room) if room else None
 
