@@ -12,9 +12,10 @@ from torch.nn.functional import softmax
 
 from omnirepro.data import Label, Pair, Part, Prompt, Response
 from omnirepro.evaluate import protocol
-from omnirepro.judge.scalar import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
+from omnirepro.judge.scalar import ScalarJudge, chat, load_scalar_judge, redraw, scorer_in, verdict
 from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.loading import ModelError, load
+from omnirepro.models.processing import keep_settings
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
 from omnirepro.papers.omni_reward import stage
 from omnirepro.toyworld.pretraining.trainer import make_pool
@@ -436,7 +437,8 @@ def test_a_scorer_survives_a_move_with_its_base(base, scorer, chats, tmp_path, t
     assert scorer_in(folder) == scorer_in(folder.parent) == folder and scorer_in(tmp_path) is None
     keep_settings(folder, threshold=0.25)
     assert load_scalar_judge(folder.parent, device="cpu").threshold == 0.25
-    assert json.loads((folder / "judge.json").read_text()) == {"threshold": 0.25}
+    kept = json.loads((folder / "judge.json").read_text())
+    assert kept == {"media": scorer.processor.limits, "threshold": 0.25}
 
 
 def test_a_damaged_or_missing_scorer_is_named(base, scorer, tmp_path):

@@ -121,14 +121,18 @@ def test_memory_made_while_sampling_serves_training(batch):
     assert frozen and all(p.grad is None and not p.requires_grad for p in frozen)
 
 
-def test_the_least_recently_used_is_forgotten(parts):
-    model = remember(make_model(), capacity=2)
+def test_the_least_recently_used_is_forgotten_by_bytes(parts):
+    width = 64 * 4  # bytes of a token
+    model = remember(make_model(), capacity=2 * 4 * width)
     memory, seen = model.model.visual.remembered, []
     with torch.no_grad():
         for part in (parts["image"][i] for i in (0, 1, 0, 2)):
             model(**batch_of([user(part)]))
             seen.append(list(memory))
-    assert len(memory) == 2 and set(seen[3]) == {seen[0][0], *seen[3][-1:]}, "the first was used again, so it stays"
+        assert len(memory) == 2 and set(seen[3]) == {seen[0][0], *seen[3][-1:]}, "the first was used again, so it stays"
+        assert memory.bytes == sum(x.untyped_storage().nbytes() for x in memory.values()) == 2 * 4 * width
+        model(**batch_of([user(*parts["video"])]))
+    assert [len(x) for x in memory.values()] == [8], "a film takes the place of two pictures"
 
 
 def test_remembering_twice_is_remembering_once_and_saves_no_more(batch):

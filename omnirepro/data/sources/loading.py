@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from omnirepro.data import MediaError, Pair, RowError
+from omnirepro.data.files import home
 from omnirepro.data.jsonl import check_part
 from omnirepro.data.schema import first_wrong_field, refuse_repeat
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
@@ -58,7 +58,7 @@ def load(
     """
     if source is not None and source not in SOURCES:
         raise RowError(f"{source}: no such source; use one of {', '.join(SOURCES)}")
-    store = Path(media or os.environ.get("OMNIREPRO_MEDIA") or _cache())
+    store = Path(media or os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
     among = [SOURCES[source]] if source else list(SOURCES.values())
     top = Path(path)
     if top.exists():
@@ -111,14 +111,6 @@ def missing_media(pairs: Iterable[Pair]) -> dict[str, int]:
     """Return how often each missing file is referred to."""
     paths = (p.path for pair in pairs for p in (*pair.prompt, *pair.response_a, *pair.response_b) if p.path)
     return dict(Counter(path for path in paths if not os.path.exists(path)))
-
-
-def _cache() -> Path:
-    """Return where embedded media are kept: below the home folder, or where there is none, below the temporary one."""
-    try:
-        return Path.home() / ".cache" / "omnirepro" / "media"
-    except RuntimeError:
-        return Path(tempfile.gettempdir()) / "omnirepro" / "media"
 
 
 def _mapped(fields: dict, columns: dict[str, str] | None) -> dict:
