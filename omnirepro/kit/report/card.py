@@ -13,11 +13,11 @@ COLUMNS = ("arm", "value", "interval", "n", "bound", "verdict")
 def overall(findings: Sequence[Finding]) -> tuple[str, str]:
     """Return the verdict on the judge and a sentence that says why: one faulty arm makes a faulty judge."""
     faulty = [finding.arm for finding in findings if finding.verdict == "faulty"]
-    open_ = [finding.arm for finding in findings if finding.verdict == "not told"]
+    untold = [finding.arm for finding in findings if finding.verdict == "not told"]
     if faulty:
         return "faulty", f"Faulty: {', '.join(faulty)}."
-    if open_:
-        return "not told", f"No fault found; not told: {', '.join(open_)}."
+    if untold:
+        return "not told", f"No fault found; not told: {', '.join(untold)}."
     return "sound", f"Sound in all {len(findings)} arms."
 
 
@@ -26,10 +26,18 @@ def written(finding: Finding) -> dict[str, str]:
     found = finding.measured
     shown = {"value": "not measured", "interval": "", "n": "0"}
     if found:
-        shown = {"value": f"{found.value:.1%}", "interval": f"{found.low:.1%} to {found.high:.1%}", "n": str(found.n)}
-    power = "" if math.isnan(finding.power) else f"{finding.power:.1%}"
-    about = {"arm": finding.arm, "asks": finding.asks, "bound": f"{finding.bound:.0%}", "power": power}
+        interval = "" if math.isnan(found.low) else f"{found.low:.1%} to {found.high:.1%}"
+        shown = {"value": f"{found.value:.1%}", "interval": interval, "n": str(found.n)}
+    power = "" if finding.power is None else f"{finding.power:.1%}"
+    about = {"arm": finding.arm, "asks": finding.asks, "bound": _bound(finding.least, finding.most), "power": power}
     return about | shown | {"verdict": finding.verdict}
+
+
+def _bound(least: float, most: float) -> str:
+    """Say what a share is to be."""
+    if math.isfinite(least) and math.isfinite(most):
+        return f"{least:.0%} to {most:.0%}"
+    return f"at least {least:.0%}" if math.isfinite(least) else f"at most {most:.0%}"
 
 
 def page(name: str, about: str, findings: Sequence[Finding]) -> str:
