@@ -329,6 +329,17 @@ def test_other_formats_are_converted_by_what_they_hold(tmp_path):
         to_message({"role": "user", "parts": [Part(type="audio", path=str(tmp_path / "bad.ogg"))]})
 
 
+@pytest.mark.parametrize("name", ["a.m4a", "a.weba", "a.opus", "a.aac", "a.mka", "a.mp2", "a.aiff"])
+def test_a_sound_of_any_container_is_sent_as_wav(tmp_path, name):
+    import soundfile
+    from test_media_corpus import write_sound
+
+    part = Part(type="audio", path=str(write_sound(tmp_path / name)))
+    (sent,) = to_message({"role": "user", "parts": [part]})["content"]
+    back, rate = soundfile.read(io.BytesIO(base64.b64decode(sent["input_audio"]["data"])))
+    assert sent["input_audio"]["format"] == "wav" and 0.9 < len(back) / rate < 1.2 and np.abs(back).max() > 0.01
+
+
 def test_a_film_can_travel_as_pictures(tmp_path):
     from PIL import Image
 

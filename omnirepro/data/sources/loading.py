@@ -27,6 +27,11 @@ FORMATS = Path(__file__).with_name("formats.yaml")
 SOURCES = {name: Source(name, **card) for name, card in yaml.safe_load(FORMATS.read_text(encoding="utf-8")).items()}
 
 
+def media_store() -> Path:
+    """Return the folder for media that rows hold as bytes: OMNIREPRO_MEDIA, or one in the cache of the home folder."""
+    return Path(os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
+
+
 def load(
     path: str | Path,
     source: str | None = None,
@@ -46,7 +51,7 @@ def load(
     """
     if source is not None and source not in SOURCES:
         raise RowError(f"{source}: no such source; use one of {', '.join(SOURCES)}")
-    store = Path(media or os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
+    store = Path(media) if media else media_store()
     if Path(path).exists():
         streams = (read_rows(file, Path(root or file.parent).absolute(), store) for file in files_of(Path(path)))
     else:

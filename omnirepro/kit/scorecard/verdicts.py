@@ -81,18 +81,14 @@ def measured(tests: Tests | None, metrics: Metrics) -> dict[str, Any] | None:
     if len(found) < 2:
         return found[0] if found else None
     a, b = found
-    both = {seed: value - b["by_seed"][seed] for seed, value in (a["by_seed"] or {}).items() if seed in b["by_seed"]}
-    if len(both) > 1:
-        n = None if a["n"] is None or b["n"] is None else min(a["n"], b["n"])
-        return combine({seed: {"value": value} for seed, value in both.items()}) | {"n": n, "seeds": a["seeds"]}
-    bounded = all(_number(metric[side]) is not None for metric in found for side in ("low", "high"))
-    return {
-        "value": a["value"] - b["value"],
-        "low": a["low"] - b["high"] if bounded else None,
-        "high": a["high"] - b["low"] if bounded else None,
-        "n": None if a["n"] is None or b["n"] is None else min(a["n"], b["n"]),
-        "seeds": a["seeds"],
-    }
+    about = {"n": None if a["n"] is None or b["n"] is None else min(a["n"], b["n"]), "seeds": a["seeds"]}
+    paired = {seed: value - b["by_seed"][seed] for seed, value in (a["by_seed"] or {}).items() if seed in b["by_seed"]}
+    if len(paired) > 1:
+        return combine({seed: {"value": value} for seed, value in paired.items()}) | about
+    widest = {"low": None, "high": None}
+    if all(_number(metric[side]) is not None for metric in found for side in ("low", "high")):
+        widest = {"low": a["low"] - b["high"], "high": a["high"] - b["low"]}
+    return {"value": a["value"] - b["value"]} | widest | about
 
 
 def p_value(metric: Metric) -> float | None:
