@@ -33,7 +33,9 @@ def audit_judge(
     if not findings:
         raise RunError("no pair to audit the judge on: give --each a number above 0, or --pairs a file that holds some")
     form = "everyday English" if everyday else "the embedded world's sentences (arms in other words left out)"
-    about = f"{each} known-truth pairs of each modality in {form}" + (f"; own pairs: {pairs}" if pairs else "")
+    about = f"{each} known-truth pairs of each modality in {form}" + (
+        f"; own pairs: {Path(pairs).name}" if pairs else ""
+    )
     verdict, summary = card.overall(findings)
     rows = {"judge": name, "verdict": verdict, "about": about, "findings": [f.as_row() for f in findings]}
     atomic_write(out, card.page(name, about, findings))

@@ -179,7 +179,8 @@ def audit_model(args: argparse.Namespace) -> int:
     from omnirepro.cli.audit import audit_judge
 
     judge = _judge(args, cached=False)
-    said, status = audit_judge(judge, args.model, Path(args.out), args.pairs, args.each, args.seed, not args.world)
+    name = judge.name if Path(args.model).exists() else args.model  # a card is given away: no folder of this machine
+    said, status = audit_judge(judge, name, Path(args.out), args.pairs, args.each, args.seed, not args.world)
     print(said)
     return status
 
