@@ -28,16 +28,13 @@ def written(finding: Finding) -> dict[str, str]:
     if found:
         interval = "" if math.isnan(found.low) else f"{found.low:.1%} to {found.high:.1%}"
         shown = {"value": f"{found.value:.1%}", "interval": interval, "n": str(found.n)}
+    low, high = finding.least, finding.most
+    bound = f"at least {low:.0%}" if math.isinf(high) else f"at most {high:.0%}"
+    if math.isfinite(low) and math.isfinite(high):
+        bound = f"{low:.0%} to {high:.0%}"
     power = "" if finding.power is None else f"{finding.power:.1%}"
-    about = {"arm": finding.arm, "asks": finding.asks, "bound": _bound(finding.least, finding.most), "power": power}
+    about = {"arm": finding.arm, "asks": finding.asks, "bound": bound, "power": power}
     return about | shown | {"verdict": finding.verdict}
-
-
-def _bound(least: float, most: float) -> str:
-    """Say what a share is to be."""
-    if math.isfinite(least) and math.isfinite(most):
-        return f"{least:.0%} to {most:.0%}"
-    return f"at least {least:.0%}" if math.isfinite(least) else f"at most {most:.0%}"
 
 
 def page(name: str, about: str, findings: Sequence[Finding]) -> str:
