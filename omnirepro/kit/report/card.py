@@ -28,7 +28,8 @@ def written(finding: Finding) -> dict[str, str]:
     if found:
         interval = "" if math.isnan(found.low) else f"{found.low:.1%} to {found.high:.1%}"
         shown = {"value": f"{found.value:.1%}", "interval": interval, "n": str(found.n)}
-    low, high = finding.least, finding.most
+    low = finding.least
+    high = finding.most
     bound = f"at least {low:.0%}" if math.isinf(high) else f"at most {high:.0%}"
     if math.isfinite(low) and math.isfinite(high):
         bound = f"{low:.0%} to {high:.0%}"
