@@ -6,12 +6,13 @@ import re
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import soundfile
+from loopback import JsonHandler
 from PIL import Image
 
 from omnirepro.toyworld.scenes import write_mp4
@@ -70,11 +71,9 @@ class Server:
     def running(self, answer):
         server = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(JsonHandler):
             def do_POST(self):
-                raw = self.rfile.read(int(self.headers["Content-Length"]))
+                raw = self.asked()
                 body = json.loads(raw)
                 if server.halt:
                     server.halt(server.paid.total())
@@ -84,15 +83,7 @@ class Server:
                 choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
                 usage = {"prompt_tokens": 9, "completion_tokens": len(text.split()), "total_tokens": 9}
                 made = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"]}
-                data = json.dumps(made | {"choices": [choice], "usage": usage}).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args):
-                pass
+                self.answer(200, made | {"choices": [choice], "usage": usage})
 
         http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         http.daemon_threads = True

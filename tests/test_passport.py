@@ -7,6 +7,7 @@ import pytest
 
 from omnirepro.cli.audit import audit_judge
 from omnirepro.data import Judgement, text_of
+from omnirepro.data.files import RunError
 from omnirepro.evaluate.passport import ORDER, PADDING, Item, audit, exact
 from omnirepro.judge.rubric import Parsed
 from omnirepro.kit.report import card
@@ -193,3 +194,31 @@ def test_the_card_is_written(items, tmp_path, capsys, monkeypatch):
     assert "| audio: decides |" in (tmp_path / "card.md").read_text()
     assert '"verdict": "faulty"' in (tmp_path / "card.json").read_text()
     assert "audit: again" in capsys.readouterr().out
+
+
+class Silent(Sound):
+    """Writes nothing that can be read."""
+
+    def row(self, pair, order, batch):
+        return Judgement.of(pair, order, Parsed("no_json"), model="stub", kind="verdict")
+
+
+def test_a_judge_that_cannot_be_read_is_not_sound_in_what_was_never_measured(items):
+    found = {f.arm: f.verdict for f in audit(Silent(items), items)}
+    assert {v for arm, v in found.items() if not arm.endswith("decides")} == {"not told"}
+    assert {v for arm, v in found.items() if arm.endswith("decides")} == {"faulty"}
+
+
+def test_bounds_say_which_way_they_hold(items):
+    rows = {f.arm: card.written(f)["bound"] for f in audit(Sound(items), items)}
+    assert (rows["audio: decides"], rows["order"], rows["again"]) == ("at least 60%", "35% to 65%", "at most 5%")
+    (one,) = (f for f in audit(Sound(items), items[:1]) if f.arm == "again")
+    assert one.verdict == "not told" and "nan" not in str(card.written(one)) and one.as_row()["least"] is None
+
+
+def test_nothing_to_audit_on_is_no_clean_bill(items, tmp_path):
+    with pytest.raises(ValueError, match="no pair to audit"):
+        audit(Sound(items), [])
+    with pytest.raises(RunError, match="no pair to audit the judge on"):
+        audit_judge(Sound(items), "x", tmp_path / "card.html", None, 0, 0, True)
+    assert not (tmp_path / "card.html").exists()

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from PIL import Image
 
 from omnirepro.kit.report import build, readme
 from omnirepro.kit.report.pages import POLICY
+from omnirepro.kit.report.summary import summary
 from omnirepro.kit.run import STAGES, RunError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,6 +125,13 @@ def test_one_file_holds_everything(run):
     assert 'href="#03_sft">next' in text and "06_meta_reward_dpo" not in text and "draft" in text
     with pytest.raises(RunError, match="no executed notebook"):
         build("nothing")
+
+
+def test_the_terminal_has_the_scorecard_in_columns_that_can_be_read(run, monkeypatch):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *size: os.terminal_size((80, 24)))
+    text = summary("toy")
+    assert "omni-rrm" not in text and "again one" not in text and max(map(len, text.splitlines())) <= 80
+    assert "supported *" in text and "* built in or repeated, not counted" in text
 
 
 def test_a_browser_shows_it_without_a_network(run, tmp_path):

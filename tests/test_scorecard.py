@@ -329,6 +329,16 @@ def test_no_effect_that_matters_is_bounded(low, high, margin, verdict):
     assert decide(_metric((low + high) / 2, low, high), "positive", margin) == verdict
 
 
+@pytest.mark.parametrize("interval", [(0.0, 0.0, 0.0), (0.0, None, None)])
+def test_a_few_equal_items_bound_nothing(small, interval):
+    found = verdicts({"03_sft": {"up": _metric(*interval, n=4)}}, small)["up"]
+    assert (found["verdict"], found["q"]) == ("inconclusive", None)
+    same = aggregate({seed: {"03_sft": {"up": _metric(*interval, n=4)}} for seed in range(3)})
+    assert verdicts(same, small)["up"]["verdict"] == "inconclusive", "nor do seeds that agree to the digit"
+    apart = verdicts({"03_sft": {"up": _metric(0.5, 0.5, 0.5, n=4)}}, small)["up"]
+    assert apart["q"] is None, "no width is no certainty"
+
+
 def test_margins_are_declared(tmp_path, book):
     small = _load(
         tmp_path, SMALL.replace("metric: up, direction: positive", "metric: up, direction: positive, margin: 0.3")

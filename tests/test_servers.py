@@ -3,9 +3,10 @@
 import json
 import threading
 import warnings
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
+from loopback import JsonHandler
 from openai import APIStatusError
 from test_endpoints import media_file
 from test_loading import ask
@@ -35,23 +36,11 @@ def refused(message, status=400, **about):
     return status, {"error": {"message": message} | about}
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Handler(JsonHandler):
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.asked())
         self.server.bodies.append(body | {"sent_key": self.headers["Authorization"]})
-        status, reply = self.server.reply(body)
-        data = json.dumps(reply).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("retry-after-ms", "5")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        """Keep the test's output clean."""
+        self.answer(*self.server.reply(body))
 
 
 @pytest.fixture

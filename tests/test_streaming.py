@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tiny_parts import make_model, processor, save_untrained, text_part, user
+from tiny_parts import make_model, pool_of, processor, save_untrained, text_part, user
 
 from omnirepro.data import MediaError, Pair, Part
 from omnirepro.kit.run.parameters import load_params
@@ -14,7 +14,6 @@ from omnirepro.models.cache import FeatureStore
 from omnirepro.models.examples import Encoded, bytes_of
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.processing import OmniProcessor, collate_media
-from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train import common
 from omnirepro.train.bradley_terry import encode_pairs, train_bradley_terry
 from omnirepro.train.curriculum import labels_of
@@ -28,8 +27,7 @@ ASKED = {"format": "rationale-first", "wording": "brief", "max_new_tokens": 8}
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
-    made = make_pool(tmp_path_factory.mktemp("pool"), "train", 4, 0)
-    return {kind: [part for _, part in scenes] for kind, scenes in made.items()}
+    return pool_of(tmp_path_factory.mktemp("pool"), 4)
 
 
 @pytest.fixture(scope="module")

@@ -404,6 +404,9 @@ def test_a_profile_may_lie_anywhere(tmp_path):
     params = load_params(str(tmp_path / "mine.yaml"))
     assert params["sft.steps"] == 7 and params.origin("sft.steps") == "profiles/mine.yaml"
     assert run_name(str(tmp_path / "mine.yaml"), 2) == "mine-s2"
+    (tmp_path / "mine.yml").write_text("sft: {steps: 9}\n")
+    assert load_params(str(tmp_path / "mine.yml"))["sft.steps"] == 9 and run_name(str(tmp_path / "mine.yml")) == "mine"
+    assert run_name("smollm2.5") == "smollm2.5"
     with pytest.raises(ParameterError, match="unknown profile"):
         load_params(str(tmp_path / "other.yaml"))
 

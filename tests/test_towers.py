@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_parts import make_model, processor, user
+from tiny_parts import make_model, pool_of, processor, user
 
 from omnirepro.data import Part
 from omnirepro.models.processing import collate_media
 from omnirepro.models.towers import remember
-from omnirepro.toyworld.pretraining.trainer import make_pool
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    pool = make_pool(tmp_path_factory.mktemp("pool"), "train", 4, 0)
-    return {m: [part for _, part in scenes] for m, scenes in pool.items()}
+    return pool_of(tmp_path_factory.mktemp("pool"), 4)
 
 
 def batch_of(*chats):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from omnirepro.data.files import atomic_write
-from omnirepro.evaluate.passport import Finding, Item, audit
+from omnirepro.data.files import RunError, atomic_write
+from omnirepro.evaluate.passport import Item, audit
 from omnirepro.kit.report import card
 
 EXIT = {"sound": 0, "not told": 0, "faulty": 2}
@@ -18,7 +19,7 @@ def audit_judge(
 ) -> tuple[str, int]:
     """Audit a judge on known truth, and on a file's pairs where given; write page, JSON and Markdown beside each other.
 
-    Returns what to say and the exit status: 2 where an arm is faulty.
+    Returns what to say and the exit status: 2 where an arm is faulty. Raises `RunError` where there is no pair.
     """
     from omnirepro.data.sources import load
     from omnirepro.toyworld.known_truth import PADDED, known_truth
@@ -26,11 +27,15 @@ def audit_judge(
     with tempfile.TemporaryDirectory() as folder:
         items = known_truth(Path(folder), each, seed, everyday) if each else []
         findings = audit(judge, items, _say, None if everyday else PADDED) if items else []
-    if pairs:
-        own = [Item(pair) for pair in load(pairs)]
-        findings += [Finding(f"own: {f.arm}", *list(vars(f).values())[1:]) for f in audit(judge, own, _say)]
+    own = [Item(pair) for pair in load(pairs)] if pairs else []
+    if own:
+        findings += [replace(finding, arm=f"own: {finding.arm}") for finding in audit(judge, own, _say)]
+    if not findings:
+        raise RunError("no pair to audit the judge on: give --each a number above 0, or --pairs a file that holds some")
     form = "everyday English" if everyday else "the embedded world's sentences (arms in other words left out)"
-    about = f"{each} known-truth pairs of each modality in {form}" + (f"; own pairs: {pairs}" if pairs else "")
+    about = f"{each} known-truth pairs of each modality in {form}" + (
+        f"; own pairs: {Path(pairs).name}" if pairs else ""
+    )
     verdict, summary = card.overall(findings)
     rows = {"judge": name, "verdict": verdict, "about": about, "findings": [f.as_row() for f in findings]}
     atomic_write(out, card.page(name, about, findings))

@@ -22,13 +22,14 @@ from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, r
 from omnirepro.kit.run.reading import read_yaml
 
 MODEL = arg("--model", required=True, help="stage folder, scorer, adapter, model, hub id, package, or URL#model")
-SERVED = (
+CACHE = arg("--cache", help="sqlite file of a server's answers, none paid again (default: OUT.answers.sqlite)")
+ASKED = (
     arg("--endpoints", help="YAML file of the section `endpoints` in params/base.yaml: keys, prices, servers"),
-    arg("--cache", help="sqlite file of a server's answers, none of which is paid again (default: OUT.answers.sqlite)"),
     arg("--concurrency", type=int, help="requests to a server at a time (default: 8)"),
     arg("--budget", type=float, help="what a server's answers may cost, in the currency of its price (default: any)"),
     arg("--max-new-tokens", type=int, help="longest answer (default: what the format needs, or as it was trained)"),
 )
+SERVED = (CACHE, *ASKED)
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
 FORMS = ("hub", "ms-swift", "llama-factory")
 ASSUMED = [
@@ -189,17 +190,16 @@ def check_data(args: argparse.Namespace) -> None:
     arg("--pairs", help="own pairs to audit on as well: a pair file, or a public file or folder"),
     arg("--each", type=int, default=40, help="known-truth pairs of each modality; 0: none (default: 40)"),
     arg("--world", action="store_true", help="ask in the embedded world's sentences, for judges trained on them"),
-    *(SEED, BATCH_SIZE, *SERVED),
+    *(SEED, BATCH_SIZE, *ASKED),
+    arg("--cache", help="sqlite file of a server's answers (default: none, for the arm that asks again must ask)"),
 )
 def audit_model(args: argparse.Namespace) -> int:
-    """Find out whether a judge looks, listens and is swayed; writes a card, exit status 2 where it is faulty.
-
-    A server's answers are kept only where --cache names a file: the arm that asks again must ask.
-    """
+    """Find out whether a judge looks, listens and is swayed; writes a card, exit status 2 where it is faulty."""
     from omnirepro.cli.audit import audit_judge
 
     judge = _judge(args, cached=False)
-    said, status = audit_judge(judge, args.model, Path(args.out), args.pairs, args.each, args.seed, not args.world)
+    name = judge.name if Path(args.model).exists() else args.model  # a card is given away: no folder of this machine
+    said, status = audit_judge(judge, name, Path(args.out), args.pairs, args.each, args.seed, not args.world)
     print(said)
     return status
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+YAML = (".yaml", ".yml")  # what names of parameter files and cards end in
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 Content = str | bytes | dict | list | Callable[[Path], Any]

@@ -1,9 +1,9 @@
 """The audit of a judge: does it look and listen, and is it swayed by what should not matter?
 
 Consumes items (a pair and, where truth is known, a twin medium under which the other response is right) and a judge;
-produces one finding an arm: a measured share, its interval, the margin declared here, and a verdict. An arm changes
-one thing and judges every pair again in both orders. What lies wholly beyond the margin is faulty, wholly within it
-sound; an interval that holds the margin tells nothing, and `power` says which effect it would have shown.
+produces one finding an arm: a measured share, its interval, the bounds declared here, and a verdict. An arm changes
+one thing and judges every pair again in both orders. What lies wholly beyond a bound is faulty, wholly within the
+bounds sound; an interval that holds a bound tells nothing, and `power` says which effect it would have shown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omnirepro.data import Judgement, Pair, Part, text_part
+from omnirepro.data import Judgement, Pair, Part, swap_verdict, text_part
+from omnirepro.data.schema import modality_of
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
 
 CHANCE = 0.6  # accuracy on pairs that only the medium decides: at most this is not looking
@@ -45,28 +46,28 @@ class Item:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one arm found: the measured share (of 1), the bound it is held to, and what this means."""
+    """What one arm found: the measured share (of 1), what it is to be at least and at most, and what this means."""
 
     arm: str
     asks: str
     measured: Interval | None
-    bound: float
+    least: float
+    most: float
     verdict: str
-    power: float = math.nan
+
+    @property
+    def power(self) -> float | None:
+        """The effect that this arm would have shown in four of five audits: 2.8 standard errors; None where unknown."""
+        if self.measured is None or math.isnan(self.measured.low):
+            return None
+        return 2.8 * (self.measured.high - self.measured.low) / 2 / 1.96
 
     def as_row(self) -> dict[str, Any]:
-        """Return the cells of a table or JSON row; what was not measured is null."""
+        """Return the cells of a table or JSON row; what was not measured, and a bound that is none, is null."""
         cells = {"value": None, "low": None, "high": None, "n": 0}
         cells |= self.measured.as_metric() if self.measured else {}
-        told = None if math.isnan(self.power) else self.power
-        return {
-            "arm": self.arm,
-            "asks": self.asks,
-            **cells,
-            "bound": self.bound,
-            "power": told,
-            "verdict": self.verdict,
-        }
+        cells |= {name: x if math.isfinite(x := getattr(self, name)) else None for name in ("least", "most")}
+        return {"arm": self.arm, "asks": self.asks, **cells, "power": self.power, "verdict": self.verdict}
 
 
 def audit(
@@ -78,8 +79,10 @@ def audit(
     """Judge every arm and return its finding; arms that the items do not allow are absent.
 
     `judge` has `judge(pairs, orders)`; `progress` is told each arm's name before it begins. `swaying`: the edits that
-    should not matter (`SWAYING`), which are made to pairs with a label.
+    should not matter (`SWAYING`), which are made to pairs with a label. Raises ValueError where there are no items.
     """
+    if not items:
+        raise ValueError("there is no pair to audit a judge on")
     pairs = [item.pair for item in items]
 
     def judged(arm: str, changed: Sequence[Pair]) -> list[Judgement]:
@@ -88,15 +91,14 @@ def audit(
 
     plain = judged("as they are", pairs)
     findings = []
-    for kind in dict.fromkeys(kinds(item.pair) for item in items if item.twin):
-        some = [item for item in items if item.twin and kinds(item.pair) == kind]
+    for kind in dict.fromkeys(modality_of(item.pair.prompt) for item in items if item.twin):
+        some = [item for item in items if item.twin and modality_of(item.pair.prompt) == kind]
         rows = judged(f"other {kind}", [swapped(item) for item in some])
         names = {item.pair.id for item in some}
         credit = [row for row in (*plain, *rows) if row.pair_id in names]
-        found = exact([right(row) for row in credit], [row.cluster for row in credit])
-        verdict = "sound" if found.low > CHANCE else "faulty" if found.high < CHANCE else "not told"
+        values = [right(row) for row in credit]
         asks = f"right on pairs that only the {kind} decides"
-        findings.append(Finding(f"{kind}: decides", asks, found, CHANCE, verdict, _power(found)))
+        findings.append(_finding(f"{kind}: decides", asks, values, [row.cluster for row in credit], least=CHANCE))
     bare = [without_media(p) for p in pairs if any(part.type != "text" for part in p.prompt)]
     if bare:
         rows = judged("media removed", bare)
@@ -105,7 +107,8 @@ def audit(
         )
     first = [float(row.shown == "A") for row in plain if row.shown in ("A", "B")]
     clusters = [row.cluster for row in plain if row.shown in ("A", "B")]
-    findings.append(_within("order", "verdicts for the side shown first", first, clusters, LEAN))
+    asks = "verdicts for the side shown first"
+    findings.append(_finding("order", asks, first, clusters, 1 - LEAN, LEAN))
     findings.append(_changes("again", "judgements that change when asked again", plain, judged("again", pairs), DRIFT))
     progress("one at a time")
     step = math.ceil(len(pairs) / ALONE)
@@ -127,16 +130,9 @@ def audit(
 # ---- arms
 
 
-def kinds(pair: Pair) -> str:
-    """Return the kind of medium that a prompt holds, "text" where it holds none; several are joined by +."""
-    found = dict.fromkeys(part.type for part in pair.prompt if part.type != "text")
-    return "+".join(found) or "text"
-
-
 def swapped(item: Item) -> Pair:
     """Return the pair with its twin's medium, under which the other response is right."""
-    label = {"A": "B", "B": "A"}.get(item.pair.label or "", item.pair.label)
-    return item.pair.model_copy(update={"prompt": item.twin, "label": label})
+    return item.pair.model_copy(update={"prompt": item.twin, "label": swap_verdict(item.pair.label)})
 
 
 def without_media(pair: Pair) -> Pair:
@@ -201,43 +197,36 @@ def exact(values: Sequence[float], clusters: Sequence[str]) -> Interval:
     return Interval(found.value, max(found.value - away, min(found.value, 0.0)), min(found.value + away, 1.0), found.n)
 
 
-def _within(arm: str, asks: str, values: Sequence[float], clusters: Sequence[str], bound: float) -> Finding:
-    """Hold a share to a bound on both sides of a half."""
+def _finding(
+    arm: str,
+    asks: str,
+    values: Sequence[float],
+    clusters: Sequence[str],
+    least: float = -math.inf,
+    most: float = math.inf,
+) -> Finding:
+    """Hold the mean of values to its bounds; where there is none, nothing is told."""
     if not values:
-        return Finding(arm, asks, None, bound, "not told")
+        return Finding(arm, asks, None, least, most, "not told")
     found = exact(values, clusters)
-    inside = 1 - bound < found.low and found.high < bound
-    verdict = "faulty" if found.low > bound or found.high < 1 - bound else "sound" if inside else "not told"
-    return Finding(arm, asks, found, bound, verdict, _power(found))
-
-
-def _below(arm: str, asks: str, values: Sequence[float], clusters: Sequence[str], bound: float) -> Finding:
-    found = exact(values, clusters)
-    verdict = "faulty" if found.low > bound else "sound" if found.high < bound else "not told"
-    return Finding(arm, asks, found, bound, verdict, _power(found))
+    kept = least < found.low and found.high < most
+    verdict = "faulty" if found.high < least or found.low > most else "sound" if kept else "not told"
+    return Finding(arm, asks, found, least, most, verdict)
 
 
 def _changes(
-    arm: str, asks: str, before: Sequence[Judgement], after: Sequence[Judgement], bound: float, same: bool = False
+    arm: str, asks: str, before: Sequence[Judgement], after: Sequence[Judgement], most: float, same: bool = False
 ) -> Finding:
-    """Count judgements whose verdict differs (with `same`: does not) from the one before."""
-    known = {(row.pair_id, row.order): row.verdict for row in before}
-    values = [float((known[row.pair_id, row.order] == row.verdict) is same) for row in after]
-    return _below(arm, asks, values, [row.cluster for row in after], bound)
+    """Count judgements whose verdict differs (with `same`: does not) from the one before, where that could be read."""
+    known = {(row.pair_id, row.order): row.verdict for row in before if row.verdict}
+    rows = [row for row in after if (row.pair_id, row.order) in known]
+    values = [float((known[row.pair_id, row.order] == row.verdict) is same) for row in rows]
+    return _finding(arm, asks, values, [row.cluster for row in rows], most=most)
 
 
 def _falls(arm: str, asks: str, before: Sequence[Judgement], after: Sequence[Judgement]) -> Finding:
-    """Measure how much accuracy falls."""
-    known = {(row.pair_id, row.order): right(row) for row in before}
-    values = [known[row.pair_id, row.order] - right(row) for row in after]
-    return _below(arm, asks, values, [row.cluster for row in after], SWAY)
-
-
-def _power(found: Interval) -> float:
-    """Return the effect that this arm would have shown in four of five audits: 2.8 standard errors."""
-    return 2.8 * (found.high - found.low) / 2 / 1.96
-
-
-def rows_of(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Return the findings as rows of a table."""
-    return [finding.as_row() for finding in findings]
+    """Measure how much accuracy falls, of judgements that could be read before."""
+    known = {(row.pair_id, row.order): right(row) for row in before if row.verdict}
+    rows = [row for row in after if (row.pair_id, row.order) in known]
+    values = [known[row.pair_id, row.order] - right(row) for row in rows]
+    return _finding(arm, asks, values, [row.cluster for row in rows], most=SWAY)

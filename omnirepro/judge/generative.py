@@ -117,7 +117,7 @@ def load_judge(
         if keys:
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
         endpoint = {"schema": schema if keys else None} | endpoint
-    elif scorer_in(name) or (adapter_in(name) is None and gives_scores(name)):
+    elif scorer_in(name) or gives_scores(name):
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     else:
         from omnirepro.models.processing import kept_settings

@@ -574,15 +574,15 @@ def _content(part: Part, frames: int) -> list[dict]:
 
 def _sound(path: Path, data: bytes) -> tuple[bytes, str]:
     """Return a sound as WAV or MP3 with its format, converted without loss where it is neither."""
-    if data[:4] == b"RIFF":
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return data, "wav"
-    if data[:3] == b"ID3" or (data[:1] == b"\xff" and data[1:2] >= b"\xe0"):
+    if data[:3] == b"ID3" or (data[:1] == b"\xff" and data[1:2] and data[1] & 0xE6 == 0xE2):  # layer III; AAC has none
         return data, "mp3"
     import soundfile
 
     try:
-        samples, rate = soundfile.read(io.BytesIO(data))
-    except (OSError, RuntimeError) as error:
+        samples, rate = media.read_sound(path)
+    except Exception as error:  # what decoders raise on foreign bytes is no closed list
         raise MediaError(f"{path}: cannot be sent as sound ({error}); convert it to WAV") from error
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_24")

@@ -6,7 +6,6 @@ are the fields of `Card`; a `path` and a `root` in it are relative to the card w
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from omnirepro.data.files import home
+from omnirepro.data.files import YAML
 from omnirepro.data.paths import locate
 from omnirepro.data.schema import (
     MediaError,
@@ -30,7 +29,7 @@ from omnirepro.data.schema import (
     modality_of,
     text_part,
 )
-from omnirepro.data.sources.loading import detect, load
+from omnirepro.data.sources.loading import detect, load, media_store
 from omnirepro.data.sources.parts import media
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 
@@ -70,7 +69,7 @@ def card_of(value: str | Mapping[str, Any], cards: Path, root: str = "") -> Card
     Raises `RowError` where the value is neither a text nor a card, or a card's file is not there or says more.
     """
     text = value if isinstance(value, str) else ""
-    file = Path(text) if text.endswith((".yaml", ".yml")) else cards / f"{text}.yaml"
+    file = Path(text) if Path(text).suffix in YAML else cards / f"{text}.yaml"
     numbered = re.fullmatch(r"(.+)#(\d+)", text)
     if text and file.is_file():
         fields = _beside(yaml.safe_load(file.read_text(encoding="utf-8")), file)
@@ -109,7 +108,7 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
     Such a row has `parts` (or `prompt`, a list of them), or a text `prompt` beside image, video or audio (one or a
     list); `id`, `task`, `criterion` and `cluster` where it says them. Raises `RowError` naming file, row and remedy.
     """
-    store = Path(os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
+    store = media_store()
     if files := card.files:
         rows = chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
     else:

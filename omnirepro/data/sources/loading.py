@@ -32,6 +32,11 @@ Say = Callable[[str], None]
 Placed = tuple[str, bool, Pair]  # place, whether the id is the row's own and so may stand once, pair
 
 
+def media_store() -> Path:
+    """Return the folder for media that rows hold as bytes: OMNIREPRO_MEDIA, or one in the cache of the home folder."""
+    return Path(os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
+
+
 def load(
     path: str | Path,
     source: str | None = None,
@@ -58,7 +63,7 @@ def load(
     """
     if source is not None and source not in SOURCES:
         raise RowError(f"{source}: no such source; use one of {', '.join(SOURCES)}")
-    store = Path(media or os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
+    store = Path(media) if media else media_store()
     among = [SOURCES[source]] if source else list(SOURCES.values())
     top = Path(path)
     if top.exists():

@@ -13,11 +13,11 @@ COLUMNS = ("arm", "value", "interval", "n", "bound", "verdict")
 def overall(findings: Sequence[Finding]) -> tuple[str, str]:
     """Return the verdict on the judge and a sentence that says why: one faulty arm makes a faulty judge."""
     faulty = [finding.arm for finding in findings if finding.verdict == "faulty"]
-    open_ = [finding.arm for finding in findings if finding.verdict == "not told"]
+    untold = [finding.arm for finding in findings if finding.verdict == "not told"]
     if faulty:
         return "faulty", f"Faulty: {', '.join(faulty)}."
-    if open_:
-        return "not told", f"No fault found; not told: {', '.join(open_)}."
+    if untold:
+        return "not told", f"No fault found; not told: {', '.join(untold)}."
     return "sound", f"Sound in all {len(findings)} arms."
 
 
@@ -26,9 +26,15 @@ def written(finding: Finding) -> dict[str, str]:
     found = finding.measured
     shown = {"value": "not measured", "interval": "", "n": "0"}
     if found:
-        shown = {"value": f"{found.value:.1%}", "interval": f"{found.low:.1%} to {found.high:.1%}", "n": str(found.n)}
-    power = "" if math.isnan(finding.power) else f"{finding.power:.1%}"
-    about = {"arm": finding.arm, "asks": finding.asks, "bound": f"{finding.bound:.0%}", "power": power}
+        interval = "" if math.isnan(found.low) else f"{found.low:.1%} to {found.high:.1%}"
+        shown = {"value": f"{found.value:.1%}", "interval": interval, "n": str(found.n)}
+    low = finding.least
+    high = finding.most
+    bound = f"at least {low:.0%}" if math.isinf(high) else f"at most {high:.0%}"
+    if math.isfinite(low) and math.isfinite(high):
+        bound = f"{low:.0%} to {high:.0%}"
+    power = "" if finding.power is None else f"{finding.power:.1%}"
+    about = {"arm": finding.arm, "asks": finding.asks, "bound": bound, "power": power}
     return about | shown | {"verdict": finding.verdict}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from omnirepro.data.files import YAML
 from omnirepro.kit.run.files import project_root
 from omnirepro.kit.run.reading import (
     ParameterError,
@@ -189,7 +190,7 @@ def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = 
     profile or key, naming the nearest known one.
     """
     folder = project_root() / "params"
-    file = Path(profile) if str(profile).endswith(".yaml") else folder / "profiles" / f"{profile}.yaml"
+    file = Path(profile) if Path(profile).suffix in YAML else folder / "profiles" / f"{profile}.yaml"
     params = Params(read_yaml(folder / "base.yaml"), profile, run)
     profiles = sorted(path.stem for path in (folder / "profiles").glob("*.yaml"))
     if not file.is_file():

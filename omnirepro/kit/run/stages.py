@@ -6,6 +6,10 @@ that reads a section or an input which is not listed here is refused, because th
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from omnirepro.data.files import YAML
+
 DEPENDS: dict[str, tuple[str, ...]] = {
     "00_backbone": (),
     "01_synthesis": ("00_backbone",),
@@ -65,6 +69,6 @@ def says_how(key: str) -> bool:
 
 
 def run_name(profile: str, seed: int = 0) -> str:
-    """Return the default name of a run: the profile (of a path, its last part), with `-s<seed>` but for seed 0."""
-    name = profile.rpartition("/")[2].removesuffix(".yaml")
+    """Return the default name of a run: the profile (of a path, its file's name), with `-s<seed>` but for seed 0."""
+    name = Path(profile).stem if Path(profile).suffix in YAML else profile
     return name if seed == 0 else f"{name}-s{seed}"

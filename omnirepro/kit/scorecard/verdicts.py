@@ -2,8 +2,9 @@
 
 THE RULE. Turn the effect so that the claim's direction is positive. Its 95 % interval [low, high] wholly above 0:
 supported. Wholly below 0: contradicted. It holds 0 and lies within the claim's margin, [-m, m]: bounded, there is no
-effect that would matter. It holds 0 and reaches further, or there is no interval: inconclusive. No such metric, or a
-claim without a test (an absolute number, a comparison with somebody's checkpoint): not run.
+effect that would matter. It holds 0 and reaches further, or there is no interval: inconclusive; so is one without width
+at 0, which a few equal items give. No such metric, or a claim without a test (an absolute number, a comparison with
+somebody's checkpoint): not run.
 
 The margin stands in claims.yaml before anything is run: a quarter of the published effect where one is published, 2
 points elsewhere, or the claim's own. Where a claim subtracts two metrics, they are subtracted seed by seed; for one
@@ -66,7 +67,7 @@ def decide(metric: Metric | None, direction: str, margin: float = MARGIN) -> str
         low, high = sorted((-low, -high))
     if low > 0 or high < 0:
         return "supported" if low > 0 else "contradicted"
-    return "bounded" if max(-low, high) < margin else "inconclusive"
+    return "bounded" if low < high and max(-low, high) < margin else "inconclusive"
 
 
 def measured(tests: Tests | None, metrics: Metrics) -> dict[str, Any] | None:
@@ -81,32 +82,29 @@ def measured(tests: Tests | None, metrics: Metrics) -> dict[str, Any] | None:
     if len(found) < 2:
         return found[0] if found else None
     a, b = found
-    both = {seed: value - b["by_seed"][seed] for seed, value in (a["by_seed"] or {}).items() if seed in b["by_seed"]}
-    if len(both) > 1:
-        n = None if a["n"] is None or b["n"] is None else min(a["n"], b["n"])
-        return combine({seed: {"value": value} for seed, value in both.items()}) | {"n": n, "seeds": a["seeds"]}
-    bounded = all(_number(metric[side]) is not None for metric in found for side in ("low", "high"))
-    return {
-        "value": a["value"] - b["value"],
-        "low": a["low"] - b["high"] if bounded else None,
-        "high": a["high"] - b["low"] if bounded else None,
-        "n": None if a["n"] is None or b["n"] is None else min(a["n"], b["n"]),
-        "seeds": a["seeds"],
-    }
+    about = {"n": None if a["n"] is None or b["n"] is None else min(a["n"], b["n"]), "seeds": a["seeds"]}
+    paired = {seed: value - b["by_seed"][seed] for seed, value in (a["by_seed"] or {}).items() if seed in b["by_seed"]}
+    if len(paired) > 1:
+        return combine({seed: {"value": value} for seed, value in paired.items()}) | about
+    widest = {"low": None, "high": None}
+    if all(_number(metric[side]) is not None for metric in found for side in ("low", "high")):
+        widest = {"low": a["low"] - b["high"], "high": a["high"] - b["low"]}
+    return {"value": a["value"] - b["value"]} | widest | about
 
 
 def p_value(metric: Metric) -> float | None:
-    """Return the two-sided p value of no effect: Student's over seeds, for one seed from its interval as if normal."""
+    """Return the two-sided p value of no effect: Student's over seeds, for one seed from its interval as if normal.
+
+    None where there is no interval, or one without width.
+    """
     from scipy.stats import norm, t
 
     value, low, high = (_number(metric.get(field)) for field in ("value", "low", "high"))
-    if low is None or high is None:
+    if low is None or high is None or low == high:
         return None
     k = len(metric.get("by_seed") or ())
     wide = t.ppf(0.975, k - 1) if k > 1 else norm.ppf(0.975)
     error = (high - low) / 2 / wide
-    if error == 0:
-        return float(value == 0)
     return float(2 * (t.sf(abs(value) / error, k - 1) if k > 1 else norm.sf(abs(value) / error)))
 
 
@@ -146,7 +144,7 @@ def build(run: str | Path | Metrics, book: Book) -> pd.DataFrame:
         shown = (_published(claim, book), _ours(found, claim))
         remark = f"built in: {claim.built_in}" if claim.built_in else f"again {claim.repeats}" if claim.repeats else ""
         about = [name, claim.paper, claim.statement]
-        rows.append([*about, *shown, found["n"], seeds, found["verdict"], found["q"], remark])
+        rows.append([*about, *shown, found["n"], seeds, found["verdict"], found["q"] and round(found["q"], 4), remark])
     return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "seeds": "Int64"})
 
 
