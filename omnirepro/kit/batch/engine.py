@@ -24,11 +24,12 @@ from omnirepro.data.progress import FILE
 from omnirepro.kit.batch.failures import engine_error, failure, place
 from omnirepro.kit.batch.table import Row, Screen
 from omnirepro.kit.report.execution import find_notebook
-from omnirepro.kit.run import STAGES, RunError, project_root, results_root, run_name, to_run
+from omnirepro.kit.run import STAGES, Fork, RunError, project_root, results_root, run_name, to_run
+from omnirepro.kit.run.estimates import expected
 from omnirepro.kit.run.files import working_root
 
 PATIENCE = 30  # seconds for the engine to end its jobs, before it is asked less kindly
-JOB = re.compile(r"^    wildcards: run=(\S+), stage=(\S+)", re.M)
+JOB = re.compile(r"(?:^    reason: (.*)\n)?^    wildcards: run=(\S+), stage=(\S+)", re.M)
 # What the engine's log says about a job: its number, then (where it starts) its run and stage.
 EVENT = re.compile(
     r"^(?:local)?rule stage:\n(?:    .*\n)*?    jobid: (?P<started>\d+)\n"
@@ -47,6 +48,7 @@ class Batch:
         self.profile = profile
         self.seeds = seeds
         self.every_arm = every_arm
+        self.cores = cores
         self.runs = {run_name(profile, seed): seed for seed in seeds}
         self.asked = [find_notebook(word).stem for word in notebooks]
         numbers = " ".join(stage[:2] for stage in self.asked)
@@ -57,28 +59,33 @@ class Batch:
         self.command = [sys.executable, "-m", "snakemake", *options, *config]
         self.rows: list[Row] = []
         self.jobs: dict[str, Row] = {}
+        self.reasons: dict[tuple[str, str], str] = {}
         self._rest = ""
 
     def plan(self) -> None:
         """Ask the engine what is to be run and make the rows. Raises `RunError` with its own words where it cannot.
 
-        Rows stand in the order of the stages; arms before the notebook 07.
+        Rows stand in the order of the stages; arms before the notebook 07. `reasons` are the engine's for each job.
         """
         answer = subprocess.run([*self.command, "--dry-run"], cwd=working_root(), capture_output=True, text=True)
         if answer.returncode:
             raise RunError(engine_error(answer.stdout + answer.stderr))
-        planned = set(JOB.findall(answer.stdout + answer.stderr))
+        self.reasons = {(run, stage): why for why, run, stage in JOB.findall(answer.stdout + answer.stderr)}
         there = [stage for stage in STAGES if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
         for run, seed in self.runs.items():
             for stage in there:
                 asked = not self.asked or stage in self.asked
-                names = []
                 if stage == "07_ablations" and asked:
-                    forks = to_run(self.profile, run, seed, self.every_arm)
-                    names = [(fork.name, arm_stage) for fork in forks for arm_stage in fork.arm.stages]
-                for name in (*names, (run, stage)):
-                    if asked or name in planned:
-                        self.rows.append(Row(*name, "waiting" if name in planned else "up to date"))
+                    for fork in to_run(self.profile, run, seed, self.every_arm):
+                        for arm_stage in fork.arm.stages:
+                            self._add(fork.name, arm_stage, fork)
+                if asked or (run, stage) in self.reasons:
+                    self._add(run, stage)
+
+    def _add(self, run: str, stage: str, fork: Fork | None = None) -> None:
+        state = "waiting" if (run, stage) in self.reasons else "up to date"
+        seconds = expected(stage, self.profile, self.runs, self.cores, fork) or 0.0
+        self.rows.append(Row(run, stage, state, expected=seconds))
 
     def take(self, text: str) -> None:
         """Bring the rows up to date by what the engine's log says further, and by the progress files."""
@@ -91,6 +98,7 @@ class Batch:
             if state == "started":
                 row = self.jobs[job] = self._row(found["run"], found["stage"])
                 row.state = "running"
+                row.progress = None
                 row.started = time.time()
                 row.ended = 0.0
                 row.tries += 1
@@ -100,7 +108,7 @@ class Batch:
         self._rest = self._rest[read:]
         for row in self.rows:
             if row.state == "running":
-                row.progress = read_progress(row)
+                row.progress = read_progress(row) or row.progress
 
     def _row(self, run: str, stage: str) -> Row:
         for row in self.rows:
