@@ -19,6 +19,13 @@ from omnirepro.kit.run.stages import MINUTES, STAGES, run_name
 START = 10  # seconds to start a notebook and to draw its figures
 
 
+def usable_cores() -> int:
+    """Return the cores that this process may use: fewer than the machine's in a container or under `taskset`."""
+    from joblib import cpu_count
+
+    return cpu_count()
+
+
 def estimate(profile: str, run: str, seed: int = 0, cores: int = 1) -> str:
     """Say how many notebooks `make ablations` still runs, and the minutes, from the seconds of the base run's own."""
     forks = to_run(profile, run, seed)
