@@ -26,7 +26,7 @@ from omnirepro.data.progress import FILE
 from omnirepro.kit.batch.failures import engine_error, failure, place
 from omnirepro.kit.batch.table import Row, Screen
 from omnirepro.kit.report.execution import find_notebook
-from omnirepro.kit.run import STAGES, Fork, RunError, project_root, results_root, run_name, to_run
+from omnirepro.kit.run import STAGES, Fork, RunError, load_params, project_root, results_root, run_name, to_run
 from omnirepro.kit.run.estimates import expected
 from omnirepro.kit.run.files import PACKAGED, working_root
 
@@ -65,10 +65,12 @@ class Batch:
         self._rest = ""
 
     def plan(self) -> None:
-        """Ask the engine what is to be run and make the rows. Raises `RunError` with its own words where it cannot.
+        """Ask the engine what is to be run and make the rows. Raises `ParameterError`, or `RunError` with its words.
 
         Rows stand in the order of the stages; arms before the notebook 07. `reasons` are the engine's for each job.
         """
+        for run in self.runs:
+            load_params(self.profile, run)  # what is wrong with them is said in one line here
         answer = subprocess.run([*self.command, "--dry-run"], cwd=working_root(), capture_output=True, text=True)
         if answer.returncode:
             raise RunError(engine_error(answer.stdout + answer.stderr))
