@@ -61,6 +61,17 @@ COLUMNS = arg(
     arg("--out", required=True, help="file for the judgements, one JSON object a line"),
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
+    arg(
+        "--read",
+        default="generate",
+        help="generate: verdicts as written; choice, or choice-after-rationale: by their probabilities",
+    ),
+    arg(
+        "--samples",
+        type=int,
+        default=1,
+        help="judgements drawn of each pair and order, the commonest counts (default: 1)",
+    ),
     BATCH_SIZE,
     *SERVED,
 )
@@ -87,7 +98,8 @@ def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
     options = endpoint_options(section, args.cache or (f"{args.out}.answers.sqlite" if cached else None))
     named = {"concurrency": args.concurrency, "budget": args.budget, "cache": args.cache}
     options |= {name: value for name, value in named.items() if value is not None}
-    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options)
+    how = {name: getattr(args, name) for name in ("read", "samples") if name in args}
+    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options, **how)
     if args.max_new_tokens and hasattr(judge, "decoding"):
         judge.decoding = replace(judge.decoding, max_new_tokens=args.max_new_tokens)
     return judge

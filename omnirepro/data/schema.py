@@ -170,7 +170,10 @@ class Label(Row):
 
 
 class Judgement(Row):
-    """One frozen judgement of one pair in one displayed order; verdict and scores in the pair's own frame."""
+    """One frozen judgement of one pair in one displayed order; verdict and scores in the pair's own frame.
+
+    `probability`: that A is the better one, of A and B, where the judge was read by it.
+    """
 
     pair_id: str
     task: str
@@ -182,6 +185,7 @@ class Judgement(Row):
     verdict: Verdict | None = None
     score_a: float | None = None
     score_b: float | None = None
+    probability: float | None = Field(default=None, ge=0, le=1)
     label: Verdict | None = None
     margin: float | None = None
     length_a: int = 0

@@ -242,7 +242,7 @@ class Alike:
 
 
 def alike(examples: Sequence[Example], processor: OmniProcessor) -> list[Alike]:
-    """Group neighbours that begin alike for half of their tokens or more; one that begins otherwise stays alone.
+    """Group neighbours that begin alike for half of their tokens or more, as long as fewer tokens are read for it.
 
     Media are the same where they are one object of the processor's, which it keeps by content: equal placeholders say
     nothing of a picture. All must stand in the beginning, and behind it at least one token of each.
@@ -257,7 +257,8 @@ def alike(examples: Sequence[Example], processor: OmniProcessor) -> list[Alike]:
             both = zip(first.ids[: last.shared], example.ids[:whole], strict=False)
             shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
             media = list(map(id, example.features)) == list(map(id, first.features))
-            if media and 2 * shared >= len(example.ids) and places.isdisjoint(first.ids[shared:]):
+            saves = 2 * shared >= len(example.ids) and len(last.rows) * (last.shared - shared) <= last.shared
+            if media and saves and places.isdisjoint(first.ids[shared:]):
                 groups[-1] = Alike([*last.rows, row], [*last.examples, example], shared)
                 continue
         groups.append(Alike([row], [example], whole))

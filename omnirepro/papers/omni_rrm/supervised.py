@@ -39,6 +39,8 @@ def judge_splits(
 
     `settings` stand in place of those that are kept with it.
     """
-    judge = load_judge(folder, run.section("judge")["batch_size"], run.device, run.dtype, seed=run.seed, **settings)
+    asked = run.section("judge")
+    settings = {"read": asked["read"], "seed": run.seed} | settings
+    judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, **settings)
     asked = {f"{name}/{split}": pairs for split, pairs in splits.items() if split != "train"}
     return [row for called, pairs in asked.items() for row in judge_split(judge, called, pairs, run.checkpoint_dir)]
