@@ -44,14 +44,23 @@ def check(read: str, format: str, samples: int, temperature: float) -> None:
         raise RunError(f"samples: {samples} at temperature 0 are one; set a temperature above 0")
 
 
-def choices(judge: Any, pairs: list[Pair], orders: str, progress: Progress | None = None) -> list[Judgement]:
-    """Judge pairs by the probabilities of both verdicts; a row a pair and order, pair by pair."""
+def choices(
+    judge: Any,
+    pairs: list[Pair],
+    orders: str = "both",
+    progress: Progress | None = None,
+    written: list[Generated] | None = None,
+) -> list[Judgement]:
+    """Judge pairs by the probabilities of both verdicts; a row a pair and order, pair by pair.
+
+    `written`: the judgements behind whose rationales is asked, pair by pair, where the judge has written them already.
+    """
     format = verdict.format_of(judge.format)
     asked = [(pair, order) for pair in pairs for order in ORDERS[orders]]
     chats = [format.messages(pair.displayed(order), judge.wording) for pair, order in asked]
     if judge.read == "choice":
         written = [Generated(OPENINGS[format.kind], 0, True)] * len(asked)
-    else:
+    elif written is None:
         chats = [chat for chat in chats for _ in range(judge.samples)]
         written = judge.chat.complete(chats, judge.decoding, judge.seed, progress)
     sound = [i for i, out in enumerate(written) if not out.failure]

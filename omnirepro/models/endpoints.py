@@ -75,8 +75,7 @@ _INSTEAD = {
     "response_format": "takes no JSON schema; answers are not constrained",
     "continue_final_message": "knows no continue_final_message; the start of an answer is sent as the last message",
     "add_generation_prompt": "knows no add_generation_prompt; the start of an answer is sent as the last message",
-    "logprobs": "takes no logprobs",
-    "top_logprobs": "takes no top_logprobs",
+    "logprobs": "takes no logprobs; no verdict can be read by its probability",
     "video_url": f"takes no films; each is sent as {FRAMES} pictures",
 }
 
@@ -256,6 +255,8 @@ class EndpointModel:
 def sent(options: Mapping[str, Any], refused: Mapping[str, str]) -> dict[str, Any]:
     """Return a request's fields as a server takes them, which refuses some."""
     fields = {name: value for name, value in options.items() if name not in refused}
+    if "logprobs" in refused:
+        fields.pop("top_logprobs", None)
     if "max_tokens" in refused:
         fields["max_completion_tokens"] = options["max_tokens"]
     return fields

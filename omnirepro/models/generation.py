@@ -23,6 +23,7 @@ from omnirepro.models.processing import Example, OmniProcessor
 
 Progress = Callable[[int, int, float], None]  # done, total, seconds
 BATCH_BYTES = 16 << 30  # of a batch's KV cache and activations, by `tokens_at_once`
+WORTH = 64  # tokens of a beginning from which on a pass of its own costs less than it saves
 ROWS = 8  # of a matrix product: those of fewer are rounded by other instructions on some processors
 
 
@@ -203,6 +204,8 @@ def _in_batches(
         return by_length(model, examples, batch_size, single, progress, new_tokens)
     groups = alike(examples, processor)
     most = max((len(group.rows) for group in groups), default=1)
+    if most == 1:
+        return _in_batches(model, processor, examples, batch_size, run, progress, new_tokens, share=False)
 
     def shared(batch: list[Alike], _: list[int]) -> list[list]:
         inputs = _begun(model, processor, batch)
@@ -257,7 +260,9 @@ def alike(examples: Sequence[Example], processor: OmniProcessor) -> list[Alike]:
             both = zip(first.ids[: last.shared], example.ids[:whole], strict=False)
             shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
             media = list(map(id, example.features)) == list(map(id, first.features))
-            saves = 2 * shared >= len(example.ids) and len(last.rows) * (last.shared - shared) <= last.shared
+            saves = (
+                shared >= max(WORTH, len(example.ids) / 2) and len(last.rows) * (last.shared - shared) <= last.shared
+            )
             if media and saves and places.isdisjoint(first.ids[shared:]):
                 groups[-1] = Alike([*last.rows, row], [*last.examples, example], shared)
                 continue

@@ -34,7 +34,6 @@ _NAMES = {
     "continue_final_message": r"continue_final_message",
     "add_generation_prompt": r"add_generation_prompt",
     "logprobs": r"logprobs|log.?probabilities",
-    "top_logprobs": r"top_logprobs",
     "video_url": r"video_url|videos?",
 }
 
@@ -145,7 +144,9 @@ def chance_of(option: str, found: Mapping[str, float], options: Sequence[str]) -
         if re.fullmatch(re.escape(option) + r"[^\w]*", token)
         or (token and option.startswith(token) and not any(other.startswith(token) for other in others))
     ]
-    return math.log(sum(math.exp(chance) for chance in about)) if about else None
+    if len(about) < 2:
+        return about[0] if about else None
+    return math.log(sum(math.exp(chance) for chance in about))
 
 
 def _line(text: str) -> str:
