@@ -428,3 +428,14 @@ def test_notebook_03_compares_with_the_base_that_is_made_to_choose(tmp_path):
     assert {"base, forced choice", "sft"} <= set(accuracies(tmp_path)["judge"])
     (tmp_path / "choices.jsonl").unlink()
     assert choice_metrics(tmp_path, protocol.frame(right)) == {}
+
+
+def test_what_each_number_of_samples_would_have_said():
+    votes = {"p": ["B", "A", "A", "A"], "q": ["B", "B", "A"]}
+    rows = [
+        Judgement.of(pair(name), order, Parsed("ok", "A"), model="m", kind="rubric", decoding={"votes": said})
+        for name, said in votes.items()
+        for order in ("AB", "BA")
+    ]
+    table = protocol.by_samples(rows).set_index("samples")["value"]
+    assert table.to_dict() == {1: 0.0, 2: 0.0, 4: 0.5}, "B; tie and B; A and B"

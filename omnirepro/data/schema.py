@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -229,6 +230,12 @@ class Judgement(Row):
 def swap_verdict(verdict: str | None) -> Any:
     """Exchange A and B; a tie and a missing verdict stay."""
     return _SWAPPED[verdict]
+
+
+def commonest(verdicts: list[str]) -> Any:
+    """Return the verdict that occurs most often, a tie where two do; None of none."""
+    (first, most), *others = Counter(verdicts).most_common() or [(None, 0)]
+    return "tie" if others and others[0][1] == most else first
 
 
 def text_part(text: str, role: Literal["system", "user", "assistant"] = "user", turn: int = 0) -> Part:

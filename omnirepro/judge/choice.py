@@ -13,11 +13,10 @@ A tie is a difference of scores of at most the judge's `threshold`, as with scal
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from omnirepro.data import Judgement, Pair, swap_verdict
+from omnirepro.data import Judgement, Pair, commonest, swap_verdict
 from omnirepro.data.files import RunError
 from omnirepro.judge import verdict
 from omnirepro.judge.rubric import Parsed
@@ -122,11 +121,9 @@ def voted(samples: list[Parsed]) -> tuple[Parsed, list[str]]:
     if not sound:
         return samples[0], []
     votes = [one.verdict for one in sound]
-    (first, most), *others = Counter(votes).most_common()
-    said = "tie" if others and others[0][1] == most else first
     scored = [(one.score_a, one.score_b) for one in sound if one.score_a is not None and one.score_b is not None]
     a, b = (sum(side) / len(scored) for side in zip(*scored, strict=True)) if scored else (None, None)
-    return Parsed("ok", said, a, b, sound[0].reasoning), votes
+    return Parsed("ok", commonest(votes), a, b, sound[0].reasoning), votes
 
 
 def vote(pair: Pair, order: str, samples: list[Parsed], made: list[Generated], about: dict[str, Any]) -> Judgement:
