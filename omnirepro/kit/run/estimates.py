@@ -80,19 +80,14 @@ def expected(stage: str, profile: str, runs: Iterable[str], cores: int = 1, fork
 
     Judged by the manifests of `runs`, or of the committed run, else by `MINUTES`; None where neither tells.
     """
-    manifest = _known(stage, profile, runs)
+    found = (load_manifest(results_root() / run / stage) for run in (*runs, "blessed"))
+    manifest = next((manifest for manifest in found if manifest.get("profile") == profile), {})
     if not manifest:
         minutes = MINUTES[stage].get(profile)
         return minutes and 60 * minutes / (cores if fork else 1)
     if fork:
         return fork_seconds(fork, stage, profile, manifest) / cores
     return (manifest["seconds"] + START) / (cores if manifest.get("device") == "cpu, 1 thread" else 1)
-
-
-def _known(stage: str, profile: str, runs: Iterable[str]) -> dict[str, Any]:
-    """Return the manifest of a stage under a profile, of one of `runs` or of the committed run; empty where none is."""
-    found = (load_manifest(results_root() / run / stage) for run in (*runs, "blessed"))
-    return next((manifest for manifest in found if manifest.get("profile") == profile), {})
 
 
 def fork_seconds(fork: Fork, stage: str, profile: str, manifest: dict[str, Any]) -> float:
