@@ -27,7 +27,8 @@ def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
 def choices(folder: Path, split: str = "test") -> pd.DataFrame | None:
     """Return the frozen choices of a split, as `predictions`; None where the stage has none of its own."""
     path = stored(folder / "choices.jsonl")
-    return of_split(read_jsonl(path, Judgement), split) if path.is_file() else None
+    rows = read_jsonl(path, Judgement) if path.is_file() else []
+    return of_split(rows, split) if any(row.model.endswith(f"/{split}") for row in rows) else None
 
 
 def of_split(rows: list[Judgement], split: str) -> pd.DataFrame:

@@ -132,12 +132,12 @@ def choice_metrics(folder: Path, sft: pd.DataFrame) -> Metrics:
     ece_calibrated_<judge>, the latter at temperature_<judge>, fitted on the development split.
     """
     table = choices(folder)
-    if table is None:
+    dev = choices(folder, "dev")
+    if table is None or dev is None:
         return {}
     chosen = {NAMED[model]: rows for model, rows in table.groupby("model")}
     known = chosen | {"sft": sft}
     found = compare(CHOSEN, known.get, protocol.compare)
-    dev = choices(folder, "dev")
     for model, rows in dev.groupby("model"):
         name = NAMED[model]
         found[f"accuracy_{name}"] = protocol.metrics(chosen[name])["accuracy"]

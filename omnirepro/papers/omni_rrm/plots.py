@@ -139,9 +139,9 @@ def reliability(folder: Path) -> pd.DataFrame:
     Beside it the same at the temperature that was fitted on the development split.
     """
     chosen = choices(folder)
-    if chosen is None:
-        raise FileNotFoundError("no judge was read by the probabilities of its verdicts")
     dev = choices(folder, "dev")
+    if chosen is None or dev is None:
+        raise FileNotFoundError("no judge was read by the probabilities of its verdicts")
     parts = []
     for model, rows in chosen.groupby("model", sort=False):
         fitted = calibration.fit_temperature(dev[dev["model"] == model])

@@ -8,11 +8,13 @@ of the tuned judge behind its own rationales.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omnirepro.data import Judgement, Label, Pair, write_jsonl
 from omnirepro.data.progress import progress
+from omnirepro.data.resume import in_chunks
 from omnirepro.judge.choice import choices
 from omnirepro.judge.generative import load_judge
 from omnirepro.judge.rows import judge_split
@@ -50,15 +52,18 @@ def choose_splits(
     called, read = NAMES[name]
     asked = run.section("judge")["batch_size"]
     judge = load_judge(folder, asked, run.device, run.dtype, seed=run.seed, **settings | {"read": read})
-    known: dict[str, list[Generated]] = {}
-    for row in rows:
-        known.setdefault(row.model, []).append(Generated(row.raw, row.tokens, True))
+    report = progress(f"{called}, choosing")
     out = []
     for split, pairs in ((split, pairs) for split, pairs in splits.items() if split != "train"):
         judge.chat.name = f"{called}/{split}"
-        written = known[f"{name}/{split}"] if read != "choice" else None
-        made = choices(judge, pairs, progress=progress(f"{judge.name}, choosing"), written=written)
-        out += [row.model_copy(update={"raw": ""}) for row in made]  # what was written stands in the other file
+        wrote = [Generated(row.raw, row.tokens, True) for row in rows if row.model == f"{name}/{split}"]
+
+        def work(some: Sequence[Pair], at: int, wrote=wrote) -> list[Judgement]:
+            written = wrote[2 * at : 2 * (at + len(some))] if read != "choice" else None
+            made = choices(judge, list(some), progress=report, written=written)
+            return [row.model_copy(update={"raw": ""}) for row in made]  # what was written stands in the other file
+
+        out += in_chunks(run.checkpoint_dir, f"choices-{name}-{split}", pairs, work, Judgement, 1024)
     return out
 
 
