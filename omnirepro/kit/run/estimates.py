@@ -72,7 +72,10 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
 
 def spoken(seconds: float) -> str:
     """Write a duration in minutes, or in hours from two on."""
-    return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} hours"
+    minutes = f"{seconds / 60:.0f}"
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return "1 minute" if minutes == "1" else f"{minutes} minutes"
 
 
 def expected(stage: str, profile: str, runs: Iterable[str], cores: int = 1, fork: Fork | None = None) -> float | None:
@@ -80,19 +83,14 @@ def expected(stage: str, profile: str, runs: Iterable[str], cores: int = 1, fork
 
     Judged by the manifests of `runs`, or of the committed run, else by `MINUTES`; None where neither tells.
     """
-    manifest = _known(stage, profile, runs)
+    found = (load_manifest(results_root() / run / stage) for run in (*runs, "blessed"))
+    manifest = next((manifest for manifest in found if manifest.get("profile") == profile), {})
     if not manifest:
         minutes = MINUTES[stage].get(profile)
         return minutes and 60 * minutes / (cores if fork else 1)
     if fork:
         return fork_seconds(fork, stage, profile, manifest) / cores
     return (manifest["seconds"] + START) / (cores if manifest.get("device") == "cpu, 1 thread" else 1)
-
-
-def _known(stage: str, profile: str, runs: Iterable[str]) -> dict[str, Any]:
-    """Return the manifest of a stage under a profile, of one of `runs` or of the committed run; empty where none is."""
-    found = (load_manifest(results_root() / run / stage) for run in (*runs, "blessed"))
-    return next((manifest for manifest in found if manifest.get("profile") == profile), {})
 
 
 def fork_seconds(fork: Fork, stage: str, profile: str, manifest: dict[str, Any]) -> float:
