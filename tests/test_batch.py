@@ -85,8 +85,11 @@ def test_batch_runs_resumes_and_reports(project):
     check_seeds_together(project)
     check_failed_batch(project)
     (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 2}\n")
-    assert re.search(r"01_synthesis +stale +synthesis.pairs is 2, was 4 ", call(project, "omnirepro", "status").stdout)
+    assert re.search(r"01_synthesis +failed +ZeroDivisionError: ", call(project, "omnirepro", "status").stdout)
     assert jobs(batch(project)) == [("tiny", "01_synthesis")]
+    (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 3}\n")
+    assert re.search(r"01_synthesis +stale +synthesis.pairs is 3, was 2 ", call(project, "omnirepro", "status").stdout)
+    (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 2}\n")
     assert (project / "results/tiny/01_synthesis/p").read_text() == "1010"
     assert jobs(batch(project, "-n", "--config", "notebooks=00", "--forceall")) == [("tiny", "00_backbone")]
     refused = call(project, "omnirepro", "report", "--seeds", "0", "1")

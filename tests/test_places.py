@@ -92,6 +92,8 @@ def test_a_wheel_brings_what_the_commands_read(tmp_path):
     words = ["-m", "snakemake", "--snakefile", str(target / "omnirepro/project/Snakefile"), "-n", "--config"]
     planned = call_python(*words, "profile=smoke", "notebooks=00")
     assert "wildcards: run=smoke, stage=00_backbone" in planned.stdout + planned.stderr, planned.stderr
+    told = call("status", "--profile", "smoke", "--notebooks", "01")
+    assert "Next: python -m omnirepro reproduce --profile smoke --notebooks 01\nruns 2 notebooks" in told.stdout, told
     assert not (target / "omnirepro/project/.snakemake").exists() and not list(here.glob("results/*/*"))
 
 

@@ -206,6 +206,12 @@ def test_a_lock_is_seen_and_given_back(project):
         assert held("tiny")
 
 
+def test_no_module_needs_what_one_system_alone_has():
+    """`reproduce` imports on Windows too: what is not there is asked for inside functions."""
+    for path in [*ROOT.glob("omnirepro/**/*.py"), ROOT / "Snakefile"]:
+        assert not re.search(r"^(import|from) (fcntl|resource|pwd|termios)\b", path.read_text(), re.M), path
+
+
 # ---- the environment
 
 

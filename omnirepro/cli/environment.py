@@ -21,6 +21,7 @@ from omnirepro.data.files import RunError, home, try_out
 from omnirepro.kit.report.summary import columns
 from omnirepro.kit.run import project_root, results_root
 from omnirepro.kit.run.estimates import usable_cores
+from omnirepro.kit.run.files import PACKAGED
 
 UNITS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bf16 (AVX-512)", "amx_bf16": "bf16 (AMX)"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "firefox", "msedge", "safari")
@@ -65,7 +66,8 @@ def _software() -> Iterator[Found]:
     if low:
         yield Found("packages", f"{len(low)} of {count} are missing or too old", f"{', '.join(low)}: {remedy}", True)
     else:
-        here = f"{count} as pyproject.toml asks" + (f", {len(other)} not as pinned" if other else ", as pinned")
+        pinned = f", {len(other)} not as pinned" if other else ", as pinned" * (project_root() != PACKAGED)
+        here = f"{count} as pyproject.toml asks{pinned}"
         said = f"Not the versions of constraints.txt: {', '.join(other)}. Numbers may differ; {remedy}" if other else ""
         yield Found("packages", here, said)
     for name, purpose in OPTIONAL.items():

@@ -169,7 +169,7 @@ def run_batch(
     Raises `ParameterError` or `RunError` before any work where what is asked for cannot be.
     """
     batch = Batch(profile, seeds, notebooks, cores, every_arm)
-    try_out(results_root() / f"{profile}-batch.log")
+    try_out(results_root() / f"{run_name(profile)}-batch.log")
     try:
         batch.plan()
         if not any(row.state == "waiting" for row in batch.rows):
@@ -219,7 +219,8 @@ def _work(batch: Batch, log: BinaryIO, options: list[str]) -> int:
 @contextlib.contextmanager
 def open_log(profile: str) -> Iterator[BinaryIO]:
     """Open an empty log for a batch; under another name where a batch of the same profile still writes its own."""
-    for name in (f"{profile}-batch.log", f"{profile}-batch-{os.getpid()}.log"):
+    own = run_name(profile)
+    for name in (f"{own}-batch.log", f"{own}-batch-{os.getpid()}.log"):
         lock = FileLock(results_root() / f".{name}.lock")
         with contextlib.suppress(Timeout):
             lock.acquire(timeout=0)

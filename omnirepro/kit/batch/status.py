@@ -16,7 +16,7 @@ from typing import Any
 from omnirepro.kit.batch.engine import Batch, held, read_progress
 from omnirepro.kit.batch.failures import failure, place, reason_of
 from omnirepro.kit.batch.table import Row, table
-from omnirepro.kit.run import load_params, results_root
+from omnirepro.kit.run import load_params, results_root, run_name
 from omnirepro.kit.run.estimates import spoken
 from omnirepro.kit.run.files import FAILED
 from omnirepro.kit.run.manifest import differing, load_manifest
@@ -48,7 +48,7 @@ def status(profile: str, seeds: Sequence[int], notebooks: Sequence[str], cores: 
 
 def _at_work(batch: Batch) -> dict[tuple[str, str], float]:
     """Map what a batch of the same profile runs now, as its log tells, to when it started."""
-    log = results_root() / f"{batch.profile}-batch.log"
+    log = results_root() / f"{run_name(batch.profile)}-batch.log"
     if not log.is_file() or not any(held(run) for run in batch.runs):
         return {}
     other = Batch(batch.profile, batch.seeds, (), batch.cores, batch.every_arm)

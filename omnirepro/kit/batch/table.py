@@ -48,7 +48,7 @@ class Row:
         """Say what a running notebook does, with its loss or note; of any other one, why it is in its state."""
         if self.state != "running":
             return self.why
-        again = "second try" if self.tries > 1 else ""
+        again = "second try" if self.tries > 1 else "" if self.progress else "starting"
         return ", ".join(filter(None, (*self.step(), again)))
 
     def step(self) -> tuple[str, ...]:

@@ -72,7 +72,10 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
 
 def spoken(seconds: float) -> str:
     """Write a duration in minutes, or in hours from two on."""
-    return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} hours"
+    minutes = f"{seconds / 60:.0f}"
+    if seconds >= 2 * 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return "1 minute" if minutes == "1" else f"{minutes} minutes"
 
 
 def expected(stage: str, profile: str, runs: Iterable[str], cores: int = 1, fork: Fork | None = None) -> float | None:
