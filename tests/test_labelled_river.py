@@ -16,7 +16,7 @@ from omnirepro.kit.run import ParameterError, open_run
 KINDS = ["image"] * 8 + ["video"] * 6 + ["audio"] * 6
 
 
-def write_pairs(folder, texts=24):
+def write_pairs(folder, texts=18):
     """Write labelled pairs about every medium and in words; A is said better in every other, some are ties."""
     names = write_media(folder / "media", KINDS)
     shown = [[{"type": kind, "path": f"media/{name}"}] for kind, name in zip(KINDS, names, strict=True)]
@@ -101,7 +101,7 @@ def test_bradley_terry_and_r1_learn_from_anyones_pairs(world, monkeypatch):
     made = folder / "results/own/05_bradley_terry"
     splits = stage.splits_in(made / "data")
     pairs = [pair for some in splits.values() for pair in some]
-    assert len(pairs) == 45 and {pair.label for pair in pairs} == {"A", "B", "tie"}
+    assert len(pairs) == 39 and {pair.label for pair in pairs} == {"A", "B", "tie"}
     for pair in pairs:
         best = {"A": pair.response_a, "B": pair.response_b}.get(pair.label)
         assert best is None or best[0].text.startswith("good"), "an exchanged side takes its label along"
@@ -134,9 +134,121 @@ def test_test_pairs_of_their_own_leave_training_what_they_do_not_share(world, tm
     dropped = pd.read_csv(tmp_path / "data/dropped.csv")
     shared = dropped[dropped["reason"] == "shares content with bradley_terry.bench"]["id"]
     assert set(shared) == {f"pairs:r{i}" for i in range(6)} | {"pairs:again"}
-    assert sum(map(len, splits.values())) == 45 + 6 - 7
+    assert sum(map(len, splits.values())) == 39 + 6 - 7
     alone = asked["overrides"] | {"bradley_terry.data": [], "bradley_terry.bench": [str(folder / "bench.jsonl")]}
     from omnirepro.papers.omni_reward.stage import build
 
     with pytest.raises(ParameterError, match="names nothing to train on"):
         build(open_run("05_bradley_terry", **asked | {"run": "third", "overrides": alone}), folder)
+
+
+def test_criteria_are_searched_and_learnt_from_anyones_pairs(world, monkeypatch):
+    from omnirepro.papers.grm_omni import stage
+
+    folder, asked = world
+    made = folder / "results/own/06_meta_reward_dpo"
+    with serving(wise) as server:
+        spec = f"{server.url}#judge"
+        asked = asked | {
+            "overrides": asked["overrides"] | {"meta_reward_dpo.genrm": spec, "meta_reward_dpo.policy": spec}
+        }
+        with monkeypatch.context() as patch:
+            interrupt(patch, stage, "train_dpo", 1)
+            with pytest.raises(KeyboardInterrupt):
+                execute("06_meta_reward_dpo", **asked)
+        assert not (made / "manifest.json").exists()
+        execute("06_meta_reward_dpo", **asked)
+        assert max(server.paid.values()) == 1, "no answer of a server is paid twice"
+    searches = [json.loads(line) for line in (made / "sft-searches.jsonl").read_text().splitlines()]
+    assert searches and all(row["verdict"] == row["gold"] for row in searches if row["gold"] != "tie")
+    pairs = {name: read_jsonl(made / f"data/pairs_{name}.jsonl", Pair) for name in stage.SPLITS}
+    assert {pair.task for pair in pairs["train"]} == {"T2T", "TI2T", "TV2T", "TA2T"}
+    assert {pair.task for pair in pairs["dev"]} == {"T2T"} and {p.meta["task"] for p in pairs["test"]} == {
+        "chat",
+        "VQA",
+    }
+    assert (made / "dpo-preferences.jsonl").read_text() and (made / "dpo").is_dir()
+    criteria = pd.read_csv(made / "criteria.csv")
+    assert criteria["fault"].isna().all() and set(criteria["bearing"]) <= {
+        "unknown",
+        "relevant",
+        "irrelevant",
+        "misleading",
+    }
+    metrics = json.loads((made / "metrics.json").read_text())
+    assert {"accuracy_sft", "accuracy_scalar_better", "dpo_minus_sft", "search_minus_disrm"} <= set(metrics)
+    assert "biased_criteria_minus_perception_errors" not in metrics
+
+
+def test_a_judge_that_writes_nothing_legible_is_a_finding(world):
+    """An untrained judge that writes for itself; a classifier for text beside the scorer of notebook 05."""
+    from checkpoints import make
+
+    folder, asked = world
+    make("reward_model", folder / "skywork")
+    scorer = folder / "results/own/05_bradley_terry"
+    changed = {
+        "templates": False,
+        "k": 1,
+        "n": 1,
+        "rank_criteria": 2,
+        "disrm": {"text": str(folder / "skywork"), "any": str(scorer)},
+    }
+    overrides = asked["overrides"] | {f"meta_reward_dpo.{key}": value for key, value in changed.items()}
+    execute("06_meta_reward_dpo", **asked | {"run": "own", "overrides": overrides})
+    made = folder / "results/own/06_meta_reward_dpo"
+    metrics = json.loads((made / "metrics.json").read_text())
+    assert metrics["valid_share_sft"]["value"] < 1 and "accuracy_scalar_better" in metrics
+    assert not (made / "criteria.csv").exists() and "vote_minus_single_ranked" not in metrics
+    assert not list((made / "scalar-better").glob("*")), "a named scalar model is trained no more"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"genrm": "http://127.0.0.1:1/v1#x", "sft_steps": 0}, "asked and not trained"),
+        ({"disrm": "http://127.0.0.1:1/v1#x"}, "disrm is a server"),
+    ],
+)
+def test_a_server_is_neither_trained_nor_a_scalar_model(world, changed, said):
+    from omnirepro.papers.grm_omni.stage import improve
+
+    folder, asked = world
+    overrides = asked["overrides"] | {f"meta_reward_dpo.{key}": value for key, value in changed.items()}
+    run = open_run("06_meta_reward_dpo", **asked | {"run": "refused", "overrides": overrides})
+    with pytest.raises(ParameterError, match=said):
+        improve(run, folder / "student")
+
+
+def test_a_scorer_is_opened_by_any_name_or_one_a_modality(world, tmp_path):
+    from checkpoints import make
+
+    from omnirepro.data import Part, Prompt, Response, text_part
+    from omnirepro.judge.scorers import open_scorer
+    from omnirepro.models.loading import ModelError
+
+    folder, _ = world
+    make("reward_model", tmp_path / "classifier")
+    words = Prompt(id="p", task="chat", parts=[text_part("What?")])
+    shown = Prompt(
+        id="q", task="VQA", parts=[Part(type="image", path=str(folder / "media/image-0.png")), text_part("?")]
+    )
+    answers = [Response(prompt_id=p.id, parts=[text_part("good")]) for p in (words, shown)]
+    trained = folder / "results/own/05_bradley_terry"
+    both = open_scorer({"text": str(tmp_path / "classifier"), "any": str(trained)})
+    alone = [
+        open_scorer(spec).score([p], [r])[0]
+        for spec, p, r in zip((tmp_path / "classifier", trained), (words, shown), answers, strict=True)
+    ]
+    assert both.score([words, shown], answers) == alone and both.name == "classifier+own/05_bradley_terry"
+    with pytest.raises(ModelError, match="named for image: add it"):
+        open_scorer({"text": str(tmp_path / "classifier")}).score([shown], answers[1:])
+    for spec, said in (
+        ("", "no model is named"),
+        ("http://h/v1#m", "is a server"),
+        (folder / "student", "gives no score"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            open_scorer(spec)
+    limited = open_scorer(trained, media={"max_frames": 2})
+    assert limited.scorer.processor.limits["max_frames"] == 16, "what is kept with a scorer goes before"
