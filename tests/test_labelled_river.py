@@ -200,7 +200,7 @@ def test_a_judge_that_writes_nothing_legible_is_a_finding(world):
     metrics = json.loads((made / "metrics.json").read_text())
     assert metrics["valid_share_sft"]["value"] < 1 and "accuracy_scalar_better" in metrics
     assert not (made / "criteria.csv").exists() and "vote_minus_single_ranked" not in metrics
-    assert not list((made / "scalar-better").glob("*")), "a named scalar model is trained no more"
+    assert not list((made / "scalar-better").rglob("*.safetensors")), "a named scalar model is trained no more"
 
 
 @pytest.mark.parametrize(
