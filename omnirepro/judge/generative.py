@@ -140,7 +140,7 @@ def load_judge(
         endpoint = {"schema": schema if keys else None} | endpoint
     elif scorer_in(name) or gives_scores(name):
         kw = {key: value for key, value in kw.items() if key not in ("read", "samples")}
-        return load_scalar_judge(name, batch_size, device, dtype, **kw)
+        return load_scalar_judge(name, batch_size, device, dtype, limits, **kw)
     else:
         from omnirepro.models.processing import kept_settings
 

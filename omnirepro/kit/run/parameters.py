@@ -27,7 +27,8 @@ from omnirepro.kit.run.reading import (
     unknown,
 )
 
-BY_MODALITY = ("synthesis.strong", "synthesis.weak")  # texts, or a mapping of modalities to texts
+# Texts, or a mapping of modalities to texts.
+BY_MODALITY = ("synthesis.strong", "synthesis.weak", "meta_reward_dpo.disrm")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "", whole: Container[str] = ()) -> dict[str, Any]:
