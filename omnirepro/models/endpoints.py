@@ -52,7 +52,7 @@ import openai
 from pydantic import BaseModel, ValidationError
 
 from omnirepro.data import MediaError, Part, media, text_part
-from omnirepro.data.files import RunError
+from omnirepro.data.files import RunError, lies_at
 from omnirepro.models import replies
 from omnirepro.models.cache import Store, key_of
 from omnirepro.models.generation import Decoding, Generated, Progress
@@ -316,7 +316,7 @@ class _Batch:
         model = self.model
         todo = iter(enumerate(chats))
         client = openai.AsyncOpenAI(
-            base_url=model.url,
+            base_url=lies_at(model.url),
             api_key=self.secret or "none",
             max_retries=model.retries,
             timeout=model.timeout,

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from omnirepro.data.files import YAML
+from omnirepro.data.files import YAML, lies_at
 from omnirepro.data.paths import locate
 from omnirepro.data.schema import (
     MediaError,
@@ -85,7 +85,9 @@ def card_of(value: str | Mapping[str, Any], cards: Path, root: str = "") -> Card
         known = f"a card has: {', '.join(Card.model_fields)}"
         raise RowError(f"data set {text or value!r}: {first_wrong_field(error)}; {known}") from None
     name = card.name or (file.stem if text and file.is_file() else Path(card.path).name.split(".")[0])
-    return card.model_copy(update={"name": name, "root": card.root or root or None})
+    places = {"path": card.path, "root": card.root or root or ""}
+    here = {key: lies_at(place) if place.startswith((".", "/")) else place for key, place in places.items()}
+    return card.model_copy(update={"name": name, "path": here["path"], "root": here["root"] or None})
 
 
 def _beside(fields: Any, file: Path) -> Any:
