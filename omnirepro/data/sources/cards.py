@@ -38,7 +38,8 @@ KINDS = ("image", "views3d", "video", "audio")
 
 class Card(Row):
     """Where a data set lies and how it is read. `columns`: released field -> the name that it has here; `limit`: first
-    rows that are taken (0: all); `task`: instead of the rows' own; `licence`: what allows its use."""
+    rows that are taken (0: all); `task`: instead of the rows' own; `licence`: what allows its use; `get`: how a file
+    or folder that is not there is got."""
 
     path: str
     name: str = ""
@@ -50,6 +51,13 @@ class Card(Row):
     columns: dict[str, str] = {}
     task: str = ""
     licence: str = ""
+    get: str = ""
+
+    def there(self) -> Card:
+        """Return the card itself. Raises `RowError` where its files are still to be got, in the card's own words."""
+        if self.get and not Path(self.path).exists():
+            raise RowError(f"{self.path} is not there: {self.get}")
+        return self
 
     @property
     def files(self) -> list[Path]:
@@ -98,7 +106,7 @@ def _beside(fields: Any, file: Path) -> Any:
 
 def pairs_of(card: Card) -> Iterator[Pair]:
     """Stream a card's pairs. Raises `RowError` naming file, row and remedy."""
-    for pair in islice(load(card.path, say=lambda text: None, **card.how), card.limit or None):
+    for pair in islice(load(card.there().path, say=lambda text: None, **card.how), card.limit or None):
         yield pair.model_copy(update={"task": card.task}) if card.task else pair
 
 
@@ -109,7 +117,7 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
     list); `id`, `task`, `criterion` and `cluster` where it says them. Raises `RowError` naming file, row and remedy.
     """
     store = media_store()
-    if files := card.files:
+    if files := card.there().files:
         rows = chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
     else:
         rows = hub_rows(card.path, card.config, card.split or "train", store)
