@@ -29,8 +29,8 @@ from omnirepro.data.schema import (
     modality_of,
     text_part,
 )
-from omnirepro.data.sources.loading import detect, load, media_store
-from omnirepro.data.sources.parts import media
+from omnirepro.data.sources.loading import detect, load, mapped, media_store
+from omnirepro.data.sources.parts import MARKS, conversation, media
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 
 KINDS = ("image", "views3d", "video", "audio")
@@ -113,8 +113,9 @@ def pairs_of(card: Card) -> Iterator[Pair]:
 def prompts_of(card: Card) -> Iterator[Prompt]:
     """Stream a card's prompts: those of its pairs, where its rows are pairs of a known format, else one a row.
 
-    Such a row has `parts` (or `prompt`, a list of them), or a text `prompt` beside image, video or audio (one or a
-    list); `id`, `task`, `criterion` and `cluster` where it says them. Raises `RowError` naming file, row and remedy.
+    Such a row has `parts` (or `prompt`, a list of them), or a text `prompt` (or a conversation, of which the first
+    question is taken) beside image, video or audio (one or a list); `id`, `task`, `criterion` and `cluster` where it
+    says them. Raises `RowError` naming file, row and remedy.
     """
     store = media_store()
     if files := card.there().files:
@@ -127,7 +128,7 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
         return
     for raw in islice(chain([first] if first else [], rows), card.limit or None):
         try:
-            yield _prompt(replace(raw, fields={card.columns.get(k, k): v for k, v in raw.fields.items()}), card)
+            yield _prompt(replace(raw, fields=mapped(raw.fields, card.columns)), card)
         except ValidationError as error:
             raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
         except (RowError, MediaError, OSError) as error:
@@ -154,7 +155,16 @@ def _prompt(raw: Raw, card: Card) -> Prompt:
     else:
         shown = [(kind, fields.get(kind) or fields.get(f"{kind}s")) for kind in KINDS]
         parts = [part for kind, found in shown if found for part in media(kind, found, raw)]
-        parts.append(text_part(raw.need("prompt")))
+        parts.append(text_part(_question(raw)))
     said = {key: fields[key] for key in ("criterion", "cluster") if fields.get(key)}
     task = card.task or fields.get("task") or modality_of(parts)
     return Prompt(id=str(fields.get("id", raw.number)), task=task, parts=parts, **said)
+
+
+def _question(raw: Raw) -> str:
+    """Return the text of a row's `prompt`, or what a user first says in its conversation, without marks of media."""
+    chat = raw.fields.get("conversations") or raw.fields.get("messages") or []
+    if "prompt" in raw.fields or not chat:
+        return raw.need("prompt")
+    said = [part.text or "" for part in conversation(chat) if part.role == "user"]
+    return MARKS.sub("", "".join(said[:1])).strip()
