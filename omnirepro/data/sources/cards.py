@@ -29,8 +29,8 @@ from omnirepro.data.schema import (
     modality_of,
     text_part,
 )
-from omnirepro.data.sources.loading import detect, load, media_store
-from omnirepro.data.sources.parts import media
+from omnirepro.data.sources.loading import detect, load, mapped, media_store
+from omnirepro.data.sources.parts import MARKS, conversation, media
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 
 KINDS = ("image", "views3d", "video", "audio")
@@ -38,7 +38,8 @@ KINDS = ("image", "views3d", "video", "audio")
 
 class Card(Row):
     """Where a data set lies and how it is read. `columns`: released field -> the name that it has here; `limit`: first
-    rows that are taken (0: all); `task`: instead of the rows' own; `licence`: what allows its use."""
+    rows that are taken (0: all); `task`: instead of the rows' own; `licence`: what allows its use; `get`: how a file
+    or folder that is not there is got."""
 
     path: str
     name: str = ""
@@ -50,6 +51,13 @@ class Card(Row):
     columns: dict[str, str] = {}
     task: str = ""
     licence: str = ""
+    get: str = ""
+
+    def there(self) -> Card:
+        """Return the card itself. Raises `RowError` where its files are still to be got, in the card's own words."""
+        if self.get and not Path(self.path).exists():
+            raise RowError(f"{self.path} is not there: {self.get}")
+        return self
 
     @property
     def files(self) -> list[Path]:
@@ -100,18 +108,19 @@ def _beside(fields: Any, file: Path) -> Any:
 
 def pairs_of(card: Card) -> Iterator[Pair]:
     """Stream a card's pairs. Raises `RowError` naming file, row and remedy."""
-    for pair in islice(load(card.path, say=lambda text: None, **card.how), card.limit or None):
+    for pair in islice(load(card.there().path, say=lambda text: None, **card.how), card.limit or None):
         yield pair.model_copy(update={"task": card.task}) if card.task else pair
 
 
 def prompts_of(card: Card) -> Iterator[Prompt]:
     """Stream a card's prompts: those of its pairs, where its rows are pairs of a known format, else one a row.
 
-    Such a row has `parts` (or `prompt`, a list of them), or a text `prompt` beside image, video or audio (one or a
-    list); `id`, `task`, `criterion` and `cluster` where it says them. Raises `RowError` naming file, row and remedy.
+    Such a row has `parts` (or `prompt`, a list of them), or a text `prompt` (or a conversation, of which the first
+    question is taken) beside image, video or audio (one or a list); `id`, `task`, `criterion` and `cluster` where it
+    says them. Raises `RowError` naming file, row and remedy.
     """
     store = media_store()
-    if files := card.files:
+    if files := card.there().files:
         rows = chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
     else:
         rows = hub_rows(card.path, card.config, card.split or "train", store)
@@ -121,7 +130,7 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
         return
     for raw in islice(chain([first] if first else [], rows), card.limit or None):
         try:
-            yield _prompt(replace(raw, fields={card.columns.get(k, k): v for k, v in raw.fields.items()}), card)
+            yield _prompt(replace(raw, fields=mapped(raw.fields, card.columns)), card)
         except ValidationError as error:
             raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
         except (RowError, MediaError, OSError) as error:
@@ -148,7 +157,16 @@ def _prompt(raw: Raw, card: Card) -> Prompt:
     else:
         shown = [(kind, fields.get(kind) or fields.get(f"{kind}s")) for kind in KINDS]
         parts = [part for kind, found in shown if found for part in media(kind, found, raw)]
-        parts.append(text_part(raw.need("prompt")))
+        parts.append(text_part(_question(raw)))
     said = {key: fields[key] for key in ("criterion", "cluster") if fields.get(key)}
     task = card.task or fields.get("task") or modality_of(parts)
     return Prompt(id=str(fields.get("id", raw.number)), task=task, parts=parts, **said)
+
+
+def _question(raw: Raw) -> str:
+    """Return the text of a row's `prompt`, or what a user first says in its conversation, without marks of media."""
+    chat = raw.fields.get("conversations") or raw.fields.get("messages") or []
+    if "prompt" in raw.fields or not chat:
+        return raw.need("prompt")
+    said = [part.text or "" for part in conversation(chat) if part.role == "user"]
+    return MARKS.sub("", "".join(said[:1])).strip()

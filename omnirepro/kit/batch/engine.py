@@ -24,7 +24,7 @@ from omnirepro.data.progress import FILE
 from omnirepro.kit.batch.failures import engine_error, failure, place
 from omnirepro.kit.batch.table import Row, Screen
 from omnirepro.kit.report.execution import find_notebook
-from omnirepro.kit.run import STAGES, RunError, project_root, results_root, run_name, to_run
+from omnirepro.kit.run import RunError, load_params, project_root, results_root, run_name, to_run
 from omnirepro.kit.run.files import working_root
 
 PATIENCE = 30  # seconds for the engine to end its jobs, before it is asked less kindly
@@ -68,7 +68,11 @@ class Batch:
         if answer.returncode:
             raise RunError(engine_error(answer.stdout + answer.stderr))
         planned = set(JOB.findall(answer.stdout + answer.stderr))
-        there = [stage for stage in STAGES if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
+        there = [
+            stage
+            for stage in load_params(self.profile).notebooks
+            if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()
+        ]
         for run, seed in self.runs.items():
             for stage in there:
                 asked = not self.asked or stage in self.asked

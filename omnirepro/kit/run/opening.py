@@ -60,7 +60,8 @@ def refuse_foreign_answers(stage: str, params: Params) -> None:
     """
     elsewhere = [key for key in ("backbone.model", "synthesis.strong", "synthesis.weak") if params.peek(key)]
     supplied = any(params.peek(key) for key in ("data.prompts", "data.pairs", "synthesis.templates"))
-    if stage in ("00_backbone", "01_synthesis") and elsewhere and not supplied:
+    asking = stage in ("00_backbone", "01_synthesis") and "01_synthesis" in params.notebooks
+    if asking and elsewhere and not supplied:
         said = f"{elsewhere[0]} is a released model, whose answers the embedded world's oracle cannot read"
         raise ParameterError(f"{said}: name data.prompts or data.pairs, or set synthesis.templates to true")
 
