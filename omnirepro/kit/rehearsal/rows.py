@@ -81,7 +81,7 @@ class Writer:
         self.words = {
             "n": str(number),
             "q": f"What stands in place {number} of {name.strip('/')}?",
-            "good": f"It is a {colour} {thing}, because its outline and its {colour} side can be seen at place {number}.",
+            "good": f"It is a {colour} {thing}, because its {colour} side can be seen at place {number}.",
             "bad": f"Something, perhaps a {thing}.",
             "worse": f"I cannot say {number}.",
         }
