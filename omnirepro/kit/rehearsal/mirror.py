@@ -107,7 +107,9 @@ def _make_model(place: Path, maker: str, marks: str, size: int, how: dict[str, A
     import torch
 
     from omnirepro.kit.rehearsal import checkpoints
+    from omnirepro.models.device import quiet
 
+    quiet()
     place.mkdir(parents=True)
     ids = checkpoints.write_qwen_tokenizer(place, checkpoints.qwen_words(), getattr(checkpoints, marks))
     model = getattr(checkpoints, maker)(place, ids, size, **how)

@@ -114,7 +114,7 @@ class Writer:
         file = self.root / where
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
-        return where.name if kind == "audio" and folder == "audio_files" else where.as_posix()
+        return where.as_posix()
 
 
 @cache
