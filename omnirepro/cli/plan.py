@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
-from omnirepro.cli.workload import Work, cards_in, disk, rows_for_training, rows_of, uncounted, works
+from omnirepro.cli.workload import Work, cards_in, disk, rows_for_training, rows_of, to_get, uncounted, works
 from omnirepro.kit.run import ParameterError, Params
 
 GIB = 2**30
@@ -68,6 +69,7 @@ class Sizes:
         return sum(self.parameters.values())
 
 
+@cache
 def measure(name: str, rank: int) -> Sizes:
     """Count an architecture on the meta device: parts, LoRA of `rank` as the trainers set it, cache, activations."""
     from omnirepro.models.architectures import on_meta, released_config
@@ -292,4 +294,4 @@ def plan(params: Params, given: Assumptions) -> str:
             lines.append(f"{stage}: {ours:.1f} h; published {published} h on 8 A100")
     if unknown := uncounted(params):
         lines.append(f"not counted, since their cards state neither rows nor limit: {', '.join(unknown)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"to get: {said}" for said in to_get(params))])

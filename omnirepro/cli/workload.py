@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omnirepro.data.sources.cards import Card, card_of
@@ -95,6 +96,12 @@ def rows_of(cards: Iterable[Card]) -> Counter[str]:
 def uncounted(params: Params) -> list[str]:
     """Name the data sets whose cards state neither rows nor a limit."""
     return sorted({card.name for key in DATA for card in cards_in(params, key) if not rows_of([card]).total()})
+
+
+def to_get(params: Params) -> list[str]:
+    """Name the data sets whose files are not there, and say how they are got."""
+    cards = {card.name: card for key in DATA for card in cards_in(params, key)}
+    return [f"{card.name}: {card.get}" for card in cards.values() if card.get and not Path(card.path).exists()]
 
 
 def rows_for_training(params: Params, given: Any) -> tuple[float, float]:
