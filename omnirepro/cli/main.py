@@ -204,9 +204,9 @@ def audit_model(args: argparse.Namespace) -> int:
     return status
 
 
-@command("plan", arg("--profile", default="omni-7b", help="parameter profile (default: omni-7b)"), *ASSUMED)
+@command("plan", arg("--profile", default="omni-rrm-7b", help="parameter profile (default: omni-rrm-7b)"), *ASSUMED)
 def plan_run(args: argparse.Namespace) -> None:
-    """Print steps, tokens, memory by part and time of SFT and GRPO with a real checkpoint."""
+    """Print what a profile with a real checkpoint takes: steps, tokens, memory, disk, hours, prices, sets to be got."""
     given = {f.name: getattr(args, f.name) for f in fields(Assumptions)}
     print(plan(load_params(args.profile), Assumptions(**given)))
 

@@ -39,7 +39,8 @@ KINDS = ("image", "views3d", "video", "audio")
 class Card(Row):
     """Where a data set lies and how it is read. `columns`: released field -> the name that it has here; `limit`: first
     rows that are taken (0: all); `task`: instead of the rows' own; `licence`: what allows its use; `get`: how a file
-    or folder that is not there is got."""
+    or folder that is not there is got. What a plan counts on, where it is known: `rows`, `gb` (of files to download)
+    and `modality` (of its prompts)."""
 
     path: str
     name: str = ""
@@ -52,6 +53,9 @@ class Card(Row):
     task: str = ""
     licence: str = ""
     get: str = ""
+    rows: int = Field(0, ge=0)
+    gb: float = Field(0.0, ge=0)
+    modality: str = ""
 
     def there(self) -> Card:
         """Return the card itself. Raises `RowError` where its files are still to be got, in the card's own words."""
