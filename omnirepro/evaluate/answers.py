@@ -12,7 +12,6 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from fractions import Fraction
 
 MATCHES = ("auto", "letter", "choice", "number", "exact")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -29,18 +28,20 @@ _COMMITTED = re.compile(
 )
 _OPEN = r"[\s(\[{\"'“‘<:*_-]{0,4}"
 _CLOSED = r"(?!\w|['’]\w)"
-_FILL = r"(?:(?:it|that|is|must|be|the|option|choice|letter|answer|only|just|with|for|would|should|likely|most|clearly" \
-        r"|probably|definitely|therefore|actually|indeed|simply)\b[\s:]*){0,5}"  # fmt: skip
+_FILL = (
+    r"(?:(?:it|that|is|must|be|the|option|choice|letter|answer|only|just|with|for|would|should|likely|most"
+    r"|clearly|probably|definitely|therefore|actually|indeed|simply)\b[\s:]*){0,5}"
+)
 _KEYWORD = r"(?:\b(?:answer|choice|option|solution|pick|guess|selection)(?!s)\b|答案|选项)"
 _BETWEEN = r"(?:(?!\b[A-Z]\b|choices|options)[^.\n;!?]){0,40}?"
 _SAYS = (
     rf"{_KEYWORD}{_BETWEEN}(?:\b(?:is|be|was)\b|[:=：]|→|->|⇒|是|为)\s*{_FILL}{_OPEN}(?P<letter>[A-Za-z]){_CLOSED}",
-    r"\b(?:choose|chose|pick|picked|select|selected|go(?:ing)? with|went with|opt for|settle on|vote for|say|leaves|leaving"
-    r"|left with|it['’]s|it is|it must be|so|therefore|thus|hence|conclude)\b[\s,:]*"
+    r"\b(?:choose|chose|pick|picked|select|selected|go(?:ing)? with|went with|opt for|settle on|vote for|say"
+    r"|leaves|leaving|left with|it['’]s|it is|it must be|so|therefore|thus|hence|conclude)\b[\s,:]*"
     rf"{_FILL}{_OPEN}(?P<letter>[A-Za-z]){_CLOSED}",
     rf"(?:∴|=>|⇒|因此|所以|故|选)[选择\s]*{_OPEN}(?P<letter>[A-Z])(?![A-Za-z])",
-    r"(?<![\w'’])(?P<letter>[A-Z])\W{0,3}(?:\([^)]{0,60}\)\s*)?\b(?:is|was|seems|appears|looks|sounds|must be|would be)\s+"
-    r"(?:to be\s+)?(?:(?:the|a|most|clearly|definitely|probably|indeed|my|only|final|best|more|very)\s+){0,3}"
+    r"(?<![\w'’])(?P<letter>[A-Z])\W{0,3}(?:\([^)]{0,60}\)\s*)?\b(?:is|was|seems|appears|looks|sounds|must be|would be)"
+    r"\s+(?:to be\s+)?(?:(?:the|a|most|clearly|definitely|probably|indeed|my|only|final|best|more|very)\s+){0,3}"
     r"(?:correct|right|answer|best|true|likely|choice|one|option)\b",
 )
 _SAID = [re.compile(pattern, re.IGNORECASE if "[A-Za-z]" in pattern else 0) for pattern in _SAYS]
@@ -52,13 +53,14 @@ _MENTIONED = re.compile(
     rf"|[Mm]aybe|[Nn]or|[Nn]ot|[Oo]r|[Aa]nd)\s+)(?P<bare>[A-Z]){_CLOSED}"
 )
 _REJECTED = re.compile(
-    r"(?:\bnot|n['’]t|\bnever|\bneither|\bnor|\brather than|\binstead of|\bunlike|\beliminat\w*|\brul\w* out|\bexclud\w*"
-    r"|\breject\w*)(?:\s+be)?(?:\s+(?:the|option|choice|answer|letter))*[\W_]*$",
+    r"(?:\bnot|n['’]t|\bnever|\bneither|\bnor|\brather than|\binstead of|\bunlike|\beliminat\w*|\brul\w* out"
+    r"|\bexclud\w*|\breject\w*)(?:\s+be)?(?:\s+(?:the|option|choice|answer|letter))*[\W_]*$",
     re.IGNORECASE,
 )
 _WRONG = re.compile(
-    r"^[)\]}.\"'”’]*(?:\s*\([^)]{0,60}\))?\s*(?:(?:is|are|was|would be|must be|seems|looks|can be|has been)\s+(?:\w+\s+){0,2}?"
-    r"(?:wrong|incorrect|false|ruled|eliminated|impossible|excluded|out|not)\b|(?:isn|wasn|doesn|can|couldn|won)['’]?t\b|cannot\b)",
+    r"^[)\]}.\"'”’]*(?:\s*\([^)]{0,60}\))?\s*(?:(?:is|are|was|would be|must be|seems|looks|can be|has been)"
+    r"\s+(?:\w+\s+){0,2}?(?:wrong|incorrect|false|ruled|eliminated|impossible|excluded|out|not)\b"
+    r"|(?:isn|wasn|doesn|can|couldn|won)['’]?t\b|cannot\b)",
     re.IGNORECASE,
 )
 _MORE = re.compile(rf"^[)\]}}\"'”’]*\s*(?:,|/|&|\bor\b|\band\b)\s*(?:option\s+|choice\s+)?[(\[\"']*([A-Z]){_CLOSED}")
@@ -187,7 +189,7 @@ def _is_letter(letter: str, after: str, choices: Sequence[str]) -> bool:
 
 
 def _choice(said: str, choices: Sequence[str]) -> str | None:
-    """Return the letter of the one choice whose text an answer is, or holds; one inside another's text does not count."""
+    """Return the letter of the one choice whose text an answer is or holds; one inside another's does not count."""
     folded = _folded(said)
     texts = [_folded(choice) for choice in choices]
     if folded in texts:

@@ -88,13 +88,9 @@ def _write_given(p: Any, given: dict[str, list[Card]], folder: Path) -> None:
     kept: dict[str, list[Any]] = {key: [] for key in GIVEN}
     dropped: list[tuple[str, str, str]] = []
     for key, card in ((key, card) for key, cards in given.items() for card in cards):
-        for row in _named(card, prompts_of(card) if key == "prompts" else pairs_of(card)):
-            if reason := _unusable(row):
-                if p["bad_rows"] != "drop":
-                    raise RowError(f"data.{key} {card.name}: row {row.id}: {reason}; or set data.bad_rows=drop")
-                dropped.append((key, row.id, reason))
-            else:
-                kept[key].append(row)
+        rows = prompts_of(card) if key == "prompts" else pairs_of(card)
+        kept[key] += usable(rows, card, f"data.{key}", p["bad_rows"] == "drop", dropped)
+    dropped = [(key.removeprefix("data."), *about) for key, *about in dropped]
     prompts = [row if key == "prompts" else row.prompt_of() for key in GIVEN for row in kept[key]]
     groups = dict(zip((prompt.id for prompt in prompts), content_groups(prompts), strict=True))
     tested = {groups[row.id] for row in kept["test"]}
@@ -115,6 +111,22 @@ def _write_given(p: Any, given: dict[str, list[Card]], folder: Path) -> None:
     pd.DataFrame(dropped, columns=["use", "id", "reason"]).to_csv(folder / "dropped.csv", index=False)
     facts = [(key, card.name, card.source or "", card.licence) for key, cards in given.items() for card in cards]
     pd.DataFrame(facts, columns=["use", "name", "source", "licence"]).to_csv(folder / "sources.csv", index=False)
+
+
+def usable(rows: Iterator[Any], card: Card, key: str, drop: bool, dropped: list[tuple[str, str, str]]) -> list[Any]:
+    """Return a set's rows under ids of their own, their media with their sha256.
+
+    One whose media cannot be read is added to `dropped` (key, id, reason), or raises `RowError` where not to `drop`.
+    """
+    kept = []
+    for row in _named(card, rows):
+        if not (reason := _unusable(row)):
+            kept.append(row)
+        elif drop:
+            dropped.append((key, row.id, reason))
+        else:
+            raise RowError(f"{key} {card.name}: row {row.id}: {reason}; or set data.bad_rows=drop")
+    return kept
 
 
 def _named(card: Card, rows: Iterator[Any]) -> Iterator[Any]:
