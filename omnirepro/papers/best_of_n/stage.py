@@ -1,15 +1,15 @@
 """The stage of Best-of-N: sample, judge, freeze, choose in every way (Omni-RRM, Best-of-N; GRM-Omni, Section 4.4).
 
-Consumes a generator, judges, test prompts and their truth, or questions with gold answers, or candidates that are there
-already; produces `candidates.jsonl` (a row a prompt, the
-command's own format), `candidates.csv` (a row a candidate with its truth), `predictions.jsonl` (each judgement as
-displayed, `pair_id` the match), `scores.csv` (what judges give a candidate alone) and `choices.csv`, from which every
-figure and number is made. The truth is read before any judge speaks, and no judge sees it.
+Consumes a generator, judges, test prompts and their truth, or questions with gold answers, or candidates that are
+there already; produces `candidates.jsonl` (a row a prompt, the command's own format), `candidates.csv` (a row a
+candidate with its truth), `predictions.jsonl` (each judgement as displayed, `pair_id` the match), `scores.csv` (what
+judges give a candidate alone) and `choices.csv`, from which every figure and number is made. The truth is read before
+any judge speaks, and no judge sees it.
 
 Departures from the papers: (1) the embedded world's answers are sentences, so that a judge has more to weigh than an
-option letter; an answer is right where it states the true value of what was asked; (2) judges see the choices of a question, where the released prompt
-shows the question alone; (3) the base judge, which writes no
-judgement that can be read, chooses the likelier of [[A]] and [[B]].
+option letter; an answer is right where it states the true value of what was asked; (2) judges see the choices of a
+question, where the released prompt shows the question alone; (3) the base judge, which writes no judgement that can
+be read, chooses the likelier of [[A]] and [[B]].
 """
 
 from __future__ import annotations
@@ -86,8 +86,11 @@ def upstream(run: Run) -> Upstream:
     scorer = run.input("06_meta_reward_dpo", "scalar-better/scorer", optional=True)
     scorer = run.input("05_bradley_terry", "scorer", optional=True) if scorer is None else scorer
     thinkers = {name: run.input("06_meta_reward_dpo", name, optional=True) for name in ("sft", "dpo")}
-    known = ({name: path for name, path in some.items() if path} for some in (judges, thinkers))
-    return Upstream(generator, next(known), data, scorer, next(known))
+    return Upstream(generator, _there(judges), data, scorer, _there(thinkers))
+
+
+def _there(folders: dict[str, Path | None]) -> dict[str, Path]:
+    return {name: folder for name, folder in folders.items() if folder}
 
 
 def best_of_n(
@@ -187,13 +190,8 @@ def given_answers(run: Run, path: str, asked: list[Asked]) -> list[Candidates]:
 
 
 def _row(question: Prompt, candidates: list) -> Candidates:
-    known = {
-        "task": question.task,
-        "prompt": question.parts,
-        "cluster": question.cluster,
-        "criterion": question.criterion,
-    }
-    return Candidates(id=question.id, candidates=candidates, gold=question.gold, choices=question.choices, **known)
+    kept = {name: getattr(question, name) for name in ("id", "task", "criterion", "cluster", "gold", "choices")}
+    return Candidates(prompt=question.parts, candidates=candidates, **kept)
 
 
 class Found:
