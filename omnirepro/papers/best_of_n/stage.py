@@ -24,7 +24,7 @@ import pandas as pd
 from omnirepro.data import Judgement, Pair, Prompt, RowError, read_jsonl, text_of, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
-from omnirepro.data.sources.cards import card_of
+from omnirepro.data.sources.cards import Card, card_of
 from omnirepro.data.sources.questions import Asked, questions_of
 from omnirepro.evaluate.answers import MATCHES, gold_form, is_right, kind_of, stated
 from omnirepro.judge.criteria import forced
@@ -75,7 +75,11 @@ def upstream(run: Run) -> Upstream:
     Raises `RunError` where the embedded prompts are to be answered and something is missing.
     """
     p = run.section()
-    foreign = bool(p["data"]) or isinstance(p["candidates"], str)
+    given = cards_of(run)
+    for card in (card for some in given.values() for card in some):
+        for at, file in enumerate(card.files, 1):
+            run.note(f"given/{card.name}/{at}-{file.name}", file)
+    foreign = any(given.values())
     own = p["generator"] in OWN_GENERATORS and not isinstance(p["candidates"], str)
     data = None if foreign else run.input("01_synthesis", "data")
     generator = run.input("00_backbone", p["generator"]) if own else p["generator"]
@@ -87,6 +91,18 @@ def upstream(run: Run) -> Upstream:
     scorer = run.input("05_bradley_terry", "scorer", optional=True) if scorer is None else scorer
     thinkers = {name: run.input("06_meta_reward_dpo", name, optional=True) for name in ("sft", "dpo")}
     return Upstream(generator, _there(judges), data, scorer, _there(thinkers))
+
+
+def cards_of(run: Run) -> dict[str, list[Card]]:
+    """Return the cards of the data that `best_of_n` names: questions, and the file of answers where there is one."""
+    p = run.section()
+    named = {"data": p["data"], "candidates": [p["candidates"]] if isinstance(p["candidates"], str) else []}
+    root = run.section("data")["root"] if any(named.values()) else ""
+    folder = project_root() / "params" / "data"
+    cards = {key: [card_of(value, folder, root) for value in values] for key, values in named.items()}
+    for number, card in enumerate((card for some in cards.values() for card in some), 1):
+        card.name += f"-{number}" if number > 1 else ""
+    return cards
 
 
 def _there(folders: dict[str, Path | None]) -> dict[str, Path]:
@@ -136,27 +152,22 @@ def best_of_n(
 def candidates_of(run: Run, generator: Path | str, data: Path | None) -> list[Candidates]:
     """Return the rows to choose from: those that are there, or what the generator answers to the questions."""
     p = run.section()
-    ready = isinstance(p["candidates"], str)
-    asked = questions(run, p["data"]) if p["data"] else []
-    if ready:
-        return given_answers(run, p["candidates"], asked)
-    if not p["data"]:
+    cards = cards_of(run)
+    asked: list[Prompt] = list(questions(run, cards["data"]))
+    if cards["candidates"]:
+        return given_answers(cards["candidates"][0], asked)
+    if not cards["data"]:
         asked = read_jsonl(data / "prompts_test.jsonl", Prompt)[: p["prompts"]]
     return sample(run, generator, asked)
 
 
-def questions(run: Run, values: list, answered: bool = False) -> list[Asked]:
-    """Read data sets of questions; their files are recorded as inputs. Raises `RowError` naming row and remedy."""
-    section = run.section("data")
+def questions(run: Run, cards: list[Card]) -> list[Asked]:
+    """Read data sets of questions; what `data.bad_rows` lets drop is told. Raises `RowError` naming row and remedy."""
     dropped: list[tuple[str, str, str]] = []
     asked: list[Asked] = []
-    for number, value in enumerate(values):
-        card = card_of(value, project_root() / "params" / "data", section["root"])
-        card.name += f"-{number}" if number else ""
-        for at, file in enumerate(card.files, 1):
-            run.note(f"given/{card.name}/{at}-{file.name}", file)
-        rows = questions_of(card, answered)
-        asked += usable(rows, card, "best_of_n.data", section["bad_rows"] == "drop", dropped)
+    for card in cards:
+        drop = run.section("data")["bad_rows"] == "drop"
+        asked += usable(questions_of(card), card, "best_of_n.data", drop, dropped)
     if dropped:
         table = pd.DataFrame(dropped, columns=["use", "id", "reason"])
         run.write("dropped.csv", table.to_csv(index=False))
@@ -164,11 +175,9 @@ def questions(run: Run, values: list, answered: bool = False) -> list[Asked]:
     return asked
 
 
-def given_answers(run: Run, path: str, asked: list[Asked]) -> list[Candidates]:
+def given_answers(card: Card, asked: list[Prompt]) -> list[Candidates]:
     """Return the answers of a file, to its own questions or, by their ids, to those of `asked`."""
-    card = card_of(path, project_root() / "params" / "data", run.section("data")["root"])
-    for at, file in enumerate(card.files, 1):
-        run.note(f"given/{card.name}/{at}-{file.name}", file)
+    path = card.path
     known = {question.id.partition(":")[2]: question for question in asked}
     if asked and len(known) < len(asked):
         raise RowError(f"best_of_n.candidates {path}: two sets of best_of_n.data share ids; name one set")
