@@ -165,6 +165,22 @@ def _write_given(run: Run, cards: dict[str, list[Card]], folder: Path) -> None:
     given.write_tables(folder)
 
 
+def usable(rows: Iterator[Any], card: Card, key: str, drop: bool, dropped: list[tuple[str, str, str]]) -> list[Any]:
+    """Return a set's rows under ids of their own, their media with their sha256.
+
+    One whose media cannot be read is added to `dropped` (key, id, reason), or raises `RowError` where not to `drop`.
+    """
+    kept = []
+    for row in _named(card, rows):
+        if not (reason := _unusable(row)):
+            kept.append(row)
+        elif drop:
+            dropped.append((key, row.id, reason))
+        else:
+            raise RowError(f"{key} {card.name}: row {row.id}: {reason}; or set data.bad_rows=drop")
+    return kept
+
+
 def _named(card: Card, rows: Iterator[Any]) -> Iterator[Any]:
     """Yield rows under ids that no other data set has, numbered where a set has one twice."""
     seen: Counter[str] = Counter()
