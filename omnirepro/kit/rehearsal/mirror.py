@@ -20,7 +20,8 @@ from omnirepro.kit.rehearsal import rows
 from omnirepro.kit.run import project_root
 from omnirepro.kit.run.parameters import Params
 
-ROWS = 12  # of each data set
+FEWEST = 6  # rows of a data set
+ROWS = 60  # of all data sets of a profile, as far as that leaves each the fewest
 _NAME = re.compile(r"[A-Za-z][\w.-]*/[\w.-]+")
 # Hub ids: the maker in `checkpoints`, its tokenizer's marks, rows of its embeddings, and what else it is told.
 MODELS: tuple[tuple[str, str, str, int, dict[str, Any]], ...] = (
@@ -66,7 +67,9 @@ def is_hub(name: str) -> bool:
 def make(params: Params, folder: Path) -> dict[str, str]:
     """Make what a profile names and return the map: name -> place. Raises `RowError` for a model it cannot make."""
     places = {"./data": str(folder / "data"), "./results": str(folder.parent), "results": str(folder.parent)}
-    for card in cards_in(params):
+    cards = cards_in(params)
+    each = max(FEWEST, ROWS // max(1, len(cards)))
+    for card in cards:
         place = data_place(card, folder)
         hub = not local(card)
         if hub:
@@ -74,7 +77,7 @@ def make(params: Params, folder: Path) -> dict[str, str]:
         done = folder / ".made" / f"{card.name}-{card.config}-{card.split}"
         if not done.exists():
             mirrored = card.model_copy(update={"root": card.root and str(folder / card.root)})
-            rows.write_set(mirrored, place, ROWS, hub)
+            rows.write_set(mirrored, place, each, hub)
             if hub:
                 rows.describe(place)
             atomic_write(done, "")

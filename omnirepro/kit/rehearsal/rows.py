@@ -26,12 +26,14 @@ _COLOURS = ("red", "green", "white", "blue", "golden")
 
 
 def write_set(card: Card, place: Path, count: int, hub: bool) -> None:
-    """Write `count` rows of a card's set below `place`; `hub`: as a repository of the hub, else as a downloaded folder.
+    """Write about `count` rows of a card's set below `place`; `hub`: as a repository of the hub, else as downloaded.
 
     A downloaded folder holds the media that its rows name, below the card's root. Raises `RowError` where `rows.yaml`
     does not know the format.
     """
-    for config, template in templates(card).items():
+    known = templates(card)
+    each = max(2, count // len(known))
+    for config, template in known.items():
         if hub:
             file = place / (config or "data") / f"{card.split or 'train'}-00000-of-00001.parquet"
         elif place.suffix:
@@ -39,7 +41,7 @@ def write_set(card: Card, place: Path, count: int, hub: bool) -> None:
         else:
             file = place / named(config, card)
         root = place if hub else root_of(card, place)
-        made = [Writer(f"{card.name}/{config}", number, root).value(template) for number in range(1, count + 1)]
+        made = [Writer(f"{card.name}/{config}", number, root).value(template) for number in range(1, each + 1)]
         file.parent.mkdir(parents=True, exist_ok=True)
         _write(file, made)
 
