@@ -67,7 +67,7 @@ def test_every_set_of_a_profile_is_read_from_the_mirror(profile, mapped):
 def test_models_of_the_mirror_load_by_their_names_with_the_ids_of_the_release(mapped):
     model, processor = load("Qwen/Qwen2.5-Omni-3B")
     assert type(model).__name__ == "Qwen2_5OmniThinkerForConditionalGeneration"
-    assert processor.placeholder_ids == {"image": 151655, "video": 151656, "audio": 151646}
+    assert processor.placeholder_ids.items() >= {"image": 151655, "video": 151656, "audio": 151646}.items()
     assert processor.tokenizer.convert_tokens_to_ids("<|im_end|>") == 151645
     assert gives_scores("Skywork/Skywork-Reward-V2-Llama-3.1-8B")
 

@@ -41,7 +41,7 @@ def write_set(card: Card, place: Path, count: int, hub: bool) -> None:
         else:
             file = place / named(config, card)
         root = place if hub else root_of(card, place)
-        made = [Writer(f"{card.name}/{config}", number, root).value(template) for number in range(1, each + 1)]
+        made = [Writer(f"{card.name}/{config}", number, root, hub).value(template) for number in range(1, each + 1)]
         file.parent.mkdir(parents=True, exist_ok=True)
         _write(file, made)
 
@@ -73,9 +73,10 @@ def root_of(card: Card, place: Path) -> Path:
 class Writer:
     """What makes a row of a template; a medium of it is drawn from the set's name, so that no two sets share one."""
 
-    def __init__(self, name: str, number: int, root: Path) -> None:
+    def __init__(self, name: str, number: int, root: Path, hub: bool) -> None:
         self.name = name
         self.root = root
+        self.hub = hub
         self.drawn = 0
         self.number = number
         thing = _THINGS[number % len(_THINGS)]
@@ -110,9 +111,11 @@ class Writer:
         self.drawn += 1
         name = f"{self.number}-{self.drawn}{SUFFIX[kind]}"
         data = medium(kind, zlib.crc32(f"{self.name}/{name}".encode()))
-        if folder == "embedded":
+        if folder == "embedded" and self.hub:
             return {"bytes": data, "path": name}
-        where = Path(folder) / f"{self.name.replace('/', '-').strip('-')}-{name}"
+        where = (
+            Path(f"{kind}s" if folder == "embedded" else folder) / f"{self.name.replace('/', '-').strip('-')}-{name}"
+        )
         file = self.root / where
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
