@@ -200,7 +200,7 @@ def test_a_judge_that_writes_nothing_legible_is_a_finding(world):
     metrics = json.loads((made / "metrics.json").read_text())
     assert metrics["valid_share_sft"]["value"] < 1 and "accuracy_scalar_better" in metrics
     assert not (made / "criteria.csv").exists() and "vote_minus_single_ranked" not in metrics
-    assert not list((made / "scalar-better").glob("*")), "a named scalar model is trained no more"
+    assert not list((made / "scalar-better").rglob("*.safetensors")), "a named scalar model is trained no more"
 
 
 @pytest.mark.parametrize(
@@ -208,12 +208,15 @@ def test_a_judge_that_writes_nothing_legible_is_a_finding(world):
     [
         ({"genrm": "http://127.0.0.1:1/v1#x", "sft_steps": 0}, "asked and not trained"),
         ({"disrm": "http://127.0.0.1:1/v1#x"}, "disrm is a server"),
+        ({"genrm": "05_bradley_terry"}, "gives scores and writes nothing"),
     ],
 )
 def test_a_server_is_neither_trained_nor_a_scalar_model(world, changed, said):
     from omnirepro.papers.grm_omni.stage import improve
 
     folder, asked = world
+    if changed.get("genrm") == "05_bradley_terry":
+        changed = {"genrm": str(folder / "results/own/05_bradley_terry")}
     overrides = asked["overrides"] | {f"meta_reward_dpo.{key}": value for key, value in changed.items()}
     run = open_run("06_meta_reward_dpo", **asked | {"run": "refused", "overrides": overrides})
     with pytest.raises(ParameterError, match=said):
@@ -252,3 +255,29 @@ def test_a_scorer_is_opened_by_any_name_or_one_a_modality(world, tmp_path):
             open_scorer(spec)
     limited = open_scorer(trained, media={"max_frames": 2})
     assert limited.scorer.processor.limits["max_frames"] == 16, "what is kept with a scorer goes before"
+
+
+@pytest.mark.parametrize(("maker", "modalities"), [("omni_thinker", None), ("text_model", ["text"])])
+def test_a_released_model_is_not_primed_and_judges_the_tasks_that_it_can_read(tmp_path, monkeypatch, maker, modalities):
+    """Two pointers lead to it; it is reinforced as it is; a model of text alone has the task of text alone."""
+    from checkpoints import make
+
+    make(maker, tmp_path / "released")
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    overrides = {
+        "backbone.model": str(tmp_path / "released"), "bradley_terry.prime_steps": 0, "bradley_terry.weak_judge": False,
+        "bradley_terry.steps": 1, "bradley_terry.warm_steps": 0, "bradley_terry.r1_steps": 1, "bradley_terry.arms": [],
+        "bradley_terry.train_pairs": 4, "bradley_terry.dev_pairs": 2, "bradley_terry.test_pairs": 2,
+        "bradley_terry.max_length": 4000, "bradley_terry.verdict_tokens": 4, "judge.batch_size": 8,
+        "backbone.gate_scenes": 1,
+    }  # fmt: skip
+    overrides |= {"world.modalities": modalities} if modalities else {}
+    asked = {"profile": "smoke", "run": "own", "overrides": overrides}
+    placed = {key: value for key, value in overrides.items() if not key.startswith("bradley_terry")}
+    execute("00_backbone", **asked | {"overrides": placed})
+    execute("05_bradley_terry", **asked)
+    made = tmp_path / "results/own/05_bradley_terry"
+    rows = read_jsonl(made / "predictions.jsonl", Judgement)
+    tasks = {row.task for row in rows}
+    assert tasks == {"T2T"} if modalities else len(tasks) == 9
+    assert not (made / "primer.csv").exists() and {"warm/test", "r1/test"} <= {row.model for row in rows}

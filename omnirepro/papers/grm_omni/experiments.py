@@ -51,7 +51,8 @@ def experiments(
     p = run.section(SECTION)
     pairs = [q for q in splits["test"] if q.task in p["thinking"]][: p["rank_pairs"]]
     dev = [q for q in splits["dev"] if q.task in p["thinking"]]
-    if not pairs or not dev:
+    given = bool(p.get("data"))
+    if given and not (pairs and dev):
         print(f"no pair of {', '.join(p['thinking'])} to rank criteria on: there are no experiments", flush=True)
         return
     unsure = margin_quantile(scalars["better"], dev, p["unsure_quantile"])
@@ -63,11 +64,11 @@ def experiments(
             traces = _search(run, scalar, "always", policy=policy).explore(judge, pairs)
             tables.append(pd.concat([criterion_rows(t) for t in traces]).assign(model=model, scalar=name))
         methods += _methods(run, judge, pairs, scalars["better"], unsure, policy)
-    run.write("methods.csv", pd.concat(methods, ignore_index=True).to_csv(index=False))
     table = pd.concat(tables, ignore_index=True)
     todo = f"see sft-loss.csv, raise {SECTION}.sft_steps and run notebook 06 again, or train another backbone (00)"
     nothing = "no judge wrote a criterion that can be read, so that there is nothing to rank"
-    require(len(table) or not has_facts(pairs[0]), f"{nothing}: {todo}")
+    require(len(table) or given, f"{nothing}: {todo}")
+    run.write("methods.csv", pd.concat(methods, ignore_index=True).to_csv(index=False))
     if len(table):
         run.write("criteria.csv", table.round(5).to_csv(index=False))
     else:

@@ -13,14 +13,15 @@ from typing import ClassVar
 
 from omnirepro.data import Pair
 from omnirepro.judge.generative import Judge, load_judge
-from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.judge.scalar import ScalarJudge, scorer_in
 from omnirepro.judge.scorers import ByModality, open_scorer
 from omnirepro.kit.run import ParameterError, Run
 from omnirepro.kit.run.files import digest
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.examples import Encoded
 from omnirepro.models.generation import Chat, Decoding, Generated, LocalModel, generate
-from omnirepro.models.loading import load
+from omnirepro.models.loading import gives_scores, load
+from omnirepro.models.opening import served
 from omnirepro.models.processing import limits_in
 from omnirepro.papers.grm_omni.roles import SECTION
 from omnirepro.papers.grm_omni.stub_judge import StubJudge
@@ -96,9 +97,9 @@ def open_named(run: Run, spec: str, name: str) -> Judge:
     batch_size = run.section("judge")["batch_size"]
     asked = {"format": "verdict-direct", "decoding": Decoding(p["max_new_tokens"]), "seed": run.seed}
     opened = {"endpoint": run.endpoint, "media": limits_in(run.section("media"))}
-    judge = load_judge(spec, batch_size, run.device, run.dtype, **asked, **opened)
-    if isinstance(judge, ScalarJudge):
+    if not served(spec) and (scorer_in(spec) or gives_scores(spec)):
         raise ParameterError(f"{spec} gives scores and writes nothing: name it in {SECTION}.disrm")
+    judge = load_judge(spec, batch_size, run.device, run.dtype, **asked, **opened)
     if isinstance(judge.chat, LocalModel):
         writer = Writer(judge.chat.model, judge.chat.processor, name, batch_size, p["writing"])
         judge.chat = CachedChat(writer, store(run), identity(spec))
