@@ -10,7 +10,7 @@ from real_parts import execute, question, serving, teacher, write_media
 from test_real_river import start_and_kill
 from tiny_parts import save_untrained
 
-from omnirepro.data import Judgement, RowError, read_jsonl
+from omnirepro.data import Judgement, Prompt, RowError, read_jsonl, text_part, write_jsonl
 from omnirepro.kit.run import RunError
 from omnirepro.models.processing import keep_settings
 from omnirepro.search import Candidates
@@ -92,6 +92,23 @@ def test_questions_with_gold_letters_through_a_generator_and_a_judge_on_servers(
     assert (stage / "figures/ways.png").is_file()
 
 
+@pytest.mark.parametrize("gold", [["B"], None])
+def test_prompts_of_the_run_keep_their_gold_answers_and_need_none(tmp_path, results, gold):
+    data = results / "own/01_synthesis/data"
+    prompts = [Prompt(id=f"p{i}", task="t", parts=[text_part(f"number {i}?")], gold=gold) for i in range(6)]
+    write_jsonl(data / "prompts_test.jsonl", prompts)
+    manifest = {"seed": 0, "params": {}, "inputs": {}, "outputs": {}}
+    (data.parent / "manifest.json").write_text(json.dumps(manifest))
+    with serving(answers) as writer, serving(teacher()) as judge:
+        over = {"best_of_n.prompts": 5, "best_of_n.generator": f"{writer.url}#writer",
+                "best_of_n.judges": [f"{judge.url}#judge"]}  # fmt: skip
+        execute("08_best_of_n", profile="smoke", run="own", overrides=over)
+    found = metrics_of(results / "own/08_best_of_n")
+    assert len(read_jsonl(results / "own/08_best_of_n/candidates.jsonl", Candidates)) == 5
+    assert ("accuracy_oracle" in found) == bool(gold) and found["valid_share_judge"]["value"] == 1
+    assert found["calls_judge_knock_out"]["value"] > 0
+
+
 def test_answers_that_are_there_need_no_generator_and_a_judge_that_cannot_be_read_ends_nothing(tmp_path, results):
     asked = write_questions(tmp_path)
     ready = tmp_path / "ready.jsonl"
@@ -117,6 +134,43 @@ def test_answers_that_are_there_need_no_generator_and_a_judge_that_cannot_be_rea
     del over["best_of_n.data"]
     execute("08_best_of_n", profile="smoke", run="alone", overrides=over)
     assert metrics_of(results / "alone/08_best_of_n")["accuracy_oracle"]["value"] == 1
+
+
+def test_benchmarks_take_a_set_as_a_mapping_and_what_a_server_needs(tmp_path, results, monkeypatch):
+    (name,) = write_media(tmp_path / "shots", ["image"])
+    rows = [
+        {"nr": i, "photo": name, "frage": f"q{i}", "one": "a good one", "two": "none", "best": "AB"[i % 2]}
+        for i in range(6)
+    ]
+    (tmp_path / "rows").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / f"rows/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = {
+        "nr": "id",
+        "photo": "image",
+        "frage": "prompt",
+        "one": "response_a",
+        "two": "response_b",
+        "best": "label",
+    }
+    entry = {
+        "path": str(tmp_path / "rows"),
+        "root": str(tmp_path / "shots"),
+        "split": "test",
+        "limit": 4,
+        "name": "mine",
+        "source": "pairs",
+        "columns": columns,
+    }
+    monkeypatch.setenv("MY_KEY", "secret")
+    with serving(teacher()) as judge:
+        over = {"benchmarks.data": [entry], "benchmarks.judges": [f"{judge.url}#judge"],
+                "endpoints.servers": {judge.url: {"key": "MY_KEY", "seed": False}}}  # fmt: skip
+        execute("09_benchmarks", profile="smoke", run="fresh", overrides=over)
+        assert judge.paid.total() == 8 + 1 and set(judge.kinds) == {"image_url"}
+    found = metrics_of(results / "fresh/09_benchmarks")
+    (accuracy,) = [entry for name, entry in found.items() if name in ("judge_mine", "judge_pairs")]
+    assert accuracy["value"] == 0.5 and accuracy["n"] == 4
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,8 @@ _AFTER_A = re.compile(
     r"[^\w\s]|\s*$|\s*\n|\s+(?:is|was|are|seems|looks|would|could|can|must|has|does|because|since|and|or|but|as|which|it|for"
     r"|due|over|not|best|instead|rather)\b|\s+[^\w\s]"
 )
+# What stands behind "answer is" or "answer:", to the end of its line or sentence.
+_ANSWER_IS = re.compile(r"\banswer\b[^.\n;!?:=]{0,40}?(?:\bis\b|[:=：])\s*(.+?)(?:\.(?!\d)|\n|\Z)", re.IGNORECASE)
 _NUMBER = re.compile(r"[-−+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")
 _FRACTION = re.compile(
     rf"\\[dt]?frac\s*\{{({_NUMBER.pattern})\}}\s*\{{({_NUMBER.pattern})\}}|({_NUMBER.pattern})\s*/\s*({_NUMBER.pattern})"
@@ -87,7 +89,8 @@ def kind_of(match: str, gold: Sequence[str], choices: Sequence[str] = ()) -> str
         return "choice"
     if gold and all(re.fullmatch(r"\W*[A-J]\W*", text) for text in gold):
         return "letter"
-    return "number" if gold and all(_is_number(text) for text in gold) else "exact"
+    numbers = [_NUMBER.fullmatch(text.strip(" $%")) or _FRACTION.fullmatch(text.strip()) for text in gold]
+    return "number" if gold and all(numbers) else "exact"
 
 
 def is_right(said: str | None, gold: Sequence[str], kind: str, choices: Sequence[str] = ()) -> bool:
@@ -128,8 +131,10 @@ def stated(text: str, kind: str, choices: Sequence[str] = ()) -> str | None:
     committed = next((x for x in last.group("box", "tag", "key") if x is not None), "") if last else None
     if kind in ("letter", "choice"):
         return _letter(said, committed, choices, by_text=kind == "choice")
-    told = committed if committed is not None else _after_keyword(said)
-    return _number(told if told is not None else said, last=told is None) if kind == "number" else _text(told or said)
+    told = committed if committed is not None else next(reversed(_ANSWER_IS.findall(said)), None)
+    if kind == "number":
+        return _number(said if told is None else told, last=told is None)
+    return _folded(told or said) or None
 
 
 def _plain(text: str) -> str:
@@ -205,19 +210,12 @@ def _folded(text: str) -> str:
     return re.sub(r"^[^\w$\\(-]+|[^\w)%}°]+$", "", words)
 
 
-def _after_keyword(said: str) -> str | None:
-    """Return what stands behind the last "answer is" or "answer:", to the end of its line or sentence."""
-    found = re.findall(r"\banswer\b[^.\n;!?:=]{0,40}?(?:\bis\b|[:=：])\s*(.+?)(?:\.(?!\d)|\n|\Z)", said, re.IGNORECASE)
-    return found[-1] if found else None
-
-
-def _text(said: str) -> str | None:
-    return _folded(said) or None
-
-
 def _number(said: str, last: bool) -> str | None:
     """Return the first number of a text, or the last: a fraction as its value, a percentage as its per cent."""
-    found = [(m.start(), _quotient(*[g for g in m.groups() if g is not None])) for m in _FRACTION.finditer(said)]
+    found = []
+    for match in _FRACTION.finditer(said):
+        above, below = (_float(group) for group in match.groups() if group is not None)
+        found.append((match.start(), above / below if below else math.nan))
     rest = _FRACTION.sub(lambda m: " " * len(m[0]), said)
     found += [(m.start(), _float(m[0])) for m in _NUMBER.finditer(rest)]
     found = [value for _, value in sorted(found) if math.isfinite(value)]
@@ -226,14 +224,6 @@ def _number(said: str, last: bool) -> str | None:
 
 def _float(text: str) -> float:
     return float(text.replace(",", "").replace("−", "-"))
-
-
-def _quotient(a: str, b: str) -> float:
-    return _float(a) / _float(b) if _float(b) else math.nan
-
-
-def _is_number(text: str) -> bool:
-    return _NUMBER.fullmatch(text.strip(" $%")) is not None or _FRACTION.fullmatch(text.strip()) is not None
 
 
 def _equal(value: float, gold: str) -> bool:

@@ -150,6 +150,14 @@ def raw_rows(card: Card) -> Iterator[Raw]:
     return hub_rows(card.path, card.config, card.split or "train", store)
 
 
+def rows_of(card: Card) -> list[Pair] | list[Prompt]:
+    """Return a card's pairs, or its prompts where its rows are no pairs. Raises `RowError` as both do."""
+    try:
+        return list(pairs_of(card))
+    except RowError:
+        return list(prompts_of(card))
+
+
 def _known(raw: Raw) -> bool:
     """Whether a row is a pair of a known format."""
     try:

@@ -60,7 +60,7 @@ Known = dict[str, Candidates]
 
 
 class Upstream(NamedTuple):
-    """What stands upstream of the stage, all of it optional where `best_of_n` names data and judges of its own."""
+    """What stands upstream of the stage; what `best_of_n` names itself (data, generator, judges) may be missing."""
 
     generator: Path | str
     judges: dict[str, Path]
@@ -83,7 +83,7 @@ def upstream(run: Run) -> Upstream:
     own = p["generator"] in OWN_GENERATORS and not isinstance(p["candidates"], str)
     data = None if foreign else run.input("01_synthesis", "data")
     generator = run.input("00_backbone", p["generator"]) if own else p["generator"]
-    alone = foreign and bool(p["judges"])
+    alone = bool(p["judges"])
     stages = {"sft": "03_sft", "grpo": "04_grpo"}
     tuned = {name: run.input(stage, "adapter", optional=alone) for name, stage in stages.items()}
     judges = {"base": run.input("00_backbone", "strong", optional=alone)} | tuned
