@@ -15,6 +15,7 @@ from omnirepro.data.files import file_digest
 Verdict = Literal["A", "B", "tie"]
 Order = Literal["AB", "BA"]
 DIMENSIONS = ("fluency", "relevance", "accuracy", "reasoning", "safety")
+LETTERS = {"text": "T", "image": "I", "video": "V", "audio": "A", "views3d": "3D"}
 _SWAPPED = {"A": "B", "B": "A", "tie": "tie", None: None}
 
 
@@ -122,6 +123,14 @@ class Pair(Row):
     def modality(self) -> str:
         """Of what its prompt and responses are, whatever the task is called."""
         return modality_of([*self.prompt, *self.response_a, *self.response_b])
+
+    @property
+    def shape(self) -> str:
+        """Which kinds of parts are asked and answered, in the letters of Omni-Reward's nine tasks: "TI2T", "T23D"."""
+        asked = {part.type for part in self.prompt}
+        answered = {part.type for part in (*self.response_a, *self.response_b)}
+        said = answered - {"text"} or {"text"}
+        return "2".join("".join(LETTERS[kind] for kind in LETTERS if kind in some) for some in (asked, said))
 
     def prompt_of(self) -> Prompt:
         return Prompt(id=self.id, task=self.task, parts=self.prompt, criterion=self.criterion, cluster=self.cluster)

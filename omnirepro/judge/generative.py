@@ -118,7 +118,7 @@ def load_judge(
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
         endpoint = {"schema": schema if keys else None} | endpoint
     elif scorer_in(name) or gives_scores(name):
-        return load_scalar_judge(name, batch_size, device, dtype, **kw)
+        return load_scalar_judge(name, batch_size, device, dtype, limits, **kw)
     else:
         from omnirepro.models.processing import kept_settings
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -153,9 +153,16 @@ def chat(prompt: list[Part], response: list[Part], criterion: str | None = None,
 
 
 def load_scalar_judge(
-    path: str | Path, batch_size: int = 64, device: str = "auto", dtype: str = "auto", **kw: Any
+    path: str | Path,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    media: Mapping[str, Any] | None = None,
+    **kw: Any,
 ) -> ScalarJudge:
     """Load a scalar judge from a stage's folder or the scorer's own; keywords override `threshold`, `seed`, `name`.
+
+    `media` limits what of them is shown to a model that keeps no limits of its own (base.yaml's section).
 
     The threshold is the one that was kept with the scorer, else the one that it learned with ties, else 0. Raises
     `ModelError` where there is no scorer.
@@ -164,7 +171,7 @@ def load_scalar_judge(
     from omnirepro.models.scalar import load_scorer
 
     folder = scorer_in(path) or Path(path)
-    scorer = load_scorer(folder, device, dtype)
+    scorer = load_scorer(folder, device, dtype, media)
     stored = {"threshold": scorer.tie_threshold} | kept_settings(folder)
     stored.pop("media", None)
     name = f"{folder.parent.parent.name}/{folder.parent.name}" if folder.name == "scorer" else folder.name

@@ -10,8 +10,10 @@ prefers nothing; (2) head and score are float32 in any precision of the backbone
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -118,18 +120,20 @@ def save_scorer(scorer: Scorer, folder: Path, base: Path | str, weights: dict | 
     save_file({k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}, Path(folder) / HEAD)
 
 
-def load_scorer(folder: str | Path, device: str = "auto", dtype: str = "auto") -> Scorer:
-    """Load what `save_scorer` wrote, or a classifier of the hub, ready to score.
+def load_scorer(
+    folder: str | Path, device: str = "auto", dtype: str = "auto", media: Mapping[str, Any] | None = None
+) -> Scorer:
+    """Load what `save_scorer` wrote, or a classifier of the hub, ready to score; `media` as `loading.load` has it.
 
     Raises `ModelError` where backbone or head are missing or odd.
     """
     from safetensors.torch import load_file
 
     if not (Path(folder) / HEAD).is_file() and gives_scores(folder):
-        return Classifier(*load(folder, device, dtype, scores=True)).eval()
+        return Classifier(*load(folder, device, dtype, scores=True, media=media)).eval()
     with named_errors(f"{folder}"):
         head = load_file(Path(folder) / HEAD)
-    scorer = Scorer(*load(folder, device, dtype), ties="tie" in head)
+    scorer = Scorer(*load(folder, device, dtype, media=media), ties="tie" in head)
     if "value" not in head or head["value"].shape != scorer.value.shape:
         raise ModelError(f"{folder}: {HEAD} does not fit its backbone of width {len(scorer.value)}; restore the folder")
     scorer.load_state_dict(head, strict=False)

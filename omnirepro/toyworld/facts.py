@@ -125,6 +125,11 @@ def store(a: Facts, b: Facts) -> dict[str, Any]:
     return json.loads(json.dumps(found))
 
 
+def has_facts(pair: Pair) -> bool:
+    """Whether a pair stores the facts of the world that it is about."""
+    return "scene" in (pair.meta or {})
+
+
 def facts_of(pair: Pair) -> tuple[Facts, Facts]:
     """Return the facts of both responses of a pair of the world. Raises KeyError for a pair that stores none."""
     meta = pair.meta or {}

@@ -39,7 +39,7 @@ def contrary(pair: Pair) -> bool:
 
 
 def _tasks(*tasks: str) -> Callable[[list[Pair]], list[Pair]]:
-    return lambda pairs: [p for p in pairs if p.task in tasks]
+    return lambda pairs: [p for p in pairs if p.shape in tasks]
 
 
 def _countered(pairs: list[Pair]) -> list[Pair]:
@@ -51,6 +51,7 @@ def _countered(pairs: list[Pair]) -> list[Pair]:
     return [p for p in pairs if p.id not in dropped] + again
 
 
+BY_TRUTH = ("agreeing", "countered")  # selections that need the world's own preference
 SELECTIONS: dict[str, Callable[[list[Pair]], list[Pair]]] = {
     "full": list,
     "davidson": list,  # the same pairs under a likelihood that learns from ties too

@@ -108,9 +108,12 @@ def _beside(fields: Any, file: Path) -> Any:
     return {"name": file.stem} | fields | {key: str(path) for key, path in near.items() if path.exists()}
 
 
-def pairs_of(card: Card) -> Iterator[Pair]:
-    """Stream a card's pairs. Raises `RowError` naming file, row and remedy."""
-    for pair in islice(load(card.there().path, say=lambda text: None, **card.how), card.limit or None):
+def pairs_of(card: Card, sides: int | None = None) -> Iterator[Pair]:
+    """Stream a card's pairs, their sides exchanged by a coin where `sides`, a seed, is given.
+
+    Raises `RowError` naming file, row and remedy.
+    """
+    for pair in islice(load(card.there().path, say=lambda text: None, sides=sides, **card.how), card.limit or None):
         yield pair.model_copy(update={"task": card.task}) if card.task else pair
 
 

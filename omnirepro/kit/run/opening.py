@@ -59,9 +59,10 @@ def refuse_foreign_answers(stage: str, params: Params) -> None:
     The world's oracle reads the world's own language alone: it gives every other answer no point.
     """
     elsewhere = [key for key in ("backbone.model", "synthesis.strong", "synthesis.weak") if params.peek(key)]
-    supplied = any(params.peek(key) for key in ("data.prompts", "data.pairs", "synthesis.templates"))
-    asking = stage in ("00_backbone", "01_synthesis") and "01_synthesis" in params.notebooks
-    if asking and elsewhere and not supplied:
+    known = ["data.prompts", "data.pairs", "synthesis.templates"]
+    known += ["bradley_terry.data", "meta_reward_dpo.data"] if stage == "00_backbone" else []
+    supplied = any(params.peek(key) for key in known)
+    if stage in ("00_backbone", "01_synthesis") and elsewhere and not supplied:
         said = f"{elsewhere[0]} is a released model, whose answers the embedded world's oracle cannot read"
         raise ParameterError(f"{said}: name data.prompts or data.pairs, or set synthesis.templates to true")
 

@@ -29,7 +29,7 @@ from omnirepro.kit.run.reading import (
 from omnirepro.kit.run.stages import STAGES
 
 # Texts, or a mapping of modalities to texts.
-BY_MODALITY = ("synthesis.strong", "synthesis.weak")
+BY_MODALITY = ("synthesis.strong", "synthesis.weak", "meta_reward_dpo.disrm")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "", whole: Container[str] = ()) -> dict[str, Any]:

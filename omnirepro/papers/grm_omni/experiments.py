@@ -14,7 +14,7 @@ import pandas as pd
 
 from omnirepro.data import Pair, swap_verdict
 from omnirepro.data.progress import progress
-from omnirepro.judge.criteria import GenRM, judge_by
+from omnirepro.judge.criteria import GenRM, Policy, judge_by
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.kit.run import Run, require
@@ -26,7 +26,7 @@ from omnirepro.search import CriteriaSearch, Trace, Trajectory, margin_quantile
 from omnirepro.search.selection import label_of
 from omnirepro.search.trace import values
 from omnirepro.toyworld.criteria.composed import POOL_BY_PHRASE, bearing, truth_under
-from omnirepro.toyworld.facts import facts_of
+from omnirepro.toyworld.facts import facts_of, has_facts
 
 # The ways to judge, as `methods.csv` names them.
 ALONE = "scalar model alone"
@@ -36,28 +36,42 @@ ALWAYS = "search always"
 FAULTS = ("biased criterion", "perception error", "misapplied criterion", "other")
 
 
-def experiments(run: Run, models: dict[str, Path], scalars: dict[str, ScalarJudge], splits: dict[str, list]) -> None:
+def experiments(
+    run: Run,
+    models: dict[str, Path | str],
+    scalars: dict[str, ScalarJudge],
+    splits: dict[str, list],
+    policy: Policy | None = None,
+) -> None:
     """Search every ranking pair with every judge and scalar model; write `criteria.csv` and `methods.csv`.
 
-    Raises `RunError` where no judge wrote a criterion that can be read: then there is nothing to rank.
+    Raises `RunError` where no judge wrote a criterion that can be read: then there is nothing to rank. Of pairs from
+    elsewhere that is said, and no table written.
     """
     p = run.section(SECTION)
     pairs = [q for q in splits["test"] if q.task in p["thinking"]][: p["rank_pairs"]]
     dev = [q for q in splits["dev"] if q.task in p["thinking"]]
+    if not pairs or not dev:
+        print(f"no pair of {', '.join(p['thinking'])} to rank criteria on: there are no experiments", flush=True)
+        return
     unsure = margin_quantile(scalars["better"], dev, p["unsure_quantile"])
     tables = []
     methods = [scalar_rows(scalar, name, pairs) for name, scalar in scalars.items()]
     for model, folder in models.items():
         judge = open_judge(run, folder, model)
         for name, scalar in scalars.items():
-            traces = _search(run, scalar, "always").explore(judge, pairs)
+            traces = _search(run, scalar, "always", policy=policy).explore(judge, pairs)
             tables.append(pd.concat([criterion_rows(t) for t in traces]).assign(model=model, scalar=name))
-        methods += _methods(run, judge, pairs, scalars["better"], unsure)
+        methods += _methods(run, judge, pairs, scalars["better"], unsure, policy)
+    run.write("methods.csv", pd.concat(methods, ignore_index=True).to_csv(index=False))
     table = pd.concat(tables, ignore_index=True)
     todo = f"see sft-loss.csv, raise {SECTION}.sft_steps and run notebook 06 again, or train another backbone (00)"
-    require(len(table), f"no judge wrote a criterion that can be read, so that there is nothing to rank: {todo}")
-    run.write("criteria.csv", table.round(5).to_csv(index=False))
-    run.write("methods.csv", pd.concat(methods, ignore_index=True).to_csv(index=False))
+    nothing = "no judge wrote a criterion that can be read, so that there is nothing to rank"
+    require(len(table) or not has_facts(pairs[0]), f"{nothing}: {todo}")
+    if len(table):
+        run.write("criteria.csv", table.round(5).to_csv(index=False))
+    else:
+        print(nothing, flush=True)
 
 
 def _search(run: Run, scalar: ScalarJudge | None, extend: str, **changes) -> CriteriaSearch:
@@ -85,13 +99,14 @@ def criterion_rows(trace: Trace) -> pd.DataFrame:
 
 
 def fault(trace: Trace, tried: Trajectory, gold: str) -> str:
-    """Name what is wrong with a judgement under one criterion, from the world's truth; empty where it is right.
+    """Name what is wrong with a judgement under one criterion, from the world's truth; empty where it is right, and
+    where no truth is known.
 
     biased criterion: the judge follows a criterion that does not favour the better response; perception error: a
     critique states what is not so; misapplied criterion: its critiques are true, its verdict does not follow; other:
     nothing valid was said, or the words are no criterion of the world.
     """
-    if tried.said == gold:
+    if tried.said == gold or not has_facts(trace.pair):
         return ""
     truth = truth_under(trace.pair, tried.criterion)
     if tried.said is None or truth is None:
@@ -104,7 +119,9 @@ def fault(trace: Trace, tried: Trajectory, gold: str) -> str:
     return "misapplied criterion" if seen else "perception error"
 
 
-def _methods(run: Run, judge: Judge, pairs: list[Pair], scalar: ScalarJudge, unsure: float) -> list[pd.DataFrame]:
+def _methods(
+    run: Run, judge: Judge, pairs: list[Pair], scalar: ScalarJudge, unsure: float, policy: Policy | None
+) -> list[pd.DataFrame]:
     """Judge the pairs in every way, from one criterion to the whole search, and count what each costs."""
     p = run.section(SECTION)
     direct = judge_by(GenRM.of(judge), pairs, "direct", p["top"], "AB", progress(f"{judge.name}, direct"))
@@ -113,8 +130,8 @@ def _methods(run: Run, judge: Judge, pairs: list[Pair], scalar: ScalarJudge, uns
     ways = {
         "one criterion": _search(run, None, "never", k=1),
         f"vote over {p['k']} criteria": _search(run, None, "never"),
-        IN_DOUBT: _search(run, scalar, "doubt", unsure_margin=unsure),
-        ALWAYS: _search(run, scalar, "always"),
+        IN_DOUBT: _search(run, scalar, "doubt", unsure_margin=unsure, policy=policy),
+        ALWAYS: _search(run, scalar, "always", policy=policy),
     }
     for name, search in ways.items():
         rows = []

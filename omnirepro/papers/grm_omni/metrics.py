@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from omnirepro.data import stored
 from omnirepro.evaluate import protocol
 from omnirepro.kit.report.tables import predictions
 from omnirepro.papers.comparisons import Metrics, compare, mean
@@ -22,19 +23,24 @@ from omnirepro.reward.meta import VARIANTS
 
 def meta_metrics(folder: Path) -> Metrics:
     """Return the metrics of the stage: judges, ranking, numbers of criteria, faults and ways to judge."""
-    found = judges(folder) | orders(folder) | counts(folder) | ways(folder)
+    found = judges(folder)
+    if stored(folder / "criteria.csv").is_file():  # a criterion that can be read was written
+        found |= orders(folder) | counts(folder)
+    if (folder / "methods.csv").is_file():  # there were pairs to think about
+        found |= ways(folder)
     return {name: value for name, value in found.items() if value is not None}
 
 
 def judges(folder: Path) -> Metrics:
     """Return accuracies of base, SFT, DPO, ++ and scalar models, and their paired gains, overall and on media."""
     of = dict(list(predictions(folder).groupby("model")))
-    thought = set(of[f"{RANKER}, thinking"]["task"])  # words about media; all media: what was taught its verdict alone
+    # Words about media; all media: what was taught its verdict alone.
+    thought = set(of[f"{RANKER}, thinking"]["task"]) if f"{RANKER}, thinking" in of else set()
     media = set(of[RANKER].loc[of[RANKER]["kind"] == "verdict", "task"])
 
     def rows(model: str, part: str = "") -> pd.DataFrame | None:
         table = of.get(model)
-        if not part or table is None:
+        if not part or table is None or table.empty:
             return table
         kept = table["task"].isin(thought if part == "thought" else media)
         return table[~kept if part == "text" else kept]
@@ -52,7 +58,7 @@ def judges(folder: Path) -> Metrics:
     for a, b in (("sft", "base"), ("dpo", "sft")):
         table = [(f"{a}_minus_{b}{end}", (a, part), (b, part)) for end, part in parts.items()]
         found |= compare(table, rows, protocol.compare)
-    for model, suffix in (("sft", "_sft"), ("dpo", "")):
+    for model, suffix in (("sft", "_sft"), ("dpo", "")) if thought else ():
         thinking = of[f"{model}, thinking"]
         found[f"thinking_minus_direct_media{suffix}"] = protocol.compare(thinking, rows(model, "thought"))
         found[f"valid_share_{model}_thinking_media"] = _valid(thinking)

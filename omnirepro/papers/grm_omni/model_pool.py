@@ -6,22 +6,26 @@ synthesis or experiment goes on where it was, and a search that shares questions
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from omnirepro.data import Label, Pair
-from omnirepro.judge.generative import Judge
-from omnirepro.judge.scalar import ScalarJudge, load_scalar_judge
-from omnirepro.kit.run import Run
+from omnirepro.data import Pair
+from omnirepro.judge.generative import Judge, load_judge
+from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.judge.scorers import ByModality, open_scorer
+from omnirepro.kit.run import ParameterError, Run
 from omnirepro.kit.run.files import digest
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
 from omnirepro.models.examples import Encoded
-from omnirepro.models.generation import Decoding, Generated, LocalModel, generate
+from omnirepro.models.generation import Chat, Decoding, Generated, LocalModel, generate
 from omnirepro.models.loading import load
+from omnirepro.models.processing import limits_in
 from omnirepro.papers.grm_omni.roles import SECTION
 from omnirepro.papers.grm_omni.stub_judge import StubJudge
 from omnirepro.train.bradley_terry import train_bradley_terry
+from omnirepro.train.curriculum import labels_of
 
 SCALARS = {"better": "better_steps", "worse": "worse_steps"}  # the scalar models, and the parameters they differ in
 
@@ -45,19 +49,33 @@ class Writer(LocalModel):
         return generate(self.model, self.processor, examples, decoding, seed, self.batch_size, progress, draws)
 
 
+@dataclass
+class Served:
+    """A server's model under the name of its rows; criteria are written at the temperature `writing`."""
+
+    chat: Chat
+    name: str
+    writing: float
+
+    def complete(self, chats: list, decoding: Decoding, seed: int = 0, progress=None) -> list[Generated]:
+        """Complete chats in order; answers are kept as the section `endpoints` says."""
+        return self.chat.complete(chats, decoding, seed, progress)
+
+
 def train_scalar(run: Run, base: Path | str, name: str, pairs: list[Pair]) -> Path:
-    """Train the scalar model `name` of `SCALARS` by the world's own preference; returns its folder `scorer`."""
-    labels = [
-        Label(pair_id=p.id, verdict=p.label, score_a=p.meta["score_a"], score_b=p.meta["score_b"], provenance="world")
-        for p in pairs
-    ]
+    """Train the scalar model `name` of `SCALARS` by the pairs' labels; returns its folder `scorer`."""
     sub = run.sub(f"scalar-{name}", bradley_terry={"steps": run.section(SECTION)[SCALARS[name]]})
     wording = run.section("judge")["wording"]
-    return train_bradley_terry(sub, base, pairs, labels, sub.section("bradley_terry"), wording)
+    return train_bradley_terry(sub, base, pairs, labels_of(pairs), sub.section("bradley_terry"), wording)
 
 
 def open_judge(run: Run, folder: Path | str, name: str) -> Judge:
-    """Load a tuned model as a greedy judge whose answers are kept; `name` is that of its rows."""
+    """Load a model as a greedy judge whose answers are kept; `name` is that of its rows.
+
+    A path is that of a model of this run, asked as it was taught; a text names any other model (`open_named`).
+    """
+    if isinstance(folder, str):
+        return open_named(run, folder, name)
     p = run.section(SECTION)
     asked = run.section("judge")
     if p["templates"]:
@@ -69,10 +87,40 @@ def open_judge(run: Run, folder: Path | str, name: str) -> Judge:
     return Judge(chat, wording=asked["wording"], decoding=decoding, seed=run.seed)
 
 
-def open_scalar(run: Run, folder: Path | str, name: str) -> ScalarJudge:
-    """Load a scalar model whose scores are kept."""
-    judge = load_scalar_judge(folder, run.section("judge")["batch_size"], run.device, run.dtype, name=name)
-    judge.scorer = CachedScores(judge.scorer, store(run), identity(folder))
+def open_named(run: Run, spec: str, name: str) -> Judge:
+    """Open the model that a parameter names, local or on a server, in the full wording unless it keeps another.
+
+    Raises `ParameterError` where it gives scores and writes nothing.
+    """
+    p = run.section(SECTION)
+    batch_size = run.section("judge")["batch_size"]
+    asked = {"format": "verdict-direct", "decoding": Decoding(p["max_new_tokens"]), "seed": run.seed}
+    opened = {"endpoint": run.endpoint, "media": limits_in(run.section("media"))}
+    judge = load_judge(spec, batch_size, run.device, run.dtype, **asked, **opened)
+    if isinstance(judge, ScalarJudge):
+        raise ParameterError(f"{spec} gives scores and writes nothing: name it in {SECTION}.disrm")
+    if isinstance(judge.chat, LocalModel):
+        writer = Writer(judge.chat.model, judge.chat.processor, name, batch_size, p["writing"])
+        judge.chat = CachedChat(writer, store(run), identity(spec))
+    else:
+        judge.chat = Served(judge.chat, name, p["writing"])
+    return judge
+
+
+def open_scalar(run: Run, spec: Path | str | Mapping[str, Path | str], name: str) -> ScalarJudge:
+    """Open a scalar model, or one a modality, whose scores are kept."""
+    how = {"media": limits_in(run.section("media")), "name": name}
+    judge = open_scorer(spec, run.section("judge")["batch_size"], run.device, run.dtype, **how)
+    if isinstance(judge, ByModality):
+        judge.scorers = {kind: kept(run, judge.scorers[kind], one) for kind, one in spec.items()}
+        return judge
+    return kept(run, judge, spec)
+
+
+def kept(run: Run, judge: ScalarJudge, spec: Path | str) -> ScalarJudge:
+    """Let a scalar judge's scores be kept by content."""
+    if not isinstance(judge.scorer, CachedScores):
+        judge.scorer = CachedScores(judge.scorer, store(run), identity(spec))
     return judge
 
 

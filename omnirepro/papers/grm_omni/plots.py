@@ -109,6 +109,8 @@ def wrongs(folder: Path) -> pd.DataFrame:
     parts = []
     for model in (RANKER, FINAL):
         table = criteria(folder, model)
+        if (table["correct"] == 0).any() and table["fault"].isna().all():
+            return table[:0]  # no truth says what is wrong
         top = ranking.ordered(table, "published").query("rank == 1")
         for what, rows in (("all criteria", table), ("ranked first", top)):
             found = ranking.faults(rows).set_index("fault").reindex(FAULTS, fill_value=0).reset_index()
@@ -160,7 +162,7 @@ def thinking(folder: Path) -> pd.DataFrame:
 
 def _accuracies(named: dict[str, pd.DataFrame]) -> pd.DataFrame:
     parts = [protocol.summarize(rows).assign(judge=name) for name, rows in named.items() if len(rows)]
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def course(folder: Path) -> pd.DataFrame:
@@ -179,6 +181,8 @@ def course(folder: Path) -> pd.DataFrame:
 
 def best_criteria(folder: Path, most: int = 12) -> pd.DataFrame:
     """Return the criteria that are ranked first most often: how often, how right, and what they are (Figure 8)."""
+    if not stored(folder / "criteria.csv").is_file():
+        return pd.DataFrame(index=pd.Index(["no criterion that can be read was written"]))
     top = ranking.ordered(criteria(folder), "published").query("rank == 1")
     columns = {"pairs": ("correct", "size"), "right": ("correct", "mean"), "bearing": ("bearing", "first")}
     found = top.groupby("criterion").agg(**columns)

@@ -1,6 +1,7 @@
 """metrics.json of notebook 05 (Omni-Reward): every claim of the scorecard, and what stands beside it.
 
-Consumes the stage's saved rows; produces name -> interval. What was not trained at this profile has no entry.
+Consumes the stage's saved rows; produces name -> interval. What was not trained at this profile, or has no truth in
+pairs from elsewhere (proposals, longer conversations), has no entry.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import pandas as pd
 
 from omnirepro.evaluate import calibration, protocol, ties
 from omnirepro.evaluate.statistics import UNKNOWN
-from omnirepro.kit.run.checks import existing
 from omnirepro.papers.comparisons import Metrics, compare, mean
 from omnirepro.papers.omni_reward import free_form
 from omnirepro.papers.omni_reward.tables import Rows, rows_of
-from omnirepro.toyworld.criteria import TEXT_TASKS
 from omnirepro.toyworld.training_pairs import SELECTIONS
 
 
 def omni_metrics(folder: Path) -> Metrics:
-    """Return the metrics of the Bradley-Terry model by task, then of every comparison whose models were trained."""
+    """Return the metrics of the Bradley-Terry model by task, then of every comparison whose models were trained.
+
+    Of pairs from elsewhere also by modality, <model>_<modality>_with_ties and so on.
+    """
     rows = rows_of(folder)
     found: Metrics = ties.metrics(rows("bt", "dev"), rows("bt"), by_task=False)
     found |= against_base(rows) | selections(rows) | of_criteria(rows) | asked_otherwise(rows)
@@ -36,6 +38,9 @@ def against_base(rows: Rows) -> Metrics:
         sides = (("bt", "base"), ("r1", "base"), ("r1", "warm"), ("bt", "r1"))
         table = [(f"{a}_minus_{b}_{end}", (a, counted), (b, counted)) for a, b in sides]
         found |= compare(table, rows.credits, free_form.gain)
+        for model in ("bt", "base", "r1"):
+            parts = rows.by_modality(rows.credits(model, counted))
+            found |= {f"{model}_{modality}_{end}": mean(part) for modality, part in parts.items()}
     judged = protocol.metrics(rows("r1"))
     found |= {f"r1_{k}": judged[k] for k in ("valid_share", "tie_rate", "consistency", "always_a") if k in judged}
     return found | {"r1_minus_base": found["r1_minus_base_with_ties"], "bt_minus_r1": found["bt_minus_r1_with_ties"]}
@@ -55,7 +60,8 @@ def selections(rows: Rows) -> Metrics:
 def of_criteria(rows: Rows) -> Metrics:
     """Return what criteria do: unseen ones, those against a judge's own preference, longer conversations."""
     three = rows.credits("bt", True)
-    found: Metrics = {"text_responses_minus_media_responses": free_form.gap(three, three["task"].isin(TEXT_TASKS))}
+    words = rows.shapes(three).str.endswith("2T")
+    found: Metrics = {"text_responses_minus_media_responses": free_form.gap(three, words)}
     for model in ("bt", "r1"):
         table = rows.credits(model, False)
         unseen = rows.where(table, "unseen").astype(bool)
@@ -66,7 +72,7 @@ def of_criteria(rows: Rows) -> Metrics:
         if table["group"].nunique() == 2:
             name = "" if model == "bt" else f"{model}_"
             found[f"{name}shifted_minus_invariant"] = free_form.gap(table, table["group"] == "shifted")
-    return found | {"two_turns_minus_one": free_form.gain(*turns(rows))}
+    return found | ({"two_turns_minus_one": free_form.gain(*turns(rows))} if "bt-turns" in rows else {})
 
 
 def turns(rows: Rows) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -105,8 +111,13 @@ def cot(rows: Rows, model: str) -> pd.DataFrame:
 
 
 def proposals(folder: Path) -> Metrics:
-    """Return the precision of what the writer proposed and of what all verifiers kept, and the share that was kept."""
-    table = pd.read_csv(existing(folder / "proposals.csv"))
+    """Return the precision of what the writer proposed and of what all verifiers kept, and the share that was kept.
+
+    Nothing where criteria came with the pairs.
+    """
+    if not (folder / "proposals.csv").is_file():
+        return {}
+    table = pd.read_csv(folder / "proposals.csv")
     kept = table[table["kept"]]
     named = {"precision_proposed": (table, "correct"), "precision_kept": (kept, "correct"), "kept": (table, "kept")}
     return {name: mean(some, what) if len(some) else UNKNOWN for name, (some, what) in named.items()}

@@ -22,6 +22,8 @@ PROTOCOLS = {True: "with ties (three-way)", False: "without ties (two-way)"}
 def tasks(folder: Path) -> pd.DataFrame:
     """Return accuracy by task and overall (protocol, model, task, value, low, high, n) of the stage's models.
 
+    Of pairs from elsewhere also by the media that they hold, as "(image)".
+
     Beside them the Bradley-Terry model under the paper's protocol: each task's threshold is fitted on its own test.
     """
     rows = rows_of(folder)
@@ -33,7 +35,9 @@ def tasks(folder: Path) -> pd.DataFrame:
             tables["BT, oracle threshold"] = free_form.credits(oracle, True)
         for name, table in tables.items():
             cells = {task: mean(part).as_row() for task, part in by_task(table).items()}
-            cells["Overall"] = {"value": sum(cell["value"] for cell in cells.values()) / len(cells)}
+            overall = sum(cell["value"] for cell in cells.values()) / len(cells)
+            cells |= {f"({kind})": mean(part).as_row() for kind, part in rows.by_modality(table).items()}
+            cells["Overall"] = {"value": overall}
             out += [{"protocol": protocol, "model": name, "task": task} | cell for task, cell in cells.items()]
     return pd.DataFrame(out)
 
@@ -108,7 +112,7 @@ def generality(folder: Path) -> pd.DataFrame:
         table = rows.credits(model, False)
         unseen = rows.where(table, "unseen").astype(bool)
         parts += [("seen criteria", model, table[~unseen]), ("unseen criteria", model, table[unseen])]
-        if model == "bt":
+        if model == "bt" and "bt-turns" in rows:
             longer, short = turns(rows)
             parts += [("one turn", model, short), ("two turns", model, longer)]
     found = [{"task": t, "judge": NAMES[m]} | mean(part).as_row() for t, m, part in parts if len(part)]

@@ -3,9 +3,9 @@
 Consumes labelled pairs, a small share of all; produces LoRA adapters: `warm`, tuned to write levels and a verdict, and
 `r1`, which GRPO took on from there with +1 for the right one of A, B and tie and -1 for any other text.
 
-Departures: (1) the paper reinforces an instruct model at once; the embedded backbone has never named a winner, and no
-sample of it would earn a reward, so a short supervised tuning on the same pairs comes first; (2) LoRA, where the paper
-tunes the whole language model; (3) both orders of a pair stand in a batch.
+Departures: (1) the paper reinforces an instruct model at once, as `warm_steps: 0` does; the embedded backbone has never
+named a winner, and no sample of it would earn a reward, so a short supervised tuning on the same pairs comes first; (2)
+LoRA, where the paper tunes the whole language model; (3) both orders of a pair stand in a batch.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ import numpy as np
 
 from omnirepro.data import Pair, text_part
 from omnirepro.judge import verdict
+from omnirepro.judge.generative import Judge, save_settings
 from omnirepro.kit.run.training import Training
+from omnirepro.models.device import seed_all
+from omnirepro.models.generation import Decoding, LocalModel
+from omnirepro.models.loading import load, save_adapter
 from omnirepro.toyworld.criteria import BY_PHRASE
 from omnirepro.toyworld.criteria.levels import Scale
 from omnirepro.toyworld.facts import facts_of
+from omnirepro.train.common import lora
 from omnirepro.train.sft import tune
 
 
@@ -29,26 +34,44 @@ def share_of(pairs: list[Pair], share: float, seed: int) -> list[Pair]:
     return [pairs[i] for i in order[: max(1, round(share * len(pairs)))]]
 
 
-def warm_up(run: Training, base: Path, pairs: list[Pair], scale: Scale) -> Path:
-    """Tune `base` to judge pairs with and without reasons and responses alone; returns the folder `adapter`."""
+def warm_up(run: Training, base: Path, pairs: list[Pair], scale: Scale | None, steps: int) -> Path:
+    """Tune `base` to judge pairs with and without reasons and responses alone; returns the folder `adapter`.
+
+    With 0 steps the adapter changes nothing.
+    """
     asked = run.section("judge")
+    if not steps:
+        return unchanged(run, base)
     chats = [turns for pair in pairs for turns in lessons(pair, scale, asked["wording"])]
     return tune(run, base, chats, run.section("sft"), asked)
 
 
-def lessons(pair: Pair, scale: Scale, wording: str = "brief") -> list[list[dict]]:
+def unchanged(run: Training, base: Path) -> Path:
+    """Write an `adapter` that leaves `base` as it is: reinforcement goes on from it."""
+    from peft import get_peft_model
+
+    asked = run.section("judge")
+    seed_all(run.seed)
+    model, processor = load(base, run.device, run.dtype)
+    model = get_peft_model(model, lora(run.section("sft")))
+    chat = LocalModel(model, processor, run.name)
+    judge = Judge(chat, asked["format"], asked["wording"], Decoding(asked["max_new_tokens"]))
+    return run.write("adapter", lambda folder: (save_adapter(model, folder, base), save_settings(judge, folder)))
+
+
+def lessons(pair: Pair, scale: Scale | None, wording: str = "brief") -> list[list[dict]]:
     """Return a pair's chats in both orders: reasons with verdict, verdict alone, and the level of the first response.
 
-    The reasons bear out the pair's label, be it right or wrong: it is all that a labeller gives.
+    The reasons bear out the pair's label, be it right or wrong: it is all that a labeller gives. Without a scale no
+    level is known: both forms are taught the verdict alone.
     """
     chats = []
     for shown in (pair, pair.swap()):
-        levels = verdict.defend(shown.label, _levels(shown, scale))
-        answers = {
-            "verdict": verdict.target(shown.label, levels),
-            "verdict-direct": verdict.target(shown.label),
-            "level": f"[[{levels[0]}]]",
-        }
+        direct = verdict.target(shown.label)
+        answers = {"verdict": direct, "verdict-direct": direct}
+        if scale:
+            levels = verdict.defend(shown.label, _levels(shown, scale))
+            answers |= {"verdict": verdict.target(shown.label, levels), "level": f"[[{levels[0]}]]"}
         for format, text in answers.items():
             answer = {"role": "assistant", "parts": [text_part(text)]}
             chats.append([*verdict.messages(shown, wording, format), answer])

@@ -1,13 +1,19 @@
-"""The stage of Omni-Reward: data of nine tasks, Bradley-Terry models, R1, and every judgement frozen as rows.
+"""The stage of Omni-Reward: pairs under criteria, Bradley-Terry models, R1, and every judgement frozen as rows.
 
-Consumes the backbone; produces `data` (the three splits in the format of Omni-RewardBench, and the training pairs),
-`primed`, the first seed's `scorer` and `r1/adapter`, `predictions.jsonl`, and tables of losses, proposals and test
-pairs. Rows are named model and split; the seed is in the row. Nothing is decided here: that is the readers' own.
+Consumes the backbone, and labelled pairs where the parameters name data sets; else the nine tasks of the embedded
+world. Produces `data` (the three splits and the training pairs; the world's in the format of Omni-RewardBench),
+`primed`, the first seed's `scorer` and `r1/adapter`, `predictions.jsonl`, and tables of losses, test pairs and, of the
+world, proposals. Rows are named model and split; the seed is in the row. Nothing is decided here: that is the readers'
+own.
+
+Pairs from elsewhere keep the criteria that stand in them: no writer and no verifier is asked, and no level is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +27,27 @@ from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.judge.scalar import load_scalar_judge
 from omnirepro.judge.verdict import Pointwise, forced
-from omnirepro.kit.run import Run
+from omnirepro.kit.run import ParameterError, Run, require
 from omnirepro.kit.run.files import remove
 from omnirepro.kit.run.training import Training
 from omnirepro.models.generation import Decoding
+from omnirepro.models.loading import point_to
 from omnirepro.models.processing import keep_settings
 from omnirepro.papers.omni_reward.r1 import share_of, warm_up
+from omnirepro.papers.omni_rrm.supply import cards_of, held_out, read_given
 from omnirepro.toyworld.bench import make_bench
-from omnirepro.toyworld.criteria import TEXT_TASKS
+from omnirepro.toyworld.criteria import TEXT_TASKS, tasks_of
 from omnirepro.toyworld.criteria.levels import Scale
 from omnirepro.toyworld.instruction import correctness, propose_criteria, world_verifiers, world_writer
 from omnirepro.toyworld.pretraining.vocabulary import pretrain_vocabulary
-from omnirepro.toyworld.training_pairs import SELECTIONS, bare, preference
+from omnirepro.toyworld.training_pairs import BY_TRUTH, SELECTIONS, bare, preference
 from omnirepro.toyworld.turns import two_turns
 from omnirepro.train.bradley_terry import train_bradley_terry
 from omnirepro.train.curriculum import labels_of
 from omnirepro.train.grpo import train_grpo
 
 SPLITS = ("train", "dev", "test")
+NAMED = {"pairs": "bradley_terry.data", "test": "bradley_terry.bench"}  # use of a data set -> parameter
 FACTS = ("criterion", "family", "unseen")
 SHIFTED = ("full", "agreeing", "countered")  # models whose own preferences are asked for
 CHANGES = {"davidson": {"ties": "davidson"}}  # of models that differ in more than their data
@@ -47,57 +56,116 @@ Rows = list[Judgement]
 
 @dataclass(frozen=True)
 class Data:
-    """The bench's splits, the labelled pairs that models are trained on, and the scale of levels."""
+    """The splits, the labelled pairs that models are trained on, and the world's scale of levels, where it is one."""
 
     splits: dict[str, list[Pair]]
     labelled: list[Pair]
-    scale: Scale
+    scale: Scale | None
 
 
 def build(run: Run, base: Path) -> None:
     """Make the data, train every model that the parameters name, and judge with each; writes all files of the stage.
 
-    Raises ValueError where a weak judge is asked for and nothing is primed that could stop early.
+    Raises `ParameterError` for test pairs without training pairs, ValueError where a weak judge is asked for and
+    nothing is primed that could stop early.
     """
     p = run.section("bradley_terry")
-    if p["weak_judge"] and not p["prime_steps"]:
+    world = not p["data"]
+    primes = p["prime_steps"]
+    weak = p["weak_judge"]
+    if world and p["bench"]:
+        raise ParameterError("bradley_terry.bench is given, and bradley_terry.data names nothing to train on")
+    if world and weak and not primes:
         raise ValueError(
             "bradley_terry.weak_judge needs prime_steps: the weak judge is one whose priming stopped early"
         )
     data = make_data(run)
-    primed = pretrain_vocabulary(run, base, data.splits["train"])
+    if world:
+        primed = pretrain_vocabulary(run, base, data.splits["train"])
+    else:
+        primed = run.write("primed", lambda folder: point_to(str(base), folder))
+        if primes or weak:
+            print("pairs from elsewhere: nothing is primed, and there is no weak judge", flush=True)
     rows = base_rows(run, primed, data)
+    arms = {name: pairs for name in ("full", *p["arms"]) if (pairs := selected(name, data))}
     for i, seed in enumerate(p["seeds"]):
-        for name in ("full", *p["arms"]):
-            rows += scalar_rows(run, primed, name, seed, data, kept=name == "full" and not i)
+        for name, pairs in arms.items():
+            rows += scalar_rows(run, primed, name, seed, data, pairs, kept=name == "full" and not i)
         for share in p["r1_shares"]:
             rows += r1_rows(run, primed, share, seed, data, kept=not i and share == p["r1_shares"][0])
-        if p["weak_judge"]:
+        if world and weak:
             rows += weak_rows(run, seed, data)
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
 
 
 def make_data(run: Run) -> Data:
-    """Write the bench and the training pairs below `data`, with what the verifiers voted on, and read them back."""
+    """Write the pairs of every split below `data`, and what is known of those of the test, and read them back."""
     p = run.section("bradley_terry")
-    sizes = {split: p[f"{split}_pairs"] for split in SPLITS}
-
-    def write(folder: Path) -> None:
-        made = {split: make_bench(folder / split, split, n, run.seed) for split, n in sizes.items()}
-        for split, pairs in made.items():
-            write_bench(folder / split, pairs)
-        outcome = propose_criteria(made["train"], world_writer(run.seed), world_verifiers(run.seed))
-        labelled = [*bare(made["train"]), *outcome.kept]
-        write_jsonl(folder / "labelled.jsonl", labelled)
-        pd.DataFrame(correctness(outcome)).to_csv(folder / "proposals.csv", index=False)
-
-    folder = run.write("data", write)
+    folder = run.write("data", partial(write_given if p["data"] else write_world, run))
+    splits = splits_in(folder)
+    run.write("shares.csv", pd.DataFrame({"share": p["r1_shares"]}).to_csv(index=False))
+    if p["data"]:
+        run.write("pairs.csv", facts_of_given(splits).to_csv(index=False))
+        return Data(splits, splits["train"], None)
     run.write("proposals.csv", (folder / "proposals.csv").read_text(encoding="utf-8"))
-    splits = {split: read_bench(folder / split) for split in SPLITS}
     facts = [{"pair_id": q.id, "preference": preference(q)} | {k: q.meta[k] for k in FACTS} for q in splits["test"]]
     run.write("pairs.csv", pd.DataFrame(facts).to_csv(index=False))
-    run.write("shares.csv", pd.DataFrame({"share": p["r1_shares"]}).to_csv(index=False))
     return Data(splits, read_jsonl(folder / "labelled.jsonl", Pair), Scale.of(splits["train"]))
+
+
+def write_world(run: Run, folder: Path) -> None:
+    """Write the embedded world's bench and training pairs, with what the verifiers voted on."""
+    p = run.section("bradley_terry")
+    tasks = tasks_of(run.section("world")["modalities"])
+    sizes = {split: p[f"{split}_pairs"] for split in SPLITS}
+    made = {split: make_bench(folder / split, split, n, run.seed, tasks) for split, n in sizes.items()}
+    for split, pairs in made.items():
+        write_bench(folder / split, pairs)
+    outcome = propose_criteria(made["train"], world_writer(run.seed), world_verifiers(run.seed))
+    write_jsonl(folder / "labelled.jsonl", [*bare(made["train"]), *outcome.kept])
+    pd.DataFrame(correctness(outcome)).to_csv(folder / "proposals.csv", index=False)
+
+
+def write_given(run: Run, folder: Path) -> None:
+    """Write the pairs of the data sets named, divided by content; their media stay where they lie.
+
+    Raises `RunError` where a split is left without pairs.
+    """
+    given = read_given(run, cards_of(run, NAMED), NAMED, sides=run.seed)
+    split = held_out(run, given)
+    for name in SPLITS:
+        pairs = [pair for use in NAMED for pair in given.of_split(use, split, name)]
+        todo = f"give bradley_terry.data more rows, or raise data.{name}_share"
+        require(pairs, f"no {name} pair is left of {len(given.groups)} ({len(given.dropped)} left out): {todo}")
+        write_jsonl(folder / f"pairs_{name}.jsonl", pairs)
+    given.write_tables(folder)
+
+
+def splits_in(folder: Path, world: Callable[[Path], list[Pair]] = read_bench) -> dict[str, list[Pair]]:
+    """Return the pairs of every split of the folder `data`, whoever supplied them; `world` reads one of its bench."""
+    if (folder / f"pairs_{SPLITS[0]}.jsonl").is_file():
+        return {split: read_jsonl(folder / f"pairs_{split}.jsonl", Pair) for split in SPLITS}
+    return {split: world(folder / split) for split in SPLITS}
+
+
+def facts_of_given(splits: dict[str, list[Pair]]) -> pd.DataFrame:
+    """Return what is known of each test pair from elsewhere: its criterion, whether training has it, and its parts."""
+    seen = {None, *(pair.criterion for pair in splits["train"])}
+    rows = [(q.id, q.criterion, q.criterion not in seen, q.modality, q.shape) for q in splits["test"]]
+    return pd.DataFrame(rows, columns=["pair_id", "criterion", "unseen", "modality", "shape"])
+
+
+def selected(name: str, data: Data) -> list[Pair]:
+    """Return the pairs of a selection; of pairs from elsewhere none, with a word, where it cannot be made of them."""
+    if data.scale is None and name in BY_TRUTH:
+        print(f"{name}: left out, no preference of the pairs' own is known", flush=True)
+        return []
+    pairs = SELECTIONS[name](data.labelled)
+    alike = name not in ("full", *CHANGES) and len(pairs) == len(data.labelled)
+    if data.scale is None and (alike or not any(pair.label != "tie" for pair in pairs)):
+        print(f"{name}: left out, it is {'all' if alike else 'none'} of the training pairs", flush=True)
+        return []
+    return pairs
 
 
 def base_rows(run: Run, primed: Path, data: Data) -> Rows:
@@ -107,17 +175,16 @@ def base_rows(run: Run, primed: Path, data: Data) -> Rows:
     return [row for s in ("dev", "test") for row in judged(judge, f"base/{s}", data.splits[s], how)]
 
 
-def scalar_rows(run: Run, base: Path, name: str, seed: int, data: Data, kept: bool) -> Rows:
+def scalar_rows(run: Run, base: Path, name: str, seed: int, data: Data, pairs: list[Pair], kept: bool) -> Rows:
     """Train a Bradley-Terry model on a selection of the data and score; only the `scorer` that is `kept` stays.
 
-    The full model also scores the test without its criteria, and as the end of longer conversations.
+    The full model also scores the test without its criteria and, of the world, as the end of longer conversations.
     """
     asked = run.section("judge")
     sub = run.sub(f"{name}-{seed}", seed, "" if kept else None, bradley_terry=CHANGES.get(name, {}))
     file = sub.checkpoint_dir / "rows.jsonl"
     if not kept and file.is_file():  # the kept model is trained to its end again, from its last checkpoint
         return read_jsonl(file, Judgement)
-    pairs = SELECTIONS[name](data.labelled)
     folder = train_bradley_terry(sub, base, pairs, labels_of(pairs), sub.section("bradley_terry"), asked["wording"])
     judge = load_scalar_judge(folder, asked["batch_size"], run.device, run.dtype, seed=seed)
     model = "bt" if name == "full" else name
@@ -125,9 +192,10 @@ def scalar_rows(run: Run, base: Path, name: str, seed: int, data: Data, kept: bo
     splits = {f"{model}/dev": data.splits["dev"], f"{model}/test": test}
     if name in SHIFTED:
         splits[f"{model}-bare/test"] = without_criterion(test)
-    if name == "full":
+    if name == "full" and data.scale:
         splits["bt-turns/test"] = [two_turns(p, run.seed) for p in test if p.task in TEXT_TASKS]
-    rows = [row for called, some in splits.items() for row in judge_split(judge, called, some, sub.checkpoint_dir)]
+    asked_of = ((called, some) for called, some in splits.items() if some)
+    rows = [row for called, some in asked_of for row in judge_split(judge, called, some, sub.checkpoint_dir)]
     if kept:
         threshold = fit([r for r in rows if r.model == "bt/dev"], by_task=False).iloc[0]
         keep_settings(folder, threshold=float(threshold))
@@ -148,22 +216,23 @@ def r1_rows(run: Run, base: Path, share: float, seed: int, data: Data, kept: boo
     pairs = share_of(data.labelled, share, seed)
     first = share == p["r1_shares"][0]
     warm = warm_sub(run, f"warm-{share:g}-{seed}", seed)
-    adapter = warm_up(warm, base, pairs, data.scale)
+    adapter = warm_up(warm, base, pairs, data.scale, p["warm_steps"])
     changes = {"steps": p["r1_steps"], "preset": "verdict", "hard_only": False}
     asked = {"format": "verdict", "max_new_tokens": p["verdict_tokens"]}
     r1 = run.sub("r1" if kept else f"r1-{share:g}-{seed}", seed, grpo=changes, judge=asked)
     tuned = train_grpo(r1, adapter, pairs, labels_of(pairs), r1.section("grpo"), r1.section("judge"))
     rows = verdict_rows(run, adapter, "warm", seed, data) if first else []
     rows += generated(run, tuned, "r1" if first else f"r1-{share:g}", seed, test)
-    if first:
-        rows += judged(open_judge(run, tuned, "verdict", seed), "r1-bare/test", without_criterion(test))
+    if first and (bare_test := without_criterion(test)):
+        rows += judged(open_judge(run, tuned, "verdict", seed), "r1-bare/test", bare_test)
     return rows
 
 
 def weak_rows(run: Run, seed: int, data: Data) -> Rows:
     """Tune a judge on a backbone that was primed for a shorter time, and ask it with and without reasons."""
     pairs = share_of(data.labelled, run.section("bradley_terry")["r1_shares"][0], seed)
-    adapter = warm_up(warm_sub(run, f"weak-{seed}", seed), run.path("primed-weak"), pairs, data.scale)
+    weak = warm_sub(run, f"weak-{seed}", seed)
+    adapter = warm_up(weak, run.path("primed-weak"), pairs, data.scale, run.section("bradley_terry")["warm_steps"])
     return verdict_rows(run, adapter, "weak", seed, data, levels=False)
 
 
@@ -206,5 +275,5 @@ def open_judge(run: Run, folder: Path, format: str, seed: int) -> Judge:
 
 
 def without_criterion(pairs: list[Pair]) -> list[Pair]:
-    """Return the pairs without their criteria."""
-    return [p.model_copy(update={"criterion": None}) for p in pairs]
+    """Return the pairs that have a criterion, without it."""
+    return [p.model_copy(update={"criterion": None}) for p in pairs if p.criterion]

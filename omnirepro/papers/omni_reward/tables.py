@@ -53,8 +53,16 @@ class Rows:
         return credits(self.decided(model) if ties_count else self.forced(model), ties_count)
 
     def where(self, table: pd.DataFrame, column: str) -> pd.Series:
-        """Return a fact of each row's pair (unseen, family, preference), from `pairs.csv`."""
+        """Return a fact of each row's pair from `pairs.csv`: unseen, of the world also family and preference."""
         return table["pair_id"].map(self.pairs[column])
+
+    def shapes(self, table: pd.DataFrame) -> pd.Series:
+        """Return which kinds of parts each row's pair asks and answers (`Pair.shape`): the world's tasks say it."""
+        return self.where(table, "shape") if "shape" in self.pairs else table["task"]
+
+    def by_modality(self, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Split credits by the kinds of media in the pairs; none of the world, where every task is of one kind."""
+        return dict(list(table.groupby(self.where(table, "modality")))) if "modality" in self.pairs else {}
 
 
 @lru_cache(maxsize=4)
@@ -68,5 +76,7 @@ def rows_of(folder: Path) -> Rows:
 
 
 def by_task(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split credits by task, in the paper's order of columns."""
-    return {task: table[table["task"] == task] for task in TASKS if (table["task"] == task).any()}
+    """Split credits by task, in the paper's order of columns, other tasks behind."""
+    there = set(table["task"])
+    order = [*(task for task in TASKS if task in there), *sorted(there - set(TASKS))]
+    return {task: table[table["task"] == task] for task in order}

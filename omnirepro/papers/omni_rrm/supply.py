@@ -9,7 +9,8 @@ they lie.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,15 @@ from omnirepro.data.splits import check_disjoint, content_groups, divided
 from omnirepro.kit.run import Run, project_root
 from omnirepro.toyworld.tasks import SPLITS, Truth, World, write_world
 
-GIVEN = ("prompts", "pairs", "test")
+GIVEN = {"prompts": "data.prompts", "pairs": "data.pairs", "test": "data.test"}  # use of a data set -> parameter
 
 
-def cards_of(run: Run) -> dict[str, list[Card]]:
-    """Return the cards that the section `data` names, by key; their files are recorded as inputs of the stage."""
-    p = run.section("data")
+def cards_of(run: Run, named: Mapping[str, str] = GIVEN) -> dict[str, list[Card]]:
+    """Return the cards that parameters name, by their use; their files are recorded as inputs of the stage."""
+    root = run.section("data")["root"]
     folder = project_root() / "params" / "data"
-    found = {key: [card_of(value, folder, p["root"]) for value in p[key]] for key in GIVEN}
+    values = {use: run.section(parameter.split(".")[0])[parameter.split(".")[1]] for use, parameter in named.items()}
+    found = {use: [card_of(value, folder, root) for value in some] for use, some in values.items()}
     names: Counter[str] = Counter()
     for card in (card for cards in found.values() for card in cards):
         names[card.name] += 1
@@ -38,11 +40,12 @@ def cards_of(run: Run) -> dict[str, list[Card]]:
     return found
 
 
-def sources_shown(run: Run) -> pd.DataFrame:
+def sources_shown(run: Run, named: Mapping[str, str] = GIVEN) -> pd.DataFrame:
     """Return who supplies what (use, name, licence, rows at most), and record the files as the stage's inputs."""
-    cards = [(key, card) for key, some in cards_of(run).items() for card in some]
-    rows = [(key, card.name, card.licence or "not stated", card.limit or "all") for key, card in cards]
-    world = [("prompts", "the embedded world", "as the run that made it", sum(run.section("world")[s] for s in SPLITS))]
+    cards = [(use, card) for use, some in cards_of(run, named).items() for card in some]
+    rows = [(use, card.name, card.licence or "not stated", card.limit or "all") for use, card in cards]
+    count = sum(run.section("world")[split] for split in SPLITS) if named is GIVEN else "as many as the section says"
+    world = [(next(iter(named)), "the embedded world", "as the run that made it", count)]
     return pd.DataFrame(rows or world, columns=["use", "name", "licence", "rows"])
 
 
@@ -50,7 +53,7 @@ def draw(run: Run, folder: Path) -> None:
     """Write prompts, and what comes with them, of every split; see the module. Raises where splits share content."""
     given = cards_of(run)
     if any(given.values()):
-        _write_given(run.section("data"), given, folder)
+        _write_given(run, given, folder)
     else:
         world = run.section("world")
         write_world(folder, {split: world[split] for split in SPLITS}, run.seed, world["modalities"])
@@ -83,38 +86,83 @@ def read_splits(run: Run) -> dict[str, list[Pair]]:
     return {split: read_jsonl(taught.get(split) or data / name, Pair) for split, name in named.items()}
 
 
-def _write_given(p: Any, given: dict[str, list[Card]], folder: Path) -> None:
-    """Read the cards, leave bad rows out (or stop at one), divide what is left by content, and write it."""
-    kept: dict[str, list[Any]] = {key: [] for key in GIVEN}
+@dataclass
+class Given:
+    """What data sets hold: rows by use, the content group of each row by its id, and the rows that were left out."""
+
+    cards: dict[str, list[Card]]
+    rows: dict[str, list[Any]]
+    groups: dict[str, str]
+    dropped: list[tuple[str, str, str]]
+
+    def groups_of(self, use: str) -> list[str]:
+        """Return the group of each row of a use."""
+        return [self.groups[row.id] for row in self.rows[use]]
+
+    def of_split(self, use: str, split: Mapping[str, str], name: str) -> list[Any]:
+        """Return the rows of a use whose group `split` puts into the split `name`, with their group as cluster."""
+        rows = [row for row in self.rows[use] if split[self.groups[row.id]] == name]
+        return [row.model_copy(update={"cluster": self.groups[row.id]}) for row in rows]
+
+    def write_tables(self, folder: Path) -> None:
+        """Write `dropped.csv`, a row left out a line, and `sources.csv`."""
+        for use in self.cards if self.dropped else ():
+            if reasons := Counter(reason for of, _, reason in self.dropped if of == use):
+                print(f"{use}: left out {', '.join(f'{n} ({reason})' for reason, n in reasons.items())}", flush=True)
+        pd.DataFrame(self.dropped, columns=["use", "id", "reason"]).to_csv(folder / "dropped.csv", index=False)
+        facts = [(use, card.name, card.source or "", card.licence) for use, some in self.cards.items() for card in some]
+        pd.DataFrame(facts, columns=["use", "name", "source", "licence"]).to_csv(folder / "sources.csv", index=False)
+
+
+def read_given(
+    run: Run, given: dict[str, list[Card]], named: Mapping[str, str] = GIVEN, sides: int | None = None
+) -> Given:
+    """Read cards, leave bad rows out (or stop at one), and rows that share content with those of the use "test".
+
+    With `sides`, a seed, pairs are to be learnt from: their sides are exchanged by a coin, and those without a label
+    are left out.
+    """
+    strict = run.section("data")["bad_rows"] != "drop"
+    kept: dict[str, list[Any]] = {use: [] for use in given}
     dropped: list[tuple[str, str, str]] = []
-    for key, card in ((key, card) for key, cards in given.items() for card in cards):
-        for row in _named(card, prompts_of(card) if key == "prompts" else pairs_of(card)):
+    for use, card in ((use, card) for use, cards in given.items() for card in cards):
+        for row in _named(card, prompts_of(card) if use == "prompts" else pairs_of(card, sides)):
             if reason := _unusable(row):
-                if p["bad_rows"] != "drop":
-                    raise RowError(f"data.{key} {card.name}: row {row.id}: {reason}; or set data.bad_rows=drop")
-                dropped.append((key, row.id, reason))
+                if strict:
+                    raise RowError(f"{named[use]} {card.name}: row {row.id}: {reason}; or set data.bad_rows=drop")
+                dropped.append((use, row.id, reason))
+            elif sides is not None and row.label is None:
+                dropped.append((use, row.id, "no label"))
             else:
-                kept[key].append(row)
-    prompts = [row if key == "prompts" else row.prompt_of() for key in GIVEN for row in kept[key]]
+                kept[use].append(row)
+    prompts = [row if use == "prompts" else row.prompt_of() for use in kept for row in kept[use]]
     groups = dict(zip((prompt.id for prompt in prompts), content_groups(prompts), strict=True))
-    tested = {groups[row.id] for row in kept["test"]}
-    left = [group for group in groups.values() if group not in tested]
-    split = divided(left, {"test": 0.0 if kept["test"] else p["test_share"], "dev": p["dev_share"]})
-    split |= dict.fromkeys(tested, "test")
-    for key in ("prompts", "pairs"):
-        shared = [row for row in kept[key] if groups[row.id] in tested]
-        kept[key] = [row for row in kept[key] if groups[row.id] not in tested]
-        dropped += [(key, row.id, "shares content with data.test") for row in shared]
+    tested = {groups[row.id] for row in kept.get("test", ())}
+    for use in (use for use in kept if use != "test"):
+        shared = [row for row in kept[use] if groups[row.id] in tested]
+        kept[use] = [row for row in kept[use] if groups[row.id] not in tested]
+        dropped += [(use, row.id, f"shares content with {named['test']}") for row in shared]
+    return Given(given, kept, groups, dropped)
+
+
+def held_out(run: Run, given: Given) -> dict[str, str]:
+    """Return the split of each group: test where `test` names it, else by the shares of the section `data`."""
+    p = run.section("data")
+    tested = given.groups_of("test")
+    left = [group for group in given.groups.values() if group not in set(tested)]
+    shares = {"test": 0.0 if tested else p["test_share"], "dev": p["dev_share"]}
+    return divided(left, shares) | dict.fromkeys(tested, "test")
+
+
+def _write_given(run: Run, cards: dict[str, list[Card]], folder: Path) -> None:
+    """Read the cards, divide what is left by content, and write it."""
+    given = read_given(run, cards)
+    split = held_out(run, given)
     for name in SPLITS:
-        here = {
-            key: [row.model_copy(update={"cluster": groups[row.id]}) for row in rows if split[groups[row.id]] == name]
-            for key, rows in kept.items()
-        }
+        here = {use: given.of_split(use, split, name) for use in GIVEN}
         write_jsonl(folder / f"prompts_{name}.jsonl", here["prompts"])
         write_jsonl(folder / f"given_{name}.jsonl", [*here["pairs"], *here["test"]])
-    pd.DataFrame(dropped, columns=["use", "id", "reason"]).to_csv(folder / "dropped.csv", index=False)
-    facts = [(key, card.name, card.source or "", card.licence) for key, cards in given.items() for card in cards]
-    pd.DataFrame(facts, columns=["use", "name", "source", "licence"]).to_csv(folder / "sources.csv", index=False)
+    given.write_tables(folder)
 
 
 def _named(card: Card, rows: Iterator[Any]) -> Iterator[Any]:

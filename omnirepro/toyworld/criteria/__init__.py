@@ -7,7 +7,7 @@ data, and as the pool from which criteria are drawn at test time (Omni-Reward, S
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -18,6 +18,7 @@ from omnirepro.toyworld.nouns import FILLERS, NOUNS, read
 TEXT_TASKS = ("T2T", "TI2T", "TV2T", "TA2T")
 MEDIA_TASKS = ("T2I", "T2V", "T2A", "T23D", "TI2I")
 TASKS = (*TEXT_TASKS, *MEDIA_TASKS)
+SHOWN = {"I": "image", "3D": "image", "V": "video", "A": "audio"}  # letters of a task -> modality of the world
 RELEVANT = ("rubric", "request", "edit", "quality")
 Value = Callable[[Facts], float]
 
@@ -52,6 +53,12 @@ class Criterion:
     def wordings(self, split: str) -> tuple[str, ...]:
         """Return the phrasings that a split may use: the test split all, the others all but the last."""
         return self.phrasings if split == "test" else self.phrasings[:-1]
+
+
+def tasks_of(modalities: Iterable[str]) -> tuple[str, ...]:
+    """Return the tasks that ask and answer in these modalities, and in text: a model of text alone has one."""
+    absent = [letter for letter, modality in SHOWN.items() if modality not in modalities]
+    return tuple(task for task in TASKS if not any(letter in task for letter in absent))
 
 
 MEASURES: dict[str, Callable[..., float]] = {

@@ -1,0 +1,80 @@
+"""Conversations for supervised tuning out of searches (GRM-Omni, Section 3.3): whoever writes, for anyone's pairs.
+
+Consumes searches of training pairs, made without their labels, and pairs that are judged by their verdict alone;
+produces lessons of one chat each. The labels filter: a search teaches where the judgement composed of its best criteria
+is right and the best meta-reward large enough. It then gives the direct judgement, the best criterion's own one, the
+criteria in the order of their worth, and the repair of the response that was not preferred, where that changed less
+than half of it (the authors' code).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from difflib import SequenceMatcher
+
+import numpy as np
+
+from omnirepro.data import Pair, swap_verdict, text_of, text_part
+from omnirepro.judge.criteria import Task, messages, render_criteria, render_judgement, unlabelled
+from omnirepro.papers.grm_omni.role_examples import WRITTEN
+from omnirepro.search import Trace
+from omnirepro.search.selection import label_of, select
+from omnirepro.search.trace import rerank
+
+Example = tuple[Task, str]
+ALIKE = 0.5  # smallest similarity of a repaired response to the one it was made of
+
+
+def examples_of(trace: Trace, variant: str, top: int, least: float, seed: int) -> Iterator[Example]:
+    """Yield what a search teaches: questions with answers; nothing where it is wrong, or worth less than `least`."""
+    valid = [i for i in rerank(trace, variant, seed) if trace.tried[i].said]
+    right = select([trace], [""], "paper", variant, top, seed=seed) if valid else []
+    best = trace.tried[valid[0]] if valid else None
+    if not right or not best.meta >= least:
+        return
+    yield right[0].task, right[0].chosen
+    yield Task("write", trace.shown, count=len(valid)), render_criteria([trace.tried[i].criterion for i in valid])
+    gold = label_of(trace)
+    if best.said == gold:
+        with suppress(ValueError):  # a critique that itself holds a tag cannot be written
+            yield Task("judge", trace.shown, (best.criterion,)), render_judgement(best.judged)
+    side = swap_verdict(gold)
+    critique = best.judged.critique_a if side == "A" else best.judged.critique_b
+    task = Task("refine", trace.shown, side=side, notes=(critique,))
+    if (text := best.refined.get(side)) and SequenceMatcher(None, text_of(task.parts), text).ratio() > ALIKE:
+        yield task, text
+
+
+def verdict_of(pair: Pair, order: str) -> Example:
+    """Return the question for the verdict alone, with its answer."""
+    return Task("verdict", unlabelled(pair, order)), f"[[{WRITTEN[pair.displayed(order).label]}]]"
+
+
+def found_lessons(
+    found: Sequence[Example], alone: Sequence[Pair], number: int, verdicts: float, wording: str, seed: int
+) -> list[list[list[dict]]]:
+    """Return `number` lessons; a share `verdicts` of them asks for the verdict alone, in an order drawn by coin.
+
+    Each kind is gone through again and again, in another order each time; one that is empty leaves all to the other.
+    Raises ValueError where both are.
+    """
+    if not found and not alone:
+        raise ValueError(
+            "nothing to teach: no judgement of a search is right, and no pair is judged by its verdict alone"
+        )
+    rng = np.random.default_rng([seed, 8])
+    turns = {True: _again(len(alone), rng), False: _again(len(found), rng)}
+    lessons = []
+    for _ in range(number):
+        short = bool(alone) and (not found or rng.random() < verdicts)
+        at = next(turns[short])
+        task, answer = verdict_of(alone[at], ("AB", "BA")[int(rng.integers(2))]) if short else found[at]
+        said = {"role": "assistant", "parts": [text_part(answer)]}
+        lessons.append([[*messages(task, wording), said]])
+    return lessons
+
+
+def _again(size: int, rng: np.random.Generator) -> Iterator[int]:
+    while size:
+        yield from map(int, rng.permutation(size))
