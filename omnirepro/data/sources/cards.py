@@ -124,11 +124,7 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
     question is taken) beside image, video or audio (one or a list); `id`, `task`, `criterion` and `cluster` where it
     says them. Raises `RowError` naming file, row and remedy.
     """
-    store = media_store()
-    if files := card.there().files:
-        rows = chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
-    else:
-        rows = hub_rows(card.path, card.config, card.split or "train", store)
+    rows = raw_rows(card)
     first = next(rows, None)
     if first and (card.source or _known(first)):
         yield from (pair.prompt_of() for pair in pairs_of(card))
@@ -140,6 +136,16 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
             raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
         except (RowError, MediaError, OSError) as error:
             raise RowError(f"{raw.where}: {error}") from None
+
+
+def raw_rows(card: Card) -> Iterator[Raw]:
+    """Stream a card's rows as they are written. Raises `RowError` where there are none to read."""
+    store = media_store()
+    if files := card.there().files:
+        return chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
+    if card.path.count("/") != 1 or card.path.startswith((".", "/")):
+        raise RowError(f"{card.path}: no such file or folder, and no hub id (owner/name); check the path")
+    return hub_rows(card.path, card.config, card.split or "train", store)
 
 
 def _known(raw: Raw) -> bool:
@@ -163,7 +169,9 @@ def _prompt(raw: Raw, card: Card) -> Prompt:
         shown = [(kind, fields.get(kind) or fields.get(f"{kind}s")) for kind in KINDS]
         parts = [part for kind, found in shown if found for part in media(kind, found, raw)]
         parts.append(text_part(_question(raw)))
-    said = {key: fields[key] for key in ("criterion", "cluster") if fields.get(key)}
+    said = {key: fields[key] for key in ("criterion", "cluster", "choices") if fields.get(key)}
+    if fields.get("gold") is not None:
+        said["gold"] = [str(x) for x in (fields["gold"] if isinstance(fields["gold"], list) else [fields["gold"]])]
     task = card.task or fields.get("task") or modality_of(parts)
     return Prompt(id=str(fields.get("id", raw.number)), task=task, parts=parts, **said)
 

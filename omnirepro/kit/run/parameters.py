@@ -30,6 +30,7 @@ from omnirepro.kit.run.stages import STAGES
 
 # Texts, or a mapping of modalities to texts.
 BY_MODALITY = ("synthesis.strong", "synthesis.weak", "meta_reward_dpo.disrm")
+NUMBER_OR_FILE = ("best_of_n.candidates",)  # a whole number, or the path of a file
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "", whole: Container[str] = ()) -> dict[str, Any]:
@@ -176,7 +177,7 @@ class Params:
 def _typed(key: str, value: Any, base: Any, origin: str) -> Any:
     """Check a value, and the entries of a list, by the base's type: a whole number does for a float, null for none."""
     kind = list[type(base[0])] if isinstance(base, list) and base else type(base)
-    kind = str | dict[str, str] if key in BY_MODALITY else kind
+    kind = str | dict[str, str] if key in BY_MODALITY else int | str if key in NUMBER_OR_FILE else kind
     try:
         return _checker(kind).validate_python(value, strict=True)
     except ValidationError:
