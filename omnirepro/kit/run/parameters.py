@@ -202,7 +202,7 @@ def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = 
     if (own := run_file(run)) is not None:
         params.update(read_run_file(own).get("overrides") or {}, f"runs/{own.name}")
     params.update(parse_overrides(overrides), "overrides")
-    params.notebooks = _stages(params.peek("profile.notebooks"))
+    params.notebooks = _stages(params.peek("profile.notebooks") or [])
     return params
 
 
