@@ -5,20 +5,21 @@ SEEDS   ?= $(SEED)
 N       ?=
 PYTHON  ?= python3
 VENV    ?= .venv
-CORES   ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+CORES   ?=
 
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 RUNS     = $(foreach seed,$(SEEDS),$(PROFILE)$(if $(filter 0,$(seed)),,-s$(seed)))
-BATCH    = "$(BIN)/python" -m omnirepro batch --profile $(PROFILE) --seeds $(SEEDS) --notebooks $(N) --cores $(CORES)
+ASKED    = --profile $(PROFILE) --seeds $(SEEDS) --notebooks $(N) --cores $(or $(CORES),0)
+BATCH    = "$(BIN)/python" -m omnirepro reproduce $(ASKED)
 REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce study ablations bless run report explore figures lab rehearse smoke test bench size lint clean
+.PHONY: help setup reproduce status check-env study ablations bless run report explore figures lab rehearse smoke test bench size lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '\n  PROFILE=%s  SEED=%s  SEEDS="0 1"  N=03 (notebook number)  CORES=%s  VENV=%s\n' "$(PROFILE)" "$(SEED)" "$(CORES)" "$(VENV)"
+	@printf '\n  PROFILE=%s  SEED=%s  SEEDS="0 1"  N=03 (notebook number)  CORES=%s  VENV=%s\n' "$(PROFILE)" "$(SEED)" "$(or $(CORES),all)" "$(VENV)"
 	@printf '  e.g.  make reproduce PROFILE=tiny SEEDS="0 1"     make run N=03 PROFILE=smoke\n'
 
 setup: $(STAMP) ## make the environment .venv with the pinned versions (nothing happens when it is up to date)
@@ -34,18 +35,23 @@ $(STAMP): pyproject.toml constraints.txt
 
 reproduce: $(STAMP) ## run every notebook that is not up to date, then print the scorecard (resumes where it stopped)
 	@$(BATCH)
-	@echo; $(REPORT)
+
+status: $(STAMP) ## say what is done, stale, running or failed, and what `make reproduce` would run next
+	@"$(BIN)/python" -m omnirepro status $(ASKED)
+
+check-env: $(STAMP) ## say what this machine has, and what will be slow or absent
+	@"$(BIN)/python" -m omnirepro check-env
 
 study: PROFILE = study
 study: SEEDS = 0 1 2
 study: $(STAMP) ## make the evidence: profile study, three seeds (many hours; says how many; resumes where it stopped)
-	@"$(BIN)/python" -m omnirepro estimate --profile $(PROFILE) --seeds $(SEEDS) --cores $(CORES)
-	@$(BATCH) --keep-going; status=$$?; $(REPORT); exit $$status
+	@"$(BIN)/python" -m omnirepro estimate --profile $(PROFILE) --seeds $(SEEDS) --cores $(or $(CORES),0)
+	@$(BATCH) --keep-going
 
 ablations: N = 07 10
 ablations: $(STAMP) ## run every ablation of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
-	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro arms --profile $(PROFILE) --seed $$seed --cores $(CORES) || exit 1; done
-	@$(BATCH) --arms all --keep-going; status=$$?; $(REPORT); exit $$status
+	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro arms --profile $(PROFILE) --seed $$seed --cores $(or $(CORES),0) || exit 1; done
+	@$(BATCH) --arms all --keep-going
 
 bless: PROFILE = study
 bless: SEEDS = 0 1 2

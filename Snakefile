@@ -8,7 +8,6 @@
 # Resume, parallel seeds and clusters (params/snakemake/) are the engine's. A job runs again when its notebook, an upstream notebook, or a
 # parameter of a section that it reads has changed; a notebook whose manifest still matches then ends in seconds.
 
-import fcntl
 import json
 import os
 import shlex
@@ -18,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
+from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 
 from omnirepro.kit.run import DEPENDS, READS, load_params, run_name, to_run
@@ -59,10 +59,10 @@ LOCKS = []  # they end with the process: nothing is ever left to unlock
 onstart:
     Path(RESULTS).mkdir(parents=True, exist_ok=True)
     for run in SEEDS:
-        LOCKS.append(Path(RESULTS, f".{run}.lock").open("w"))
+        LOCKS.append(FileLock(Path(RESULTS, f".{run}.lock")))
         try:
-            fcntl.flock(LOCKS[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            LOCKS[-1].acquire(timeout=0)
+        except Timeout:
             raise WorkflowError(
                 f"Another batch works on {RESULTS}/{run}: wait for its end, or set OMNIREPRO_RESULTS to another folder."
             )

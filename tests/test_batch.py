@@ -85,6 +85,7 @@ def test_batch_runs_resumes_and_reports(project):
     check_seeds_together(project)
     check_failed_batch(project)
     (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 2}\n")
+    assert re.search(r"01_synthesis +stale +synthesis.pairs is 2, was 4 ", call(project, "omnirepro", "status").stdout)
     assert jobs(batch(project)) == [("tiny", "01_synthesis")]
     assert (project / "results/tiny/01_synthesis/p").read_text() == "1010"
     assert jobs(batch(project, "-n", "--config", "notebooks=00", "--forceall")) == [("tiny", "00_backbone")]
@@ -110,13 +111,16 @@ def check_lines_of_a_batch(project):
     assert "Finished jobid" in log and "Executing notebook with kernel" in log and "%|" not in log
     again = call(project, "omnirepro", "batch", "--seeds", "0", "1")
     assert again.stdout == "Nothing to be done: every notebook of tiny tiny-s1 is up to date.\n"
+    reported = call(project, "omnirepro", "reproduce")
+    assert reported.returncode == 0 and reported.stdout.startswith("Nothing to be done"), reported.stderr
+    assert "report  results/tiny/report.html" in reported.stdout and (project / "results/tiny/report.html").is_file()
     assert not list(project.glob("results/*/*/failed.ipynb")) and not list(project.glob("results/*/*/.progress.json"))
 
 
 def check_failed_batch(project):
     """A notebook that fails, twice since a job is tried again, is named with its cell, the reason and what to do."""
     (project / "params/profiles/tiny.yaml").write_text("synthesis: {pairs: 0}\n")
-    answer = call(project, "omnirepro", "batch", "--notebooks", "01", "--keep-going")
+    answer = call(project, "omnirepro", "reproduce", "--notebooks", "01")
     assert answer.returncode == 1 and answer.stderr == "", answer.stderr
     states = [line for line in answer.stdout.splitlines() if line.startswith("tiny ")]
     assert states[0] == "tiny 01_synthesis: running" and "tiny 01_synthesis: failed after" in states[-1]

@@ -36,9 +36,9 @@ OUTLINE = ("Inputs", "The idea", "Run", "Check", "Result", "Reading")
 NAMES = {"profile", "run", "base", "seed", "overrides"}
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # Code lines of the core and of all, characters of all, and bounds of the median function in code lines.
-MOST_CORE_LINES = 8_100
-MOST_LINES = 17_700
-MOST_CHARACTERS = 845_000
+MOST_CORE_LINES = 8_900
+MOST_LINES = 20_000
+MOST_CHARACTERS = 970_000
 MEDIAN = (6, 15)
 # Private functions that stay short and called once since they are formulas.
 FORMULAS: set[str] = set()
@@ -276,6 +276,7 @@ def test_notebook_parameters_and_river_agree():
 
 # The modules that read a section of the parameters; a folder ends in a slash.
 READERS = {
+    "profile": ("kit/run/parameters.py",),
     "endpoints": ("models/endpoints.py",),
     "device": ("models/device.py", "kit/run/training.py"),
     "data": ("papers/omni_rrm/supply.py",),

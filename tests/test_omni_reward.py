@@ -151,8 +151,8 @@ def test_forced_verdicts_are_the_probabilities_of_the_tags_after_the_same_words(
     levels = verdict.Pointwise(expected=True).run(judge, pairs)
     assert [r.score_a for r in levels[::2]] == [r.score_a for r in levels[1::2]] and 1 < levels[0].score_a < 5
     assert levels[0].score_a != levels[2].score_a and levels[0].verdict in "AB"
-    with pytest.raises(ValueError, match="not one token"):
-        judge.chat.choose([[user("x")]], [""], ["two words"])
+    with pytest.raises(ValueError, match="the same tokens"):
+        judge.chat.choose([[user("x")]], [""], ["two words", "two words"])
 
 
 def test_the_reward_reads_the_judges_format():

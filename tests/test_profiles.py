@@ -13,6 +13,7 @@ from omnirepro.cli.workload import DATA, billions, cards_in, rows_for_training, 
 from omnirepro.data import Judgement, Pair, Part, RowError, text_part
 from omnirepro.data.sources import SOURCES
 from omnirepro.data.sources.cards import card_of, pairs_of, prompts_of
+from omnirepro.data.sources.questions import FORMS, questions_of
 from omnirepro.kit.run import STAGES, ParameterError, load_params, open_run
 from omnirepro.papers.omni_rrm.teachers import ByModality
 
@@ -57,11 +58,11 @@ def test_the_papers_profiles_hold_what_is_published():
     assert len(rrm["reconciliation.teachers"]) == 2 and rrm["best_of_n.candidates"] == 10
     small = load_params("omni-rrm-3b")
     assert small["backbone.model"] == "Qwen/Qwen2.5-Omni-3B" and small["sft.lr"] == rrm["sft.lr"]
-    assert small.origin("sft.lr") == "profiles/omni-rrm-7b.yaml" and small.notebooks == rrm.notebooks
+    assert small.origin("sft.lr") == "profiles/omni-7b.yaml" and small.notebooks == rrm.notebooks
     bt = load_params("omni-reward-bt").section("bradley_terry")
     assert [bt[key] for key in ("batch", "epochs", "lr", "weight_decay", "max_length")] == [64, 2, 2e-6, 1e-3, 18_000]
     r1 = load_params("omni-reward-r1")
-    assert (r1["bradley_terry.r1_shares"], r1["grpo.group"], r1["grpo.lr"]) == ([0.03], 6, 1e-6)
+    assert (r1["bradley_terry.r1_shares"], r1["grpo.group"], r1["grpo.lr"]) == ([0.0315], 6, 1e-6)
     grm = load_params("grm-omni").section("meta_reward_dpo")
     assert [grm[key] for key in ("k", "n", "top", "max_length", "sft_lr", "dpo_lr")] == [3, 7, 3, 4096, 1e-5, 1e-6]
     assert (
@@ -74,16 +75,16 @@ def test_a_profile_extends_another_and_names_its_notebooks(tmp_path):
         (tmp_path / name).write_text(text)
         return str(tmp_path / name)
 
-    first = written("first.yaml", "extends: smoke\nnotebooks: [03_sft, 01_synthesis]\nsft: {steps: 3}\n")
-    second = load_params(written("second.yaml", f"extends: {first}\nsft: {{lr: 0.5}}\n"))
+    first = written("first.yaml", "profile: {extends: smoke, notebooks: [03_sft, 01_synthesis]}\nsft: {steps: 3}\n")
+    second = load_params(written("second.yaml", f"profile: {{extends: {first}}}\nsft: {{lr: 0.5}}\n"))
     assert (second["sft.steps"], second["sft.lr"], second["sft.batch"]) == (3, 0.5, load_params("smoke")["sft.batch"])
     assert second.notebooks == ("01_synthesis", "03_sft") and load_params("smoke").notebooks == STAGES
     with pytest.raises(ParameterError, match="loop.yaml extends itself"):
-        load_params(written("loop.yaml", f"extends: {tmp_path / 'loop.yaml'}\n"))
+        load_params(written("loop.yaml", f"profile: {{extends: {tmp_path / 'loop.yaml'}}}\n"))
     with pytest.raises(ParameterError, match="no notebook '03_sfd': the nearest is 03_sft"):
-        load_params(written("odd.yaml", "notebooks: [03_sfd]\n"))
+        load_params(written("odd.yaml", "profile: {notebooks: [03_sfd]}\n"))
     with pytest.raises(ParameterError, match="unknown profile 'smokee': the nearest known one is smoke"):
-        load_params(written("lost.yaml", "extends: smokee\n"))
+        load_params(written("lost.yaml", "profile: {extends: smokee}\n"))
 
 
 def test_the_batch_runs_the_notebooks_of_the_profile_and_no_other():
@@ -110,13 +111,13 @@ def test_a_released_model_needs_prompts_only_where_it_is_to_answer_them(tmp_path
 @pytest.mark.parametrize("name", CARDS)
 def test_every_card_resolves(name):
     card = card_of(name, FOLDER)
-    assert card.licence and (card.source is None or card.source in SOURCES)
+    assert card.licence and (card.source is None or card.source in {*SOURCES, *FORMS})
     local = card.path.startswith("./data/")
     assert bool(card.get) == local and (local or card.path.count("/") == 1)
     assert (FOLDER / f"{name}.yaml").read_text().startswith("# "), "a sentence on what it is"
     if local:
         with pytest.raises(RowError, match="is not there: (hf download|git clone|unpack)"):
-            next(pairs_of(card) if card.source else prompts_of(card))
+            next((questions_of if card.source in FORMS else pairs_of if card.source else prompts_of)(card))
 
 
 def at(name, folder, **changes):

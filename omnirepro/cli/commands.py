@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.kit.run import estimate, results_root, run_name, study_estimate
+from omnirepro.kit.run.estimates import usable_cores
 
+STOPPED = 130  # exit status of what was interrupted
 Command = Callable[[argparse.Namespace], int | None]
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 COMMANDS: dict[str, tuple[Command, tuple[Argument, ...]]] = {}
@@ -36,7 +38,13 @@ PROFILE = arg("--profile", default="tiny", help="parameter profile (default: tin
 RUN = arg("--run", help="name of the run (default: the profile, with -s<seed> where the seed is not 0)")
 SEED = arg("--seed", type=int, default=0, help="random seed (default: 0)")
 SEEDS = arg("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="seeds, one run each (default: 0)")
-CORES = arg("--cores", type=int, default=2, help="CPU cores; each ablation takes one (default: 2)")
+CORES = arg("--cores", type=int, default=0, help="CPU cores; each ablation takes one (default: all that may be used)")
+BATCH = (
+    *(PROFILE, SEEDS, CORES),
+    arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
+    arg("--arms", choices=("few", "all"), default="few", help="ablations of notebook 07 (default: the profile's few)"),
+)
+KEEP_GOING = arg("--keep-going", action="store_true", help="go on with what does not need a notebook that failed")
 SET = arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as sft.steps=10 (repeatable)")
 
 
@@ -58,19 +66,46 @@ def run_notebook(args: argparse.Namespace) -> None:
     print(execute(args.notebook, args.profile, args.run, args.base, args.seed, args.set))
 
 
-@command(
-    "batch",
-    *(PROFILE, SEEDS, CORES),
-    arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
-    arg("--arms", choices=("few", "all"), default="few", help="ablations of notebook 07 (default: the profile's few)"),
-    arg("--keep-going", action="store_true", help="go on with what does not need a notebook that failed"),
-)
+def _asked(args: argparse.Namespace) -> tuple[str, list[int], list[str], int, bool]:
+    """Return what `BATCH` describes: profile, seeds, notebooks, cores, and whether every ablation is asked for."""
+    words = " ".join(args.notebooks).replace(",", " ").split()
+    return args.profile, args.seeds, words, args.cores or usable_cores(), args.arms == "all"
+
+
+@command("batch", *BATCH, KEEP_GOING)
 def batch(args: argparse.Namespace) -> int:
     """Run every notebook that is not up to date, with one table of what is done, runs and waits."""
     from omnirepro.kit.batch.engine import run_batch
 
-    words = " ".join(args.notebooks).replace(",", " ").split()
-    return run_batch(args.profile, args.seeds, words, args.cores, args.arms == "all", args.keep_going)
+    return run_batch(*_asked(args), args.keep_going)
+
+
+@command("reproduce", *BATCH, KEEP_GOING)
+def reproduce(args: argparse.Namespace) -> int:
+    """Run every notebook that is not up to date, then write the report and print the scorecard (make reproduce)."""
+    failed = batch(args)
+    if not failed or (args.keep_going and failed != STOPPED):
+        print()
+        report(argparse.Namespace(profile=args.profile, run=None, seeds=args.seeds))
+    return failed
+
+
+@command("status", *BATCH)
+def tell_status(args: argparse.Namespace) -> None:
+    """Say what is done, stale, running, failed or not run, and what the batch would do next; nothing is run."""
+    from omnirepro.kit.batch.status import status
+
+    print(status(*_asked(args)))
+
+
+@command("check-env")
+def check_environment(args: argparse.Namespace) -> int:
+    """Say what this machine has, and what will be slow or absent; exit status 1 if something needed is missing."""
+    from omnirepro.cli.environment import check
+
+    text, ready = check()
+    print(text)
+    return 0 if ready else 1
 
 
 @command(
@@ -123,13 +158,15 @@ def explore_rows(args: argparse.Namespace) -> None:
 @command("arms", PROFILE, RUN, SEED, CORES)
 def list_arms(args: argparse.Namespace) -> None:
     """List the ablations of a run that are still to be run, and the minutes that they will take."""
-    print(estimate(args.profile, args.run or run_name(args.profile, args.seed), args.seed, args.cores))
+    print(
+        estimate(args.profile, args.run or run_name(args.profile, args.seed), args.seed, args.cores or usable_cores())
+    )
 
 
 @command("estimate", PROFILE, SEEDS, CORES)
 def estimate_study(args: argparse.Namespace) -> None:
     """Say how many notebooks and ablations of a profile's seeds are still to be run, and about how long that takes."""
-    print(study_estimate(args.profile, args.seeds, args.cores))
+    print(study_estimate(args.profile, args.seeds, args.cores or usable_cores()))
 
 
 @command("figures", PROFILE, RUN, SEEDS)

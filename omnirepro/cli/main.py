@@ -61,6 +61,10 @@ COLUMNS = arg(
     arg("--out", required=True, help="file for the judgements, one JSON object a line"),
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
+    arg("--read", default="generate", help="generate (default), or by probabilities: choice, choice-after-rationale"),
+    arg(
+        "--samples", type=int, default=1, help="judgements drawn of each pair and order, commonest counts (default: 1)"
+    ),
     BATCH_SIZE,
     *SERVED,
 )
@@ -75,6 +79,11 @@ def judge_pairs(args: argparse.Namespace) -> None:
     _tell_usage(judge)
     print(f"{len(rows)} judgements in {args.out}; {sum(row.verdict is None for row in rows)} without a verdict", end="")
     print(*(f", {n} {status}" for status, n in Counter(row.status for row in rows).items() if status != "ok"), sep="")
+    if args.orders == "both" and all(row.label and "votes" in row.decoding for row in rows):
+        from omnirepro.evaluate import protocol
+
+        table = protocol.by_samples(rows)
+        print("accuracy by number of samples:", *(f"{r.samples}: {r.value:.1%}" for r in table.itertuples()))
 
 
 def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
@@ -87,7 +96,8 @@ def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
     options = endpoint_options(section, args.cache or (f"{args.out}.answers.sqlite" if cached else None))
     named = {"concurrency": args.concurrency, "budget": args.budget, "cache": args.cache}
     options |= {name: value for name, value in named.items() if value is not None}
-    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options)
+    how = {name: getattr(args, name) for name in ("read", "samples") if name in args}
+    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options, **how)
     if args.max_new_tokens and hasattr(judge, "decoding"):
         judge.decoding = replace(judge.decoding, max_new_tokens=args.max_new_tokens)
     return judge

@@ -68,7 +68,8 @@ class Work:
 
     def line(self, given: Any, params: Params) -> dict[str, str]:
         """Return its row of the table."""
-        read, written = self.rows * self.read / 1e6, self.rows * self.written / 1e6
+        read = self.rows * self.read / 1e6
+        written = self.rows * self.written / 1e6
         found = {
             "nb": self.notebook,
             "what": self.what,
@@ -206,7 +207,9 @@ def _meta_reward(params: Params, given: Any) -> Iterator[Work]:
 def _best_of_n(params: Params, given: Any) -> Iterator[Work]:
     """N answers; three judges compare by knock-out and alone, the last one also in other ways; letters soon repeat."""
     p = params.section("best_of_n")
-    asked = min(p["prompts"], rows_of(cards_in(params, "best_of_n.data")).total())
+    asked = rows_of(cards_in(params, "best_of_n.data")).total()
+    if isinstance(p["candidates"], str):  # a file of answers, whose number no card tells
+        return
     size = (given.prompt / 2, p["max_new_tokens"] / 2, params["judge.batch_size"])
     model = "" if p["generator"] in ("weak", "generator") else p["generator"]
     yield Work("08", "candidates", model, asked * p["candidates"], *size)

@@ -19,6 +19,7 @@ from omnirepro.data.schema import (
     Row,
     RowError,
     Verdict,
+    commonest,
     sha256_file,
     swap_verdict,
     text_of,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -184,7 +185,10 @@ class Label(Row):
 
 
 class Judgement(Row):
-    """One frozen judgement of one pair in one displayed order; verdict and scores in the pair's own frame."""
+    """One frozen judgement of one pair in one displayed order; verdict and scores in the pair's own frame.
+
+    `probability`: that A is the better one, of A and B, where the judge was read by it.
+    """
 
     pair_id: str
     task: str
@@ -196,6 +200,7 @@ class Judgement(Row):
     verdict: Verdict | None = None
     score_a: float | None = None
     score_b: float | None = None
+    probability: float | None = Field(default=None, ge=0, le=1)
     label: Verdict | None = None
     margin: float | None = None
     length_a: int = 0
@@ -239,6 +244,12 @@ class Judgement(Row):
 def swap_verdict(verdict: str | None) -> Any:
     """Exchange A and B; a tie and a missing verdict stay."""
     return _SWAPPED[verdict]
+
+
+def commonest(verdicts: list[str]) -> Any:
+    """Return the verdict that occurs most often, a tie where two do; None of none."""
+    (first, most), *others = Counter(verdicts).most_common() or [(None, 0)]
+    return "tie" if others and others[0][1] == most else first
 
 
 def text_part(text: str, role: Literal["system", "user", "assistant"] = "user", turn: int = 0) -> Part:

@@ -1,7 +1,8 @@
 """Calibration: whether a judge that says "90 % sure" is right nine times in ten.
 
-Consumes frozen scalar rows, or any table of confidence and correctness (a generative verdict's token probability,
-say); produces the reliability table and the expected calibration error. Under the Bradley-Terry model the probability
+Consumes frozen scalar rows, those of a generative judge that is read by its verdict's probabilities, or any table of
+confidence and correctness; produces the reliability table, the expected calibration error and the temperature that
+mends it (Guo et al. 2017), fitted on the development split. Under the Bradley-Terry model the probability
 that A is preferred is sigmoid(score_a - score_b); gold ties are left out.
 """
 
@@ -15,16 +16,30 @@ from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
 from omnirepro.evaluate.ties import GOLD, gaps, percentiles, ratio, resamples
 
 
-def confidences(rows: Rows) -> pd.DataFrame:
+def confidences(rows: Rows, temperature: float = 1.0) -> pd.DataFrame:
     """Return a row a decided pair and seed: `confidence` sigmoid(|margin|) in its verdict, `right` (0.5 where equal).
 
-    The margin is score_a - score_b in logits, averaged over the displayed orders.
+    The margin is score_a - score_b in logits, averaged over the displayed orders and divided by the temperature.
     """
     data = gaps(rows)
     both = data[data["label"] != "tie"].groupby(["pair_id", "seed"])
-    out = both[["cluster", "task", "label"]].first().assign(gap=both["gap"].mean()).reset_index()
+    out = both[["cluster", "task", "label"]].first().assign(gap=both["gap"].mean() / temperature).reset_index()
     out["confidence"] = 1 / (1 + np.exp(-out["gap"].abs()))
     return out.assign(right=(np.sign(out["gap"]) * out["label"].map(GOLD) + 1) / 2)
+
+
+def fit_temperature(rows: Rows) -> float:
+    """Return the temperature under which the margins of decided pairs make their labels likeliest; 1 without any.
+
+    It is looked for between 1/32 and 32: margins that are all right, or all wrong, have none.
+    """
+    data = confidences(rows)
+    if data.empty:
+        return 1.0
+    margins = (data["gap"] * data["label"].map(GOLD)).to_numpy()
+    tried = np.geomspace(1 / 32, 32, 1001)
+    losses = np.logaddexp(0, -margins / tried[:, None]).mean(1)  # -log sigmoid(margin / T)
+    return float(tried[losses.argmin()])
 
 
 def reliability(data: pd.DataFrame, bins: int = 10) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from omnirepro.data import Judgement, commonest
 from omnirepro.evaluate.rows import (  # noqa: F401 (one import serves a notebook: rows and what is made of them)
     BASELINES,
     POLICIES,
@@ -111,6 +112,20 @@ def policy_range(rows: Rows) -> pd.DataFrame:
         table = pairs(rows, policy=policy)
         for how in ("micro", "macro") if len(table) else ():
             out.append({"policy": policy, "aggregation": how} | _average(table, how).as_row())
+    return pd.DataFrame(out)
+
+
+def by_samples(rows: list[Judgement], **policy: Any) -> pd.DataFrame:
+    """Return (samples, value, low, high, n): accuracy if each judgement's first 1, 2, 4, ... samples had been all.
+
+    `rows` are one judge's that drew several samples, whose verdicts `decoding` keeps as `votes`.
+    """
+    most = max(len(row.decoding["votes"]) for row in rows)
+    out = []
+    for count in sorted({most, *(1 << power for power in range(most.bit_length()))}):
+        said = [commonest(row.decoding["votes"][:count]) for row in rows]
+        some = [row.model_copy(update={"verdict": one}) for row, one in zip(rows, said, strict=True)]
+        out.append({"samples": count} | _average(pairs(some, **policy), "micro").as_row())
     return pd.DataFrame(out)
 
 

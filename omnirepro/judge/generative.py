@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omnirepro.data import Judgement, Pair, Prompt, Response
-from omnirepro.judge import rubric, verdict
+from omnirepro.judge import choice, rubric, verdict
 from omnirepro.judge.scalar import ORDERS, ScalarJudge, load_scalar_judge, scorer_in
 from omnirepro.models.generation import Chat, Decoding, Generated, Progress
 from omnirepro.models.opening import adapter_in, open_chat, served
@@ -21,6 +21,7 @@ from omnirepro.models.opening import adapter_in, open_chat, served
 # The longest answer of a model that was not trained here, in tokens, by format; any other one gives reasons at length.
 LIMITS = {"verdict": 512, "verdict-direct": 64, "level": 64, "scores-only": 128}
 LONGEST = 1024
+SAMPLING = 0.7  # temperature of several samples, where a judge has none of its own
 
 
 class Scaling(Protocol):
@@ -31,13 +32,24 @@ class Scaling(Protocol):
 
 @dataclass
 class Judge:
-    """A generative judge: a model with a judgement format, a wording and a decoding."""
+    """A generative judge: a model with a judgement format, a wording and a decoding.
+
+    `read`: by the verdict that it writes ("generate"), or by the probabilities of both ("choice"; see `judge.choice`,
+    and there `threshold`). `samples`: judgements drawn for each pair and order, of which the commonest verdict counts.
+    Raises `RunError` where these do not fit each other.
+    """
 
     chat: Chat
     format: str = "rationale-first"
     wording: str = "brief"
     decoding: Decoding = field(default_factory=Decoding)
     seed: int = 0
+    read: str = "generate"
+    threshold: float = 0.0
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        choice.check(self.read, self.format, self.samples, self.decoding.temperature)
 
     @property
     def name(self) -> str:
@@ -59,11 +71,19 @@ class Judge:
         pairs = [p.model_copy(update={"criterion": criterion}) if criterion else p for p in pairs]
         if scaling is not None:
             return scaling.run(self, pairs)
+        if self.read != "generate":
+            return choice.choices(self, pairs, orders, progress)
         format = verdict.format_of(self.format)
         asked = [(pair, order) for pair in pairs for order in ORDERS[orders]]
         chats = [format.messages(pair.displayed(order), self.wording) for pair, order in asked]
-        made = self.chat.complete(chats, self.decoding, self.seed, progress)
         about = {"model": self.name, "kind": format.kind, "decoding": asdict(self.decoding), "seed": self.seed}
+        if self.samples > 1:
+            drawn = [chat for chat in chats for _ in range(self.samples)]
+            made = self.chat.complete(drawn, self.decoding, self.seed, progress)
+            several = [made[i : i + self.samples] for i in range(0, len(made), self.samples)]
+            both = zip(asked, several, strict=True)
+            return [choice.vote(*at, [read(one, format) for one in some], some, about) for at, some in both]
+        made = self.chat.complete(chats, self.decoding, self.seed, progress)
         return [
             Judgement.of(pair, order, read(out, format), raw=out.text or out.reason, tokens=out.tokens, **about)
             for (pair, order), out in zip(asked, made, strict=True)
@@ -101,8 +121,9 @@ def load_judge(
     http://host:port/v1#model; `endpoint` holds options of `open_endpoint`, such as servers, cache and concurrency;
     answers are held to the keys of the format where the server can do that. `media` limits what of them is shown to a
     model that keeps no limits of its own (base.yaml's section). Keyword arguments override the judge's stored settings
-    (`format`, `wording`, `decoding`, `seed`); one without any may answer as long as its format needs. Raises
-    `ModelError` where nothing can be loaded.
+    (`format`, `wording`, `decoding`, `seed`); one without any may answer as long as its format needs. `read` and
+    `samples` say how a generative judge is read; a scalar one has its scores. Raises `ModelError` where nothing can be
+    loaded.
     """
     from omnirepro.models.loading import gives_scores
 
@@ -118,6 +139,7 @@ def load_judge(
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
         endpoint = {"schema": schema if keys else None} | endpoint
     elif scorer_in(name) or gives_scores(name):
+        kw = {key: value for key, value in kw.items() if key not in ("read", "samples")}
         return load_scalar_judge(name, batch_size, device, dtype, limits, **kw)
     else:
         from omnirepro.models.processing import kept_settings
@@ -128,7 +150,12 @@ def load_judge(
     settings |= kw
     if isinstance(settings.get("decoding"), dict):
         settings["decoding"] = Decoding(**settings["decoding"])
-    return Judge(chat, **settings)
+    if settings.get("samples", 1) > 1 and not settings["decoding"].temperature:
+        settings["decoding"] = replace(settings["decoding"], temperature=SAMPLING)
+    judge = Judge(chat, **settings)
+    if hasattr(chat, "share"):
+        chat.share = judge.read != "generate" or judge.samples > 1
+    return judge
 
 
 def save_settings(judge: Judge, folder: Path) -> None:

@@ -73,6 +73,9 @@ _INSTEAD = {
     "top_k": "takes no top_k; it draws answers from all tokens",
     "seed": "takes no seed; a second run may answer otherwise",
     "response_format": "takes no JSON schema; answers are not constrained",
+    "continue_final_message": "knows no continue_final_message; the start of an answer is sent as the last message",
+    "add_generation_prompt": "knows no add_generation_prompt; the start of an answer is sent as the last message",
+    "logprobs": "takes no logprobs; no verdict can be read by its probability",
     "video_url": f"takes no films; each is sent as {FRAMES} pictures",
 }
 
@@ -162,32 +165,45 @@ class EndpointModel:
         """
         return self._ask(chats, decoding, seed, progress)
 
-    def choose(self, chats: list[list[dict]], begun: list[str], options: list[str]) -> list[list[float]]:
+    def choose(
+        self, chats: list[list[dict]], begun: list[str], options: list[str], progress: Progress | None = None
+    ) -> list[list[float]]:
         """Return the log-probability of each option, in nats, as what follows `begun[i]`, the start of answer i.
 
-        An option that is not among the likeliest tokens of which the server tells counts as the last of them, an upper
-        bound. Raises `RunError` where the server tells none, or does not go on from a start.
+        An option that is not among the likeliest tokens of which the server tells counts as the last of them, and one
+        of several tokens as its first: upper bounds. Raises `RunError` where the server tells none, at its first
+        reply, or does not go on from a start.
         """
         begun_by = [[{"role": "assistant", "parts": [text_part(text)]}] for text in begun]
         asked = [[*chat, *start] for chat, start in zip(chats, begun_by, strict=True)]
         more = {"logprobs": True, "top_logprobs": MOST_OPTIONS}
         going_on = {"continue_final_message": True, "add_generation_prompt": False}  # vLLM's and SGLang's
-        made = self._ask(asked, Decoding(max_new_tokens=1), more=more | going_on, read=replies.likely)
+        made = self._ask(
+            asked, Decoding(max_new_tokens=1), progress=progress, more=more | going_on, read=self._with_chances
+        )
         return [self._chances(answer, options) for answer in made]
 
+    def _with_chances(self, body: dict) -> Generated:
+        return self._told(replies.likely(body))
+
+    def _told(self, made: Generated) -> Generated:
+        """Return a reply that tells log-probabilities. Raises `RunError` for one that does not."""
+        if made.text:
+            return made
+        raise RunError(
+            f"{self.url}: {self.name} returns no log-probabilities ({made.reason or 'logprobs is empty'}); "
+            "choose by them with a model that is loaded, or a server such as vLLM"
+        )
+
     def _chances(self, made: Generated, options: list[str]) -> list[float]:
-        if not made.text:
-            raise RunError(
-                f"{self.url}: {self.name} returns no log-probabilities ({made.reason or 'logprobs is empty'}); "
-                "choose by them with a model that is loaded, or a server such as vLLM"
-            )
-        found = json.loads(made.text)
-        if not found.keys() & set(options):
+        found = json.loads(self._told(made).text)
+        chances = [replies.chance_of(option, found, options) for option in options]
+        if not any(chance is not None for chance in chances):
             raise RunError(
                 f"{self.url}: none of {', '.join(options)} is likely to go on from the start of the answer (but "
                 f"{', '.join(list(found)[:3])}): the server does not continue answers; load the model, or use vLLM"
             )
-        return [found.get(option, min(found.values())) for option in options]
+        return [min(found.values()) if chance is None else chance for chance in chances]
 
     def _ask(
         self,
@@ -239,6 +255,8 @@ class EndpointModel:
 def sent(options: Mapping[str, Any], refused: Mapping[str, str]) -> dict[str, Any]:
     """Return a request's fields as a server takes them, which refuses some."""
     fields = {name: value for name, value in options.items() if name not in refused}
+    if "logprobs" in refused:
+        fields.pop("top_logprobs", None)
     if "max_tokens" in refused:
         fields["max_completion_tokens"] = options["max_tokens"]
     return fields

@@ -1,7 +1,9 @@
 """Batched generation whose result for a row depends on that row alone.
 
-Consumes encoded prompts; produces texts. Rows are sorted by length, padded on the left and decoded with the KV cache.
-Sampling draws each row's noise from its own seed, so neither batch size nor neighbours change what a row says.
+Consumes encoded prompts; produces texts, or the probabilities of given words. Rows are sorted by length, padded on the
+left and decoded with the KV cache. Sampling draws each row's noise from its own seed, so neither batch size nor
+neighbours change what a row says. Where a caller asks for it, neighbours that begin alike, media included, share one
+pass over their beginning: both orders of a pair, its criteria, samples of one prompt.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from itertools import takewhile
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,6 +23,7 @@ from omnirepro.models.processing import Example, OmniProcessor
 
 Progress = Callable[[int, int, float], None]  # done, total, seconds
 BATCH_BYTES = 16 << 30  # of a batch's KV cache and activations, by `tokens_at_once`
+WORTH = 64  # tokens of a beginning from which on a pass of its own costs less than it saves
 ROWS = 8  # of a matrix product: those of fewer are rounded by other instructions on some processors
 
 
@@ -147,22 +152,25 @@ def generate(
     batch_size: int = 256,
     progress: Progress | None = None,
     draws: list[int] | None = None,
+    share: bool = False,
 ) -> list[Generated]:
-    """Complete every prompt, in the order given; `draws` names each row's noise (its number, if None)."""
+    """Complete every prompt, in the order given; `draws` names each row's noise (its number, if None).
+
+    With `share`, neighbours that begin alike are read once; see `alike`.
+    """
     decoding = decoding or Decoding()
 
-    def complete(batch: list[Example], rows: list[int]) -> list[Generated]:
-        return _complete(model, processor, batch, [draws[i] for i in rows] if draws else rows, decoding, seed)
+    def complete(inputs: dict, rows: list[int]) -> list[Generated]:
+        return _complete(model, processor, inputs, [draws[i] for i in rows] if draws else rows, decoding, seed)
 
-    return by_length(model, examples, batch_size, complete, progress, decoding.max_new_tokens)
+    return _in_batches(model, processor, examples, batch_size, complete, progress, decoding.max_new_tokens, share)
 
 
-def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -> list[Generated]:
+def _complete(model, processor, inputs: dict, rows: list[int], decoding: Decoding, seed: int) -> list[Generated]:
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
 
     tokenizer = processor.tokenizer
-    batch = _prompts(model, processor, examples)
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
@@ -172,9 +180,40 @@ def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -
     )
     noise = LogitsProcessorList([_row_sampler(decoding, seed, rows)] if decoding.temperature > 0 else [])
     with torch.inference_mode(), last_logits(model):
-        made = model.generate(**batch, generation_config=config, logits_processor=noise)
-    made = made[:, batch["input_ids"].shape[1] :].tolist()
+        made = model.generate(**inputs, generation_config=config, logits_processor=noise)
+    made = made[:, inputs["input_ids"].shape[1] :].tolist()
     return _finish(tokenizer, made)
+
+
+def _in_batches(
+    model,
+    processor: OmniProcessor,
+    examples: Sequence[Example],
+    batch_size: int,
+    run: Callable[[dict, list[int]], list],
+    progress: Progress | None,
+    new_tokens: int,
+    share: bool,
+) -> list:
+    """Return what `run(inputs, rows)` makes of batches of inputs to `model.generate`, in the order of the examples."""
+    if not (share and _can_share(model)):
+
+        def single(batch: list[Example], rows: list[int]) -> list:
+            return run(_prompts(model, processor, batch), rows)
+
+        return by_length(model, examples, batch_size, single, progress, new_tokens)
+    groups = alike(examples, processor)
+    most = max((len(group.rows) for group in groups), default=1)
+    if most == 1:
+        return _in_batches(model, processor, examples, batch_size, run, progress, new_tokens, share=False)
+
+    def shared(batch: list[Alike], _: list[int]) -> list[list]:
+        inputs = _begun(model, processor, batch)
+        made = iter(run(inputs, [row for group in batch for row in group.rows]))
+        return [[next(made) for _ in group.rows] for group in batch]
+
+    found = by_length(model, groups, max(1, batch_size // most), shared, progress, most * new_tokens)
+    return [one for several in found for one in several]
 
 
 def _prompts(model, processor: OmniProcessor, examples: list[Example]) -> dict:
@@ -182,6 +221,100 @@ def _prompts(model, processor: OmniProcessor, examples: list[Example]) -> dict:
     batch = processor.collate(examples, side="left")
     batch.pop("labels")
     return {name: tensor.to(model.device) for name, tensor in batch.items()}
+
+
+# ---- one pass over what neighbours begin with
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Neighbouring examples, by their numbers, whose first `shared` tokens and all media are the same."""
+
+    rows: list[int]
+    examples: list[Example]
+    shared: int
+
+    @property
+    def ids(self) -> list[int]:
+        """All tokens of all rows: what they take in memory."""
+        return [token for example in self.examples for token in example.ids]
+
+    @property
+    def features(self) -> list:
+        return self.examples[0].features
+
+
+def alike(examples: Sequence[Example], processor: OmniProcessor) -> list[Alike]:
+    """Group neighbours that begin alike for half of their tokens or more, as long as fewer tokens are read for it.
+
+    Media are the same where they are one object of the processor's, which it keeps by content: equal placeholders say
+    nothing of a picture. All must stand in the beginning, and behind it at least one token of each.
+    """
+    places = set(processor.placeholder_ids.values())
+    groups: list[Alike] = []
+    for row, example in enumerate(examples):
+        whole = len(example.ids) - 1
+        if groups:
+            last = groups[-1]
+            first = last.examples[0]
+            both = zip(first.ids[: last.shared], example.ids[:whole], strict=False)
+            shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+            media = list(map(id, example.features)) == list(map(id, first.features))
+            saves = (
+                shared >= max(WORTH, len(example.ids) / 2) and len(last.rows) * (last.shared - shared) <= last.shared
+            )
+            if media and saves and places.isdisjoint(first.ids[shared:]):
+                groups[-1] = Alike([*last.rows, row], [*last.examples, example], shared)
+                continue
+        groups.append(Alike([row], [example], whole))
+    return groups
+
+
+def read_once(base, prompts: dict, back: list[int]) -> tuple[Any, Any]:
+    """Run prompts through a model without head, and return its cache with row `back[i]` of them as row i.
+
+    Also by how much the positions behind media run ahead of the count of tokens, (rows, 1); None for a model that
+    counts tokens alone.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=base.config.get_text_config())
+    base(**prompts, past_key_values=cache, use_cache=True)
+    cache.batch_select_indices(torch.tensor(back, device=prompts["input_ids"].device))
+    ahead = getattr(base, "rope_deltas", None)
+    return cache, None if ahead is None else ahead[back]
+
+
+def _begun(model, processor: OmniProcessor, groups: list[Alike]) -> dict:
+    """Read the beginning of every group once, and return what `model.generate` goes on from for each of its rows."""
+    import torch
+
+    firsts = [Example(g.examples[0].ids[: g.shared], [], g.features) for g in groups]
+    prompts = _prompts(model, processor, firsts)
+    rests = _prompts(model, processor, [Example(e.ids[g.shared :], []) for g in groups for e in g.examples])
+    back = [number for number, g in enumerate(groups) for _ in g.rows]
+    base = getattr(model, "get_base_model", lambda: model)().base_model
+    mask = prompts["attention_mask"]
+    in_grids = hasattr(base, "rope_deltas")  # media stand in time, height and width; the model says where
+    counts = not in_grids or all("grid_thw" not in name for name in prompts)
+    if counts:  # it would count padding, and take for media those of an earlier batch
+        prompts["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+    with torch.inference_mode():
+        cache, ahead = read_once(base, prompts, back)
+        if in_grids:
+            base.rope_deltas = torch.zeros_like(mask[back, :1]) if counts else ahead
+        whole = {name: torch.cat([prompts[name][back], rests[name]], 1) for name in ("input_ids", "attention_mask")}
+    return whole | {"past_key_values": cache}
+
+
+def _can_share(model) -> bool:
+    """Tell whether a model's cache keeps every token of every layer: padding may then stand between two parts."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    layers = DynamicCache(config=model.config.get_text_config()).layers
+    return all(type(layer) is DynamicLayer for layer in layers)
 
 
 def _finish(tokenizer, rows: list[list[int]]) -> list[Generated]:
@@ -229,51 +362,96 @@ def _tail_cut(scores, decoding: Decoding):
     return scores, ids
 
 
-def choose(
-    model, processor: OmniProcessor, examples: Sequence[Example], options: list[str], batch_size: int = 256
-) -> list[list[float]]:
-    """Return the log-probability of each option as the next token of every example, in nats, in the order given.
+# ---- the probabilities of given words
 
-    Raises ValueError for an option that is not one token.
+
+def choose(
+    model,
+    processor: OmniProcessor,
+    examples: Sequence[Example],
+    words: Sequence[list[tuple[int, ...]]],
+    batch_size: int = 256,
+    progress: Progress | None = None,
+    share: bool = False,
+) -> list[list[float]]:
+    """Return the log-probability, in nats, that example i goes on with each of `words[i]`, tuples of tokens.
+
+    That of a word of several tokens is the sum of theirs, each behind those before it. `share`: as in `generate`.
     """
     import torch
     from transformers import GenerationConfig
 
-    ids = [processor.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
-    if wrong := [option for option, found in zip(options, ids, strict=True) if len(found) != 1]:
-        raise ValueError(f"{wrong[0]!r} is not one token of this model: its probability cannot be read off one step")
+    wanted: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for row, options in enumerate(words):
+        for option in options:
+            for at, token in enumerate(option):
+                wanted.setdefault((row, option[:at]), []).append(token)
+    asked = list(wanted)
     config = GenerationConfig(max_new_tokens=1, do_sample=False, output_logits=True, return_dict_in_generate=True)
 
-    def next_token(batch: list[Example], rows: list[int]) -> list[list[float]]:
-        with torch.inference_mode(), last_logits(model):
-            made = model.generate(**_prompts(model, processor, batch), generation_config=config)
-        return made.logits[0].float().log_softmax(-1)[:, [i for (i,) in ids]].tolist()
+    def behind(place: tuple[int, tuple[int, ...]]) -> Example:
+        example = examples[place[0]]
+        return Example([*example.ids, *place[1]], [], example.features)
 
-    return by_length(model, examples, batch_size, next_token)
+    def next_token(inputs: dict, rows: list[int]) -> list[dict[int, float]]:
+        with torch.inference_mode(), last_logits(model):
+            chances = model.generate(**inputs, generation_config=config).logits[0].float().log_softmax(-1)
+        tokens = [wanted[asked[row]] for row in rows]
+        return [dict(zip(some, chances[i, some].tolist(), strict=True)) for i, some in enumerate(tokens)]
+
+    found = _in_batches(model, processor, Encoded(asked, behind), batch_size, next_token, progress, 1, share)
+    known = dict(zip(asked, found, strict=True))
+    return [
+        [sum(known[row, option[:at]][token] for at, token in enumerate(option)) for option in options]
+        for row, options in enumerate(words)
+    ]
+
+
+def words_after(tokenizer, begun: str, options: Sequence[str]) -> tuple[list[int], list[tuple[int, ...]]]:
+    """Return the tokens of the start of an answer, and those by which each option goes on from it.
+
+    Each option is written behind the start and taken apart from there, since what is one token alone may be others, or
+    a part of one, in its place. Raises ValueError where two options are the same tokens there.
+    """
+    written = [tokenizer(begun + option, add_special_tokens=False)["input_ids"] for option in options]
+    columns = zip(*(ids[:-1] for ids in written), strict=False)
+    shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+    words = [tuple(ids[shared:]) for ids in written]
+    if len(set(words)) < len(words):
+        raise ValueError(f"{', '.join(options)}: two of them are the same tokens of this model; choose other words")
+    return written[0][:shared], words
 
 
 @dataclass
 class LocalModel:
-    """A loaded model behind the interface that endpoints share: chats in, completions out."""
+    """A loaded model behind the interface that endpoints share: chats in, completions out.
+
+    `share`: read what neighbouring chats begin with once; the last digits of logits may then be others.
+    """
 
     model: object
     processor: OmniProcessor
     name: str
     batch_size: int = 256
+    share: bool = False
 
     def complete(self, chats: list[list[dict]], decoding: Decoding, seed: int = 0, progress=None) -> list[Generated]:
         """Complete chats of the form [{"role", "parts"}]; see `generate`."""
         examples = Encoded(chats, self.processor.encode)
-        return generate(self.model, self.processor, examples, decoding, seed, self.batch_size, progress)
+        how = (decoding, seed, self.batch_size, progress)
+        return generate(self.model, self.processor, examples, *how, share=self.share)
 
-    def choose(self, chats: list[list[dict]], begun: list[str], options: list[str]) -> list[list[float]]:
+    def choose(
+        self, chats: list[list[dict]], begun: list[str], options: list[str], progress: Progress | None = None
+    ) -> list[list[float]]:
         """Return the log-probability of each option as what follows `begun[i]`, the start of the answer to chat i."""
+        apart = lru_cache(len(chats) + 1)(lambda start: words_after(self.processor.tokenizer, start, options))
 
-        def encode(asked: tuple[list[dict], str]) -> Example:
-            example = self.processor.encode(asked[0])
-            example.ids += self.processor.tokenizer(asked[1], add_special_tokens=False)["input_ids"]
-            example.labels += [-100] * (len(example.ids) - len(example.labels))
+        def encode(row: int) -> Example:
+            example = self.processor.encode(chats[row])
+            example.ids += apart(begun[row])[0]
             return example
 
-        examples = Encoded(list(zip(chats, begun, strict=True)), encode)
-        return choose(self.model, self.processor, examples, options, self.batch_size)
+        examples = Encoded(range(len(chats)), encode)
+        words = [apart(start)[1] for start in begun]
+        return choose(self.model, self.processor, examples, words, self.batch_size, progress, self.share)

@@ -399,8 +399,11 @@ def _said(setting: Any) -> Any:
 
 
 def _name(part: Part) -> str:
-    """Name a medium by its kind and content, or its path where no digest was written down."""
-    return f"{part.type}:{part.sha256 or part.path}"
+    """Name a medium by its kind and content; where no digest was written down by its path, and when it was written."""
+    if part.sha256 or not os.path.isfile(part.path):
+        return f"{part.type}:{part.sha256 or part.path}"
+    state = os.stat(part.path)
+    return f"{part.type}:{part.path}:{state.st_mtime_ns}:{state.st_size}"
 
 
 def collate_media(features: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ words of errors. Nothing here sends anything.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,9 @@ _NAMES = {
     "top_k": r"top_k",
     "seed": r"seed",
     "response_format": r"response_format|json_schema|guided(_json)?|structured outputs?",
+    "continue_final_message": r"continue_final_message",
+    "add_generation_prompt": r"add_generation_prompt",
+    "logprobs": r"logprobs|log.?probabilities",
     "video_url": r"video_url|videos?",
 }
 
@@ -125,6 +129,24 @@ def likely(body: dict) -> Generated:
     for entry in content[0].get("top_logprobs") or ():
         found.setdefault(entry["token"].strip(), entry["logprob"])
     return Generated(json.dumps(found) if found else "", 1, True)
+
+
+def chance_of(option: str, found: Mapping[str, float], options: Sequence[str]) -> float | None:
+    """Return the log-probability of an option among those of tokens; None where no token is about it.
+
+    Tokens are about it that are the option with what closes it ("A", 'A"', "A]]"), or a beginning of it that no other
+    option has.
+    """
+    others = [other for other in options if other != option]
+    about = [
+        chance
+        for token, chance in found.items()
+        if re.fullmatch(re.escape(option) + r"[^\w]*", token)
+        or (token and option.startswith(token) and not any(other.startswith(token) for other in others))
+    ]
+    if len(about) < 2:
+        return about[0] if about else None
+    return math.log(sum(math.exp(chance) for chance in about))
 
 
 def _line(text: str) -> str:

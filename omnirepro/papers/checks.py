@@ -129,11 +129,12 @@ def omni_checks(folder: Path, metrics: Metrics) -> list[Check]:
     balance = "With too few or too many ties one of the two protocols measures little."
     agreed = "What every verifier agreed with should be true more often than what was proposed."
     verified = Check("precision of kept criteria", kept, bound, asks=agreed, beyond=True)
+    valid = Check("valid verdicts of R1", value_of(metrics, "r1_valid_share"), VALID, asks=READABLE)
     return [
         Check("least share of gold ties", ties, GOLD_TIES[0], asks=balance, beyond=True),
         Check("largest share of gold ties", ties, GOLD_TIES[1], at_most=True, asks=balance, beyond=True),
         *([verified] if "precision_kept" in metrics else []),
-        Check("valid verdicts of R1", value_of(metrics, "r1_valid_share"), VALID, asks=READABLE),
+        *([valid] if "r1_valid_share" in metrics else []),
     ]
 
 

@@ -42,13 +42,13 @@ def arguments(run: Run, p: Values, steps: int, batch: int) -> dict[str, Any]:
         seed=run.seed,
         bf16=run.dtype == "bfloat16",
         use_cpu=run.device == "cpu",
-        report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
         dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0,
         remove_unused_columns=False,  # of a row that is a number
         ddp_find_unused_parameters=False,  # every weight that is trained takes part in every pass
+        **getattr(run, "tracker", {"report_to": []}),
     )
 
 

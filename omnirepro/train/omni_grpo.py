@@ -16,10 +16,9 @@ from collections.abc import Callable
 
 import torch
 from accelerate.utils import gather_object
-from transformers import DynamicCache
 from trl import GRPOTrainer
 
-from omnirepro.models.generation import last_logits
+from omnirepro.models.generation import last_logits, read_once
 from omnirepro.models.processing import Example, OmniProcessor, collate_media
 
 
@@ -90,13 +89,11 @@ class OmniGRPOTrainer(GRPOTrainer):
         back = [number[row] for row in rows]
         base = self.accelerator.unwrap_model(model)
         base = getattr(base, "get_base_model", lambda: base)().base_model
-        cache = DynamicCache(config=base.config.get_text_config())
         prompts = {"input_ids": input_ids[at, :begin], "attention_mask": attention_mask[at, :begin]}
-        base(**prompts, **self._media(number), past_key_values=cache, use_cache=True)
-        cache.batch_select_indices(torch.tensor(back, device=input_ids.device))
+        cache, ahead = read_once(base, prompts | self._media(number), back)
         positions = None  # a text model counts on from its cache
-        if getattr(base, "rope_deltas", None) is not None:  # the Thinker's prompts moved the count, each its own way
-            positions = (attention_mask.cumsum(1)[:, begin:] - 1 + base.rope_deltas[back]).expand(3, -1, -1)
+        if ahead is not None:  # the Thinker's prompts moved the count, each its own way
+            positions = (attention_mask.cumsum(1)[:, begin:] - 1 + ahead).expand(3, -1, -1)
         inputs |= {"attention_mask": attention_mask, "position_ids": positions, "past_key_values": cache}
         return model(input_ids=input_ids[:, begin:], labels=labels[:, begin:], **inputs)
 

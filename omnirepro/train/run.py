@@ -18,7 +18,8 @@ class Run(Protocol):
     """Seed and device of a training, and the places for its files; `checkpoint_dir` is this work's own.
 
     `launcher` names what starts the processes of a training (`launch` does so); empty for this one. A run may have
-    `workers`, the number of processes that prepare its batches ahead; without it there are none.
+    `workers`, the number of processes that prepare its batches ahead, and a `tracker`: the arguments by which
+    transformers' Trainer also reports elsewhere. Without them there are none.
     """
 
     name: str

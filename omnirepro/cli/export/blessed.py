@@ -26,7 +26,8 @@ MODELS = ("00_backbone/strong", "03_sft/adapter", "04_grpo/adapter")
 COPIES = ("09_benchmarks/released", "09_benchmarks/reward-bench")  # of what is there, in formats of others
 LEFT_OUT = ("*/data", "*/.partial", "04_grpo/*/completions.parquet", "*/figures/*.svg", *COPIES)
 PACKED = (
-    "predictions.jsonl", "teacher-*.jsonl", "labels_*.jsonl", "dropped.jsonl", "01_synthesis/candidates.csv",
+    "predictions.jsonl", "choices.jsonl", "teacher-*.jsonl", "labels_*.jsonl", "dropped.jsonl",
+    "01_synthesis/candidates.csv",
     "02_reconciliation/rules.csv", "06_meta_reward_dpo/criteria.csv", "06_meta_reward_dpo/*.jsonl",
     "07_ablations/pairs.csv", "08_best_of_n/*.csv", "08_best_of_n/candidates.jsonl",
 )  # fmt: skip

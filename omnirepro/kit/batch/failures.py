@@ -4,24 +4,47 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from omnirepro.kit.report.execution import clean
 from omnirepro.kit.run import results_root
 from omnirepro.kit.run.files import FAILED, working_root
 
 LINES = 6  # of a reason
-ERROR = re.compile(r"^[\w.]*(Error|Exception)\b")
-UNSAID = "it ended without an error of its own: the process may have been killed, for memory perhaps"
+ERROR = re.compile(r"^[\w.]*(Error|Exception|NoSuchKernel)\b")
+UNSAID = (
+    "it ended without an error of its own: the process may have been killed, for memory perhaps (CORES=1 needs less)"
+)
 
 
-def failure(run: str, stage: str) -> str:
-    """Name the notebook, the cell and the reason, from the executed copy that the batch has kept."""
-    import nbformat
+def failure(run: str, stage: str, log: str = "") -> str:
+    """Name the notebook, the cell and the reason, from the executed copy that the batch has kept.
 
+    Where there is none, no cell had begun: the reason is then what `log` says last of an error.
+    """
     copy = results_root() / run / stage / FAILED
     head = f"notebooks/{stage}.ipynb failed in run {run}"
     if not copy.is_file():
-        return f"{head} before its first cell had ended"
+        said = raised(log)
+        return f"{head} before its first cell had ended" + (f":\n  {said}" if said else "")
+    cell, section, reason = _failed_cell(copy)
+    if cell is None:
+        return f"{head}\n  {UNSAID}\n  the copy up to there: {place(copy)}"
+    source = next((line for line in cell.source.splitlines() if line.strip()), "")
+    where = f"cell [{cell.execution_count or '?'}]" + (f' of its section "{section}"' if section else "")
+    lines = [f"{head}, {where}:", f"    {source}", *(f"  {line}" for line in reason)]
+    return "\n".join([*lines, f"  the copy with the traceback: {place(copy)}"])
+
+
+def reason_of(run: str, stage: str) -> str:
+    """Return the first line of why a notebook failed, from the copy that was kept."""
+    return _failed_cell(results_root() / run / stage / FAILED)[2][0]
+
+
+def _failed_cell(copy: Path) -> tuple[Any, str, list[str]]:
+    """Return the cell of an executed copy that failed (None if none did), its section and the lines of the reason."""
+    import nbformat
+
     section = ""
     for cell in nbformat.read(copy, as_version=4).cells:
         if cell.cell_type == "markdown" and (title := re.match(r"##+ +(?:\d+\.? *)?(.+)", cell.source)):
@@ -32,18 +55,20 @@ def failure(run: str, stage: str) -> str:
         if error or cell.metadata.get("papermill", {}).get("status") in ("failed", "running"):
             break
     else:
-        return f"{head}\n  {UNSAID}\n  the copy up to there: {place(copy)}"
-    source = next((line for line in cell.source.splitlines() if line.strip()), "")
-    where = f"cell [{cell.execution_count or '?'}]" + (f' of its section "{section}"' if section else "")
+        return None, "", [UNSAID]
     reason = clean(f"{error.ename}: {error.evalue}").strip().splitlines() if error else [UNSAID]
-    reason = reason[:LINES] + ["…"] * (len(reason) > LINES)
-    lines = [f"{head}, {where}:", f"    {source}", *(f"  {line}" for line in reason)]
-    return "\n".join([*lines, f"  the copy with the traceback: {place(copy)}"])
+    return cell, section, reason[:LINES] + ["…"] * (len(reason) > LINES)
 
 
 def place(path: Path) -> str:
     """Return a path as a terminal's reader can open it: relative where it lies below the working folder."""
     return str(path.relative_to(working_root()) if path.is_relative_to(working_root()) else path)
+
+
+def raised(log: str) -> str:
+    """Return the last error that a traceback in a log ends with; empty where there is none."""
+    found = [line for line in log.splitlines() if ERROR.match(line) and "CalledProcessError" not in line]
+    return clean(found[-1]) if found else ""
 
 
 def engine_error(text: str) -> str:

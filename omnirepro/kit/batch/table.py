@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 COLOURS = {"failed": "\x1b[31m{}\x1b[0m", "done": "\x1b[32m{}\x1b[0m"}
-STATES = ("failed", "done", "up to date", "running", "stopped", "waiting", "not run")
+STATES = ("failed", "done", "up to date", "stale", "running", "stopped", "waiting", "not run")
 URGENT = ("failed", "running", "stopped")  # what is shown first where not all rows fit
 HEAD = ("notebook", "run", "state", "now", "elapsed", "left")
 STATE = len("up to date")
@@ -19,12 +19,15 @@ CLOCK = len("1:02:03")
 NOW = 20  # characters that "now" has at least, for which names give way down to SHORT,
 SHORT = 10
 MOST = 48  # and at most
-EVERY = 60  # seconds between two lines about a notebook that runs, where there is no terminal
+EVERY = 15  # seconds at least between lines about notebooks that run, where there is no terminal
 
 
 @dataclass
 class Row:
-    """One notebook of one run in a batch; times are seconds of `time.time()`, progress is what its file says."""
+    """One notebook of one run in a batch; times are seconds of `time.time()`, progress is what its file says.
+
+    `expected`: the seconds that it is thought to take, 0 where nobody knows; `why`: what there is to say of its state.
+    """
 
     run: str
     stage: str
@@ -33,6 +36,8 @@ class Row:
     ended: float = 0.0
     tries: int = 0
     progress: dict[str, Any] | None = None
+    expected: float = 0.0
+    why: str = ""
 
     def name(self) -> str:
         """Name the notebook; one of an arm by its number and the arm."""
@@ -40,14 +45,18 @@ class Row:
         return f"{self.stage[:2]} +{arm}" if arm else self.stage
 
     def now(self) -> str:
-        """Say what a running notebook does, with its loss or note."""
+        """Say what a running notebook does, with its loss or note; of any other one, why it is in its state."""
         if self.state != "running":
-            return ""
+            return self.why
         again = "second try" if self.tries > 1 else ""
+        return ", ".join(filter(None, (*self.step(), again)))
+
+    def step(self) -> tuple[str, ...]:
+        """Return the step and the note that the progress file tells last; nothing where there is none."""
         if not self.progress:
-            return again
-        done = "{label} {done}/{total}".format(**self.progress)
-        return ", ".join(filter(None, (done, self.progress["note"], again)))
+            return ()
+        form = "{label} {done}/{total}" if self.progress["total"] else "{label}"
+        return form.format(**self.progress), self.progress["note"]
 
     def elapsed(self, now: float) -> str:
         return clock((self.ended or now) - self.started) if self.started else ""
@@ -87,13 +96,26 @@ def table(rows: Sequence[Row], now: float, width: int = 80, height: int = 24, co
             line = line.replace(f" {row[2]}", " " + COLOURS[row[2]].format(row[2]), 1)
         lines.append(line)
     more = [f"and {len(hidden)} more: {counts(hidden)}"[:width]] if hidden else []
-    return [*lines, *more, f"{counts(rows)} of {len(rows)} notebooks"[:width]]
+    return [*lines, *more, f"{counts(rows)} of {len(rows)} notebooks{ahead(rows, now)}"[:width]]
 
 
 def counts(rows: Sequence[Row]) -> str:
     """Count the rows of each state: `1 failed, 2 running, 5 waiting`."""
     found = [(sum(row.state == state for row in rows), state) for state in STATES]
     return ", ".join(f"{number} {state}" for number, state in found if number)
+
+
+def ahead(rows: Sequence[Row], now: float) -> str:
+    """Say about how long the notebooks that run or wait still take together; empty where it is known of none."""
+    running = [row for row in rows if row.state == "running"]
+    waiting = [row for row in rows if row.state == "waiting"]
+    known = [row for row in (*running, *waiting) if row.expected]
+    if not known:
+        return ""
+    spent = {id(row): (now - row.started) / len(running) for row in running}  # side by side they share the cores
+    left = sum(max(0.0, row.expected - spent.get(id(row), 0.0)) for row in known)
+    more = "about" if len(known) == len(running) + len(waiting) else "more than"
+    return f", {more} {clock(left)} left"
 
 
 def _sizes(longest: int, runs: set[str], width: int) -> list[int]:
@@ -106,7 +128,7 @@ def _sizes(longest: int, runs: set[str], width: int) -> list[int]:
 
 
 class Screen:
-    """Where the rows are shown: redrawn in place on a terminal, else a line for each change and one a minute."""
+    """Where the rows are shown: redrawn in place on a terminal, else a line for each change and one now and then."""
 
     def __init__(self, out: TextIO | None = None):
         self.out = out or sys.stdout
@@ -141,6 +163,7 @@ class Screen:
         self._write((f"\x1b[{up}A" if up else "") + "".join(f"\r{line}\x1b[K\n" for line in lines) + "\x1b[J")
 
     def _tell(self, rows: Sequence[Row], now: float) -> None:
+        """Write a line for each change of state; of what runs, at most one line a notebook in `EVERY` seconds."""
         for row in rows:
             key = (row.run, row.stage)
             state, told = self.said.get(key, ("", now))
@@ -149,7 +172,7 @@ class Screen:
                 after = f" after {row.elapsed(now)}" if row.ended and row.started else ""
                 text = f"{row.state}{after}" if state or row.state != "waiting" else ""
             elif row.state == "running" and now - told >= EVERY:
-                parts = (row.now(), f"{row.elapsed(now)} elapsed", row.left(now) and f"{row.left(now)} left")
+                parts = (row.now(), row.left(now) and f"{row.left(now)} left", f"{row.elapsed(now)} elapsed")
                 text = ", ".join(filter(None, parts))
             if text or state != row.state:
                 self.said[key] = (row.state, now)

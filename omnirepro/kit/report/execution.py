@@ -57,6 +57,7 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
                 {key: value for key, value in values.items() if value not in (None, {})},
                 cwd=".",
                 log_output=False,
+                progress_bar=False,  # what the cells print says more
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
             )

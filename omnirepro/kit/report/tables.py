@@ -21,7 +21,18 @@ def judgements(folder: Path) -> list[Judgement]:
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
     """Return the frozen judgements of a split, `model` without the split's name."""
-    table = pd.DataFrame([r.model_dump() for r in judgements(folder)])
+    return of_split(judgements(folder), split)
+
+
+def choices(folder: Path, split: str = "test") -> pd.DataFrame | None:
+    """Return the frozen choices of a split, as `predictions`; None where the stage has none of its own."""
+    path = stored(folder / "choices.jsonl")
+    return of_split(read_jsonl(path, Judgement), split) if path.is_file() else None
+
+
+def of_split(rows: list[Judgement], split: str) -> pd.DataFrame:
+    """Return the rows of a split as a table, `model` without the split's name."""
+    table = pd.DataFrame([row.model_dump() for row in rows])
     table = table[table["model"].str.endswith(f"/{split}")]
     return protocol.frame(table.assign(model=table["model"].str.removesuffix(f"/{split}")))
 

@@ -7,7 +7,7 @@ else the machine did then.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from omnirepro.kit.run.arms import Fork, to_run
@@ -17,6 +17,13 @@ from omnirepro.kit.run.parameters import Params, load_params
 from omnirepro.kit.run.stages import MINUTES, STAGES, run_name
 
 START = 10  # seconds to start a notebook and to draw its figures
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use: fewer than the machine's in a container or under `taskset`."""
+    from joblib import cpu_count
+
+    return cpu_count()
 
 
 def estimate(profile: str, run: str, seed: int = 0, cores: int = 1) -> str:
@@ -39,10 +46,6 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     """
     runs = {run_name(profile, seed): seed for seed in seeds}
     stages = [stage for stage in STAGES if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
-    known: dict[str, dict[str, Any]] = {}
-    for stage in stages:
-        found = (load_manifest(results_root() / run / stage) for run in (*runs, "blessed"))
-        known[stage] = next((manifest for manifest in found if manifest.get("profile") == profile), {})
 
     def waits(run: str, stage: str, params: Params) -> bool:
         manifest = load_manifest(results_root() / run / stage)
@@ -51,23 +54,40 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     times: list[tuple[str, float | None]] = []
     for run in runs:
         params = load_params(profile, run)
-        for stage in (stage for stage in stages if waits(run, stage, params)):
-            manifest = known[stage]
-            shared = cores if manifest.get("device") == "cpu, 1 thread" else 1
-            times.append((stage, (manifest["seconds"] + START) / shared if manifest else _stated(stage, profile)))
+        waiting = [stage for stage in stages if waits(run, stage, params)]
+        times += [(stage, expected(stage, profile, runs, cores)) for stage in waiting]
     notebooks = len(times)
     for run, seed in runs.items() if "07_ablations" in stages else ():
         for fork in to_run(profile, run, seed, every=False):
             for stage in (stage for stage in fork.arm.stages if waits(fork.name, stage, fork.params(profile))):
-                manifest = known[stage]
-                whole = fork_seconds(fork, stage, profile, manifest) if manifest else _stated(stage, profile)
-                times.append((stage, whole and whole / cores))
+                times.append((stage, expected(stage, profile, runs, cores, fork)))
     unknown = sorted({stage for stage, seconds in times if seconds is None})
     total = sum(seconds for _, seconds in times if seconds)
     head = f"{profile}, seeds {', '.join(map(str, seeds))}: {notebooks} notebooks and {len(times) - notebooks} of arms"
-    spoken = f"{total / 60:.0f} minutes" if total < 2 * 3600 else f"{total / 3600:.1f} hours"
     without = f", without {', '.join(unknown)} (no time known)" if unknown else ""
-    return f"{head} to run; about {spoken} on {cores} cores{without}, judged by earlier runs and by stated minutes"
+    return (
+        f"{head} to run; about {spoken(total)} on {cores} cores{without}, judged by earlier runs and by stated minutes"
+    )
+
+
+def spoken(seconds: float) -> str:
+    """Write a duration in minutes, or in hours from two on."""
+    return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} hours"
+
+
+def expected(stage: str, profile: str, runs: Iterable[str], cores: int = 1, fork: Fork | None = None) -> float | None:
+    """Return about how many seconds a notebook takes of the machine's `cores`, a fork's by its share of the steps.
+
+    Judged by the manifests of `runs`, or of the committed run, else by `MINUTES`; None where neither tells.
+    """
+    found = (load_manifest(results_root() / run / stage) for run in (*runs, "blessed"))
+    manifest = next((manifest for manifest in found if manifest.get("profile") == profile), {})
+    if not manifest:
+        minutes = MINUTES[stage].get(profile)
+        return minutes and 60 * minutes / (cores if fork else 1)
+    if fork:
+        return fork_seconds(fork, stage, profile, manifest) / cores
+    return (manifest["seconds"] + START) / (cores if manifest.get("device") == "cpu, 1 thread" else 1)
 
 
 def fork_seconds(fork: Fork, stage: str, profile: str, manifest: dict[str, Any]) -> float:
@@ -79,8 +99,3 @@ def fork_seconds(fork: Fork, stage: str, profile: str, manifest: dict[str, Any])
     if stage == "04_grpo":
         steps = steps * len(made["grpo.seeds"]) + made["grpo.contrast_steps"]
     return manifest["seconds"] * fork.params(profile).peek(f"{stage[3:]}.steps") / steps + START
-
-
-def _stated(stage: str, profile: str) -> float | None:
-    minutes = MINUTES[stage].get(profile)
-    return minutes and 60 * minutes

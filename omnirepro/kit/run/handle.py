@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.data.files import try_out
-from omnirepro.data.progress import leave
+from omnirepro.data.progress import leave, tell
 from omnirepro.kit.run.checks import Check, checks_page
 from omnirepro.kit.run.display import Page, display, metrics_page, say
 from omnirepro.kit.run.files import Content, RunError, atomic_write, digest, files_in, relative, remove, results_root
@@ -129,13 +129,16 @@ class Run(Handle):
             return say(f"{self.stage}: skipped, nothing changed since {relative(self.dir)}/manifest.json was written")
         self._begin(clear=True)
         say(f"{self.stage}: working ({self._reason})")
+        tell("working")
         seed_all(self.seed)
         self.keep_media()
         start = time.perf_counter()
         try:
-            return fn(self, *args, **kwargs)
+            made = fn(self, *args, **kwargs)
         finally:
             self._seconds += time.perf_counter() - start
+        tell("tables and figures")
+        return made
 
     def write(self, name: str, content: Content) -> Path:
         """Write an output atomically and return its path. In a skipped stage what is there is left alone.

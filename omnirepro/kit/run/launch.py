@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from omnirepro.data.progress import followed
 from omnirepro.kit.run.files import RunError, project_root, remove
 from omnirepro.kit.run.parameters import ParameterError, Section
 from omnirepro.kit.run.reading import nearest
@@ -49,6 +50,7 @@ def launch(launcher: str, train: Callable[..., Path], run: Any, args: tuple, kwa
         "changes": getattr(run, "changes", {}),
         "folder": os.path.abspath(run.path()),
         "checkpoints": os.path.abspath(run.checkpoint_dir),
+        "stage": followed() and os.path.abspath(followed()),
     }
     work = {"function": f"{train.__module__}:{train.__qualname__}", "args": args, "kwargs": kwargs, "answer": answer}
     job.write_text(json.dumps(work | handle, default=_plain), encoding="utf-8")

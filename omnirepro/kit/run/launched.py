@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from omnirepro.data.progress import follow
 from omnirepro.kit.run.files import atomic_write
 from omnirepro.kit.run.launch import KIND, SECTION
 from omnirepro.kit.run.parameters import Params, Section
@@ -45,6 +46,8 @@ def main(file: str) -> None:
     params = Params(json.loads(text)["values"])
     job = json.loads(text, object_hook=partial(revive, params=params))
     places = (Path(job[name]) for name in ("folder", "checkpoints"))
+    if main_process and job["stage"]:
+        follow(Path(job["stage"]), afresh=False)
     share = Training(job["name"], job["seed"], params, *places, job["changes"], main_process)
     try:
         share.keep_media()

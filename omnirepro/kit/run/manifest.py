@@ -36,7 +36,7 @@ def mismatch(folder: Path, params: Params, seed: int, current: Callable[[str], s
         return "no finished result yet"
     if manifest["seed"] != seed:
         return f"the seed was {manifest['seed']}"
-    if changed := _changed(manifest, params):
+    if changed := differing(manifest, params):
         return f"{changed[0]} was {json.dumps(manifest['params'][changed[0]])}"
     for name, sha in manifest["inputs"].items():
         if current(name) != sha:
@@ -48,7 +48,8 @@ def mismatch(folder: Path, params: Params, seed: int, current: Callable[[str], s
     return ""
 
 
-def _changed(manifest: dict[str, Any], params: Params) -> list[str]:
+def differing(manifest: dict[str, Any], params: Params) -> list[str]:
+    """Return the keys of the parameters that a result was made with and that are otherwise here."""
     return [k for k, value in manifest["params"].items() if k not in params.keys() or params.peek(k) != value]
 
 
@@ -57,7 +58,7 @@ def stale_parameter(manifest: dict[str, Any], params: Params) -> str:
 
     Without this check an override, or a run with a base, would quietly read results of other parameters.
     """
-    for key in _changed(manifest, params):
+    for key in differing(manifest, params):
         if not says_how(key):
             return f"{key} = {json.dumps(manifest['params'][key])}, but here it is {json.dumps(params.peek(key))}"
     return ""

@@ -13,6 +13,7 @@ from omnirepro.kit.run.handle import Run
 from omnirepro.kit.run.parameters import ParameterError, Params, flatten, load_params
 from omnirepro.kit.run.reading import RUN_FILE_KEYS, nearest, read_yaml
 from omnirepro.kit.run.stages import READS, run_name, section_of
+from omnirepro.kit.run.training import check_tracker
 from omnirepro.models.device import seed_all
 
 INJECTED = "# Parameters"  # the first line of the cell that papermill puts in
@@ -44,6 +45,8 @@ def open_run(
         raise RunError(f"base {base!r} is no run of results/; the nearest one is {nearest(base, runs)}")
     params = load_params(profile, name, overrides)
     refuse_foreign_answers(stage, params)
+    if "device.report_to" in params.keys():  # a project of its own may lack it
+        check_tracker(params.peek("device.report_to"))
     opened = Run(stage, name, params, base or None, seed)
     opened.requested = requested
     follow(results_root() / name / stage)
@@ -62,8 +65,7 @@ def refuse_foreign_answers(stage: str, params: Params) -> None:
     known = ["data.prompts", "data.pairs", "synthesis.templates"]
     known += ["bradley_terry.data", "meta_reward_dpo.data"] if stage == "00_backbone" else []
     supplied = any(params.peek(key) for key in known)
-    asking = stage in ("00_backbone", "01_synthesis") and "01_synthesis" in params.notebooks
-    if asking and elsewhere and not supplied:
+    if stage in ("00_backbone", "01_synthesis") and elsewhere and not supplied:
         said = f"{elsewhere[0]} is a released model, whose answers the embedded world's oracle cannot read"
         raise ParameterError(f"{said}: name data.prompts or data.pairs, or set synthesis.templates to true")
 

@@ -108,7 +108,7 @@ class Section(Mapping):
 class Params:
     """Resolved parameters by dotted key. Every read is recorded in `.reads`; `.origin(key)` is the file that set it.
 
-    `notebooks`: the stages that the profile runs.
+    `notebooks`: the stages that the profile runs, in their order.
     """
 
     def __init__(self, base: Mapping[str, Any], profile: str = "", run: str | None = None):
@@ -192,18 +192,17 @@ _checker = cache(TypeAdapter)
 def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = None) -> Params:
     """Resolve the parameters of a run: base.yaml, then the profile, the run's file if there is one, the overrides.
 
-    `profile`: a name in params/profiles/, or the path of a YAML file, which may lie anywhere. Beside parameters it may
-    say `extends`, the profile whose values it starts from, and `notebooks`, the stages that it runs (default: all).
+    `profile`: a name in params/profiles/, or the path of a YAML file, which may lie anywhere.
     `overrides`: mapping with dotted or nested keys, or JSON text of one. Raises `ParameterError` on an unknown
     profile or key, naming the nearest known one.
     """
     params = Params(read_yaml(project_root() / "params" / "base.yaml"), profile, run)
     for file, values in _layers(profile):
-        params.notebooks = _stages(values.pop("notebooks", params.notebooks), file)
         params.update(values, f"profiles/{file.name}")
     if (own := run_file(run)) is not None:
         params.update(read_run_file(own).get("overrides") or {}, f"runs/{own.name}")
     params.update(parse_overrides(overrides), "overrides")
+    params.notebooks = _stages(params.peek("profile.notebooks") or [])
     return params
 
 
@@ -221,14 +220,14 @@ def _layers(profile: str, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict
     if file in above:
         raise ParameterError(f"profile {file.name} extends itself: name another one there")
     values = read_yaml(file)
-    beneath = values.pop("extends", None)
+    beneath = flatten(values).get("profile.extends")
     return [*(_layers(beneath, (*above, file)) if beneath else []), (file, values)]
 
 
-def _stages(names: Iterable[str], file: Path) -> tuple[str, ...]:
-    """Return the stages that a profile names, in their order. Raises `ParameterError` where one is none."""
+def _stages(names: list[str]) -> tuple[str, ...]:
+    """Return the stages that are named (none: all), in their order. Raises `ParameterError` where one is not known."""
     for name in names:
         if name not in STAGES:
             said = f"the nearest is {nearest(str(name), STAGES)}"
-            raise ParameterError(f"profile {file.name}: there is no notebook {name!r}: {said}")
-    return tuple(stage for stage in STAGES if stage in names)
+            raise ParameterError(f"profile.notebooks: there is no notebook {name!r}: {said}")
+    return tuple(stage for stage in STAGES if stage in names or not names)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +14,20 @@ from typing import Any
 
 from omnirepro.kit.run.files import Content, atomic_write, results_root
 from omnirepro.kit.run.launch import launch
-from omnirepro.kit.run.parameters import Params, Section
+from omnirepro.kit.run.parameters import ParameterError, Params, Section
 from omnirepro.models.cache import FeatureStore
 from omnirepro.models.device import OnDevice
 from omnirepro.models.processing import OmniProcessor
+
+TRACKERS = ("none", "tensorboard", "trackio")
+
+
+def check_tracker(name: str) -> None:
+    """Raise `ParameterError` where a tracker of training curves is not known, or its package not installed."""
+    if name not in TRACKERS:
+        raise ParameterError(f"device.report_to {name!r} is none of {', '.join(TRACKERS)}")
+    if name != "none" and importlib.util.find_spec(name) is None:
+        raise ParameterError(f"device.report_to is {name}, whose package is not installed: pip install {name}")
 
 
 class Handle(OnDevice):
@@ -32,6 +44,23 @@ class Handle(OnDevice):
     def workers(self) -> int:
         """Processes that prepare batches ahead of a training."""
         return self.section("media")["workers"]
+
+    @property
+    def tracker(self) -> dict[str, Any]:
+        """What transformers' Trainer is told of a tracker of its curves, whose files lie in the folder of the runs.
+
+        Nothing leaves this machine: no space and no bucket of a hub is named, which trackio would make and fill.
+        """
+        name = self.section("device")["report_to"]
+        if name == "none":
+            return {"report_to": []}
+        check_tracker(name)
+        place = self.path().relative_to(results_root())
+        run = "-".join(place.parts if self.name in place.parts else (*place.parts, self.name))
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(results_root() / ".tensorboard" / run)
+        os.environ["TRACKIO_DIR"] = str(results_root() / ".trackio")
+        spaces = {"trackio_space_id": None, "trackio_bucket_id": None, "trackio_static_space_id": False}
+        return {"report_to": [name], "run_name": run, "project": "omnirepro", **spaces}
 
     def keep_media(self) -> None:
         """Let the models of this process share, with all others, what they prepare of large media."""

@@ -91,6 +91,7 @@ def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgemen
     """Judge every set with one judge, which is let go afterwards."""
     asked = run.section("judge")
     how = {"media": limits_in(run.section("media")), "seed": run.seed, "endpoint": run.endpoint}
+    how["read"] = asked["read"]
     judge = load_judge(source, asked["batch_size"], run.device, run.dtype, **how)
     if getattr(judge, "wording", None) == asked["wording"]:  # any other one may answer as long as its format needs
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])

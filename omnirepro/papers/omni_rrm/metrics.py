@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 
 from omnirepro.data import DIMENSIONS, Label, Pair, read_jsonl, stored, text_of
-from omnirepro.evaluate import protocol
+from omnirepro.evaluate import calibration, protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, krippendorff_alpha
-from omnirepro.kit.report.tables import judgements, predictions, teachers
+from omnirepro.kit.report.tables import choices, judgements, predictions, teachers
 from omnirepro.kit.run.checks import existing
 from omnirepro.papers.comparisons import Metrics, compare, for_seeds
 from omnirepro.papers.omni_rrm import label_quality
 from omnirepro.papers.omni_rrm.synthesis import Origin
+
+NAMED = {"base, forced choice": "base_forced", "sft, choice": "sft_choice"}
+CHOSEN = [("sft_minus_base_forced", "sft", "base_forced"), ("sft_choice_minus_sft", "sft_choice", "sft")]
 
 
 def share(correct: pd.Series) -> Interval:
@@ -119,6 +122,31 @@ def sft_metrics(folder: Path) -> Metrics:
     if any(row.model == "sft/dev" for row in judgements(folder)):
         dev = predictions(folder, "dev")
         found["dev_accuracy"] = protocol.metrics(dev[dev["model"] == "sft"])["accuracy"]
+    return found | choice_metrics(folder, judged["sft"])
+
+
+def choice_metrics(folder: Path, sft: pd.DataFrame) -> Metrics:
+    """Return what reading verdicts by their probabilities changes; nothing where no stage did.
+
+    accuracy_<judge>; sft_minus_base_forced: the tuned judge as it writes over the base that is made to choose; ece_ and
+    ece_calibrated_<judge>, the latter at temperature_<judge>, fitted on the development split.
+    """
+    table = choices(folder)
+    if table is None:
+        return {}
+    chosen = {NAMED[model]: rows for model, rows in table.groupby("model")}
+    known = chosen | {"sft": sft}
+    found = compare(CHOSEN, known.get, protocol.compare)
+    dev = choices(folder, "dev")
+    for model, rows in dev.groupby("model"):
+        name = NAMED[model]
+        found[f"accuracy_{name}"] = protocol.metrics(chosen[name])["accuracy"]
+        temperature = calibration.fit_temperature(rows)
+        said = calibration.confidences(chosen[name])
+        if said.empty:
+            continue
+        found |= {f"temperature_{name}": temperature, f"ece_{name}": calibration.ece(said)}
+        found[f"ece_calibrated_{name}"] = calibration.ece(calibration.confidences(chosen[name], temperature))
     return found
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from omnirepro.data import DIMENSIONS, Label, stored
-from omnirepro.evaluate import protocol
+from omnirepro.evaluate import calibration, protocol
 from omnirepro.kit import figures
-from omnirepro.kit.report.tables import by_judge, predictions, teachers
+from omnirepro.kit.report.tables import by_judge, choices, predictions, teachers
 from omnirepro.papers.comparisons import mean
 from omnirepro.papers.omni_rrm import label_quality
 from omnirepro.papers.omni_rrm.metrics import answered, gate_table
@@ -119,6 +119,8 @@ def accuracies(folder: Path) -> pd.DataFrame:
     """Return swap-corrected accuracy by modality for every judge of the test split, with the baselines."""
     table = predictions(folder)
     any_judge = table[table["model"] == table["model"].iloc[-1]]
+    if (chosen := choices(folder)) is not None:
+        table = pd.concat([table, chosen], ignore_index=True)
     parts = [by_judge(table, protocol.summarize)]
     for name in ("longer-wins", "always-A"):
         parts.append(protocol.summarize(any_judge, earned=protocol.baseline(any_judge, name)).assign(judge=name))
@@ -129,6 +131,24 @@ def strata(folder: Path) -> pd.DataFrame:
     """Return accuracy on hard and easy pairs for every judge of the test split."""
     table = by_judge(predictions(folder), lambda rows: protocol.summarize(rows, "stratum"))
     return table.rename(columns={"stratum": "task"})
+
+
+def reliability(folder: Path) -> pd.DataFrame:
+    """Return (model, confidence, value, low, high, n) of each judge that was read by its verdict's probabilities.
+
+    Beside it the same at the temperature that was fitted on the development split.
+    """
+    chosen = choices(folder)
+    if chosen is None:
+        raise FileNotFoundError("no judge was read by the probabilities of its verdicts")
+    dev = choices(folder, "dev")
+    parts = []
+    for model, rows in chosen.groupby("model", sort=False):
+        fitted = calibration.fit_temperature(dev[dev["model"] == model])
+        for name, temperature in ((model, 1.0), (f"{model}, calibrated", fitted)):
+            said = calibration.confidences(rows, temperature)
+            parts.append(calibration.reliability(said).assign(model=name))
+    return pd.concat(parts, ignore_index=True)
 
 
 def policies(folder: Path) -> pd.DataFrame:
@@ -226,6 +246,9 @@ RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
         "strata": (strata, partial(figures.accuracy, rowlabel="difficulty by true margin (hard: at most 2 points)",
                                    title="Accuracy on easy and on hard pairs")),
         "position": (position, partial(figures.position, title="What the order of display does")),
+        "reliability": (reliability, partial(figures.curves, x="confidence", line="model", diagonal=True,
+                                             xlabel="confidence in the verdict (%)", ylabel="right verdicts (%)",
+                                             title="Are confident verdicts right more often?")),
         "policies": (policies, partial(figures.policy_range, title="Accuracy under each reading of failures and ties")),
         "statuses": (lambda folder: protocol.statuses(predictions(folder)),
                      partial(figures.statuses, title="How judgements fail")),

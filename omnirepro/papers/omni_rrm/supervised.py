@@ -1,7 +1,9 @@
 """The stage of supervised tuning (Omni-RRM, Section 4.1): one training, and the judgements of base and tuned model.
 
 Consumes a base, the pairs of every split and the labels kept for tuning; produces `adapter`, `loss.csv` and
-`predictions.jsonl`, rows named model and split.
+`predictions.jsonl`, rows named model and split. Beside them `choices.jsonl`: the verdicts by the probabilities of A
+and B, of the base right behind the prompt (a form that it can answer, as it writes no judgement that can be read) and
+of the tuned judge behind its own rationales.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.data import Judgement, Label, Pair, write_jsonl
+from omnirepro.data.progress import progress
+from omnirepro.judge.choice import choices
 from omnirepro.judge.generative import load_judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import Run
 from omnirepro.kit.run.training import Training
-from omnirepro.models.generation import Decoding
+from omnirepro.models.generation import Decoding, Generated
 from omnirepro.train.sft import train_sft
+
+NAMES = {"base": ("base, forced choice", "choice"), "sft": ("sft, choice", "choice-after-rationale")}
 
 
 def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label]) -> None:
@@ -30,6 +36,30 @@ def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], la
     how["decoding"] = Decoding(max_new_tokens=asked["max_new_tokens"])
     rows = [row for name, folder in models.items() for row in judge_splits(run, folder, name, splits, **how)]
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
+    chosen = [row for name, folder in models.items() for row in choose_splits(run, folder, name, splits, rows, **how)]
+    run.write("choices.jsonl", lambda path: write_jsonl(path, chosen))
+
+
+def choose_splits(
+    run: Run, folder: Path | str, name: str, splits: dict[str, list[Pair]], rows: list[Judgement], **settings: Any
+) -> list[Judgement]:
+    """Read the verdicts of a judge off the probabilities of A and B, as `NAMES` says; rows are named so.
+
+    `rows`: what it wrote of the same pairs in both orders.
+    """
+    called, read = NAMES[name]
+    asked = run.section("judge")["batch_size"]
+    judge = load_judge(folder, asked, run.device, run.dtype, seed=run.seed, **settings | {"read": read})
+    known: dict[str, list[Generated]] = {}
+    for row in rows:
+        known.setdefault(row.model, []).append(Generated(row.raw, row.tokens, True))
+    out = []
+    for split, pairs in ((split, pairs) for split, pairs in splits.items() if split != "train"):
+        judge.chat.name = f"{called}/{split}"
+        written = known[f"{name}/{split}"] if read != "choice" else None
+        made = choices(judge, pairs, progress=progress(f"{judge.name}, choosing"), written=written)
+        out += [row.model_copy(update={"raw": ""}) for row in made]  # what was written stands in the other file
+    return out
 
 
 def judge_splits(
@@ -39,6 +69,8 @@ def judge_splits(
 
     `settings` stand in place of those that are kept with it.
     """
-    judge = load_judge(folder, run.section("judge")["batch_size"], run.device, run.dtype, seed=run.seed, **settings)
+    asked = run.section("judge")
+    settings = {"read": asked["read"], "seed": run.seed} | settings
+    judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, **settings)
     asked = {f"{name}/{split}": pairs for split, pairs in splits.items() if split != "train"}
     return [row for called, pairs in asked.items() for row in judge_split(judge, called, pairs, run.checkpoint_dir)]
