@@ -21,7 +21,7 @@ from omnirepro.models.generation import Decoding
 from omnirepro.models.loading import gives_scores, load
 
 ROOT = Path(__file__).resolve().parents[1]
-HOW = ("device.", "data.dev_share", "media.", "endpoints.", "judge.", "ablations.")
+HOW = ("profile.extends", "device.", "data.dev_share", "media.", "endpoints.", "judge.", "ablations.")
 COUNTED = ("steps", "batch", "accumulate", "tokens", "prompts", "candidates", "pairs", "limit", "scenes")
 
 

@@ -41,7 +41,7 @@ def rehearse(profile: str, cores: int = 2, notebooks: list[str] | None = None) -
 
 def overlay(profile: str) -> dict[str, Any]:
     """Return the rehearsal's profile: the paper's own, and counts."""
-    return {"extends": profile} | yaml.safe_load(COUNTS.read_text(encoding="utf-8"))
+    return {"profile": {"extends": profile}} | yaml.safe_load(COUNTS.read_text(encoding="utf-8"))
 
 
 def surroundings(params: Params, folder: Path, map_file: Path) -> dict[str, str]:
