@@ -15,7 +15,7 @@ BATCH    = "$(BIN)/python" -m omnirepro reproduce $(ASKED)
 REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce status check-env study ablations bless run report explore figures lab smoke test bench size lint clean
+.PHONY: help setup reproduce status check-env study ablations bless run report explore figures lab rehearse smoke test bench size lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ figures: $(STAMP) ## draw every figure again from the stored tables
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	@"$(BIN)/jupyter" lab notebooks
+
+rehearse: $(STAMP) ## run papers' profiles offline against a miniature mirror (minutes): make rehearse PROFILE=omni-rrm-7b, or all
+	@"$(BIN)/python" -m omnirepro rehearse --profile $(if $(filter command% environment%,$(origin PROFILE)),$(PROFILE)) --cores $(CORES)
 
 smoke: ## run every notebook at tiny counts (minutes)
 	@$(MAKE) --no-print-directory reproduce PROFILE=smoke

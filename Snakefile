@@ -28,11 +28,14 @@ NOTEBOOKS = notebooks_folder()
 RESULTS = os.environ.get("OMNIREPRO_RESULTS", "results")
 PROFILE = str(config.get("profile", "tiny"))
 SEEDS = {run_name(PROFILE, int(seed)): int(seed) for seed in str(config.get("seeds", "0")).replace(",", " ").split()}
-STAGES = [stage for stage in DEPENDS if Path(NOTEBOOKS, f"{stage}.ipynb").is_file()]
+PARAMS = load_params(PROFILE, PROFILE)
+STAGES = [stage for stage in PARAMS.notebooks if Path(NOTEBOOKS, f"{stage}.ipynb").is_file()]
 # An empty value arrives as None, and 00 as the number 0.
 ASKED = "" if config.get("notebooks") is None else str(config["notebooks"])
 ASKED = ASKED.replace(",", " ").split()
 NUMBERS = [f"{int(word[:2]):02d}" for word in ASKED]
+if unknown := {*NUMBERS} - {stage[:2] for stage in STAGES}:
+    raise WorkflowError(f"The profile {PROFILE} does not run notebook {min(unknown)}: it runs {', '.join(STAGES)}.")
 TARGETS = [stage for stage in STAGES if stage[:2] in NUMBERS or not ASKED]
 ARMS = str(config.get("arms", ""))
 FORKS = {run: to_run(PROFILE, run, seed, ARMS == "all") for run, seed in SEEDS.items() if "07_ablations" in TARGETS}
@@ -43,7 +46,7 @@ FORK = {fork.name: fork for forks in FORKS.values() for fork in forks}
 # idle, one thread 1.95 and 1.95, two 2.46 and 2.54, two that wait passively 2.40 and 2.28; beside a program of two busy
 # threads 1.73 and 1.87, 1.80 and 1.80, 1.79 and 1.79. So two threads where nothing else can run, and no passive waiting.
 THREADS = int(config.get("threads", max(1, workflow.cores // len(SEEDS)) if workflow.cores else 1))
-SIDE_BY_SIDE = not load_params(PROFILE, PROFILE).peek("backbone.model") and len(TARGETS) > 1 and "threads" not in config
+SIDE_BY_SIDE = not PARAMS.peek("backbone.model") and len(TARGETS) > 1 and "threads" not in config
 # On a cluster: the GPUs of a job that trains (others ask for one), and where all but the executed notebooks lies.
 GPUS = int(config.get("gpus", 0))
 STORE = config.get("store", RESULTS)

@@ -1,7 +1,7 @@
 """What official processors and classes make of one conversation a family: writes tests/golden_families.json.
 
 Run in a throw-away environment with torchvision and num2words beside the transformers of constraints.txt:
-`python tests/golden_families.py`. Nothing of omnirepro is imported; media and weights come from code.
+`python tests/golden_families.py`. Of omnirepro the makers of tiny checkpoints are imported, nothing that reads them.
 """
 
 import hashlib

@@ -233,3 +233,44 @@ def test_real_files_have_the_leaks_that_they_are_known_for(folder, found):
     if folder == "mathvision_pairs":
         longer = findings(pairs)["length", "the longer response"]
         assert (round(longer.where, 2), longer.differ) == (0.78, 204)
+
+
+def test_knowing_only_the_system_that_wrote_an_answer_is_a_predictor():
+    pairs = [
+        pair(i, g, meta={"model_a": "big", "model_b": "small"} if g == "A" else {"model_a": "small", "model_b": "big"})
+        for i, g in enumerate(coins(60))
+    ]
+    found = findings(pairs)["system", "the system that won elsewhere"]
+    assert found.leak and found.interval.value == 1.0 and "may know the systems" in found.sentence
+    noise = [p.model_copy(update={"label": g}) for p, g in zip(pairs, coins(60, 3), strict=True)]
+    assert "system" not in leaks(noise)
+    assert (
+        "system" in report([pair(i, g) for i, g in enumerate(coins(20))], clustered_bootstrap).split("not told by")[1]
+    )
+
+
+def test_the_command_names_what_another_split_shares(tmp_path, capsys):
+    one, two = (media(tmp_path, "image", f"{n}.png", n) for n in (3, 4))
+    (tmp_path / "copy.png").write_bytes((tmp_path / "3.png").read_bytes())
+    copied = [Part(type="image", path=str(tmp_path / "copy.png"))]
+    shown = [pair(i, "A").model_copy(update={"prompt": [*part, *text(f"q{i}")]}) for i, part in enumerate((one, two))]
+    made = pair(7, "B").model_copy(update={"response_a": copied, "response_b": text("x")})
+    write_jsonl(tmp_path / "test.jsonl", [*shown, pair(8, "A")])
+    write_jsonl(tmp_path / "train.jsonl", [made])
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Q  8"}\n')
+    assert main(["data", "check", str(tmp_path / "test.jsonl"), "--against", str(tmp_path / "train.jsonl")]) == 0
+    assert "1 media in 1 pairs, and the prompts of 0 pairs" in capsys.readouterr().out
+    assert main(["data", "check", str(tmp_path / "test.jsonl"), "--against", str(tmp_path / "prompts.jsonl")]) == 0
+    said = capsys.readouterr().out
+    assert "0 media in 0 pairs, and the prompts of 1 pairs" in said and "leaks: results on one" in said
+
+
+def test_licences_that_are_not_allowed_are_left_out_and_counted(tmp_path, capsys):
+    rows = [pair(i, "A", meta={"license": "mit" if i % 2 else "CC-BY-NC"}) for i in range(5)]
+    write_jsonl(tmp_path / "rows.jsonl", [*rows, pair(9, "B")])
+    (tmp_path / "mine.yaml").write_text("path: rows.jsonl\nlicence: CC0\n")
+    asked = ["data", "check", str(tmp_path / "mine.yaml"), "--licence", "MIT", "--licence", "CC0"]
+    assert main([*asked, "--out", str(tmp_path / "kept.jsonl")]) == 0
+    said = capsys.readouterr().out
+    assert "3 of 6 pairs are under MIT, CC0; left out: 3 under 'CC-BY-NC'" in said
+    assert [p.id for p in load(tmp_path / "kept.jsonl", say=lambda _: None)] == ["1", "3", "9"]

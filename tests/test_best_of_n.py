@@ -450,7 +450,8 @@ def test_the_command_with_a_real_model(tmp_path, model):
 
 
 P = {"prompts": 4, "candidates": 3, "round_robin": 2, "generator": "weak", "temperature": 1.0, "top_p": 1.0,
-     "max_new_tokens": 6, "search_prompts": 1, "search_candidates": 2}  # fmt: skip
+     "max_new_tokens": 6, "search_prompts": 1, "search_candidates": 2,
+     "data": [], "match": "auto", "judges": []}  # fmt: skip
 SEARCH = {"k": 1, "n": 1, "top": 1, "variant": "published", "per_call": 1, "thinking": ["T2T"], "templates": True,
           "max_new_tokens": 8, "writing": 1.0, "group": 4}  # fmt: skip
 

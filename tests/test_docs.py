@@ -19,7 +19,7 @@ from omnirepro.kit.scorecard import count
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
-PAGES = (*GUIDES, ROOT / "results/README.md", ROOT / "params/README.md")
+PAGES = (*GUIDES, ROOT / "results/README.md")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"(?:\]\(|src=\")([^)\s\"]+)")
 INTERVAL = re.compile(r"([+-]?\d+\.\d) \[\+?(-?\d+\.\d), \+?(-?\d+\.\d)\]")

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_parts import text_part
 
 from omnirepro import load_judge, reward_function
 from omnirepro.cli.export.hub import write_hub_folder
 from omnirepro.cli.export.recipes import write_recipes
 from omnirepro.cli.main import main
-from omnirepro.data import Label, Pair, read_jsonl, write_jsonl
+from omnirepro.data import Label, Pair, read_jsonl, text_part, write_jsonl
 from omnirepro.judge import rubric
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
@@ -188,6 +187,24 @@ def test_llama_factory_gets_rows_an_index_and_recipes(run):
     recipe = yaml.safe_load((to / "sft.yaml").read_text())
     assert (recipe["learning_rate"], recipe["cutoff_len"], recipe["lora_target"]) == (5e-6, 3072, "all")
     assert yaml.safe_load((to / "reward_model.yaml").read_text())["stage"] == "rm"
+
+
+@pytest.mark.parametrize("form", ["ms-swift", "llama-factory"])
+def test_preferences_keep_turns_and_criteria_and_generated_media_are_counted_out(run, form, capsys):
+    base = run / "results" / "mine"
+    pairs = read_jsonl(base / "01_synthesis" / "data" / "pairs_train.jsonl", Pair)
+    said = [(0, "user", "a <image> first?"), (0, "assistant", "yes"), (1, "user", "and then?")]
+    pairs[0].prompt = [pairs[0].prompt[0], *(text_part(text, role=role, turn=turn) for turn, role, text in said)]
+    pairs[0].criterion = "be short"
+    pairs[1].response_a = [pairs[0].prompt[0]]
+    write_jsonl(base / "01_synthesis" / "data" / "pairs_train.jsonl", pairs)
+    to = write_recipes("mine", run / form, form)
+    (row,) = lines(to / "preference.jsonl")
+    turns = [(message["role"], message["content"]) for message in row["messages"]][:4]
+    assert "be short" in turns[0][1] and [role for role, _ in turns] == ["system", "user", "assistant", "user"]
+    assert turns[1][1] == "<image>a < image> first?" and turns[3][1] == "and then?" and len(row["images"]) == 1
+    assert "1 pairs of generated media have no preference row" in capsys.readouterr().out
+    assert any("be short" in json.dumps(x) for x in lines(to / "sft.jsonl"))
 
 
 def test_a_run_without_labels_and_a_full_folder_are_refused(run, capsys):

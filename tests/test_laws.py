@@ -276,6 +276,7 @@ def test_notebook_parameters_and_river_agree():
 
 # The modules that read a section of the parameters; a folder ends in a slash.
 READERS = {
+    "profile": ("kit/run/parameters.py",),
     "endpoints": ("models/endpoints.py",),
     "device": ("models/device.py", "kit/run/training.py"),
     "data": ("papers/omni_rrm/supply.py",),

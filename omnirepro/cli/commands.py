@@ -108,6 +108,20 @@ def check_environment(args: argparse.Namespace) -> int:
     return 0 if ready else 1
 
 
+@command(
+    "rehearse",
+    arg("--profile", nargs="*", default=[], help="profiles of papers (default: all five)"),
+    arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
+    CORES,
+)
+def rehearse_profiles(args: argparse.Namespace) -> int:
+    """Run papers' profiles end to end, offline, against a miniature mirror of the hub; goes on where it stopped."""
+    from omnirepro.kit.rehearsal import PROFILES, rehearse
+
+    words = " ".join(args.notebooks).replace(",", " ").split()
+    return max(rehearse(profile, args.cores, words) for profile in args.profile or PROFILES)
+
+
 @command("report", PROFILE, RUN, SEEDS)
 def report(args: argparse.Namespace) -> None:
     """Write the HTML report of a run and print its scorecard; several seeds are also taken together."""

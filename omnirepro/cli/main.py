@@ -18,7 +18,7 @@ from omnirepro.cli.plan import Assumptions, plan
 from omnirepro.data import MediaError, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
-from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, results_root, run_name
+from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, project_root, results_root, run_name
 from omnirepro.kit.run.reading import read_yaml
 
 MODEL = arg("--model", required=True, help="stage folder, scorer, adapter, model, hub id, package, or URL#model")
@@ -183,14 +183,29 @@ def choose_best(args: argparse.Namespace) -> None:
     arg("action", choices=("check",), help="what to do: check counts, media, licence and leaks"),
     arg("path", help="pairs or public data: a file, a folder, a hub id, or a source's name"),
     *(SOURCE, ROOT, COLUMNS),
+    arg("--against", help="another split: pairs or prompts whose media and prompts it must not share"),
+    arg("--licence", action="append", default=[], help="licence that is allowed; others are left out (repeatable)"),
+    arg("--out", help="file for the pairs that were looked at, after --licence"),
 )
 def check_data(args: argparse.Namespace) -> None:
     """Report what a preference data set holds and which features without content give its labels away."""
-    from omnirepro.data.audit.check import report
+    from omnirepro.data.audit.check import allowed, overlap, report
     from omnirepro.data.sources import load
+    from omnirepro.data.sources.cards import card_of, rows_of
     from omnirepro.evaluate.statistics import clustered_bootstrap
 
-    print(report(list(load(args.path, args.source, args.root, columns=dict(args.column))), clustered_bootstrap))
+    cards = project_root() / "params" / "data"
+    card = card_of(args.path, cards, args.root or "")
+    how = card.how | ({"columns": dict(args.column)} if args.column else {})
+    pairs = list(load(card.path, **how | {"source": args.source or card.source}, limit=card.limit))
+    if args.licence:
+        pairs, said = allowed(pairs, args.licence, card.licence)
+        print(said)
+    if args.out:
+        write_jsonl(args.out, pairs)
+    print(report(pairs, clustered_bootstrap))
+    if args.against:
+        print(f"\nagainst            {args.against}", overlap(pairs, rows_of(card_of(args.against, cards))), sep="\n")
 
 
 @command(
@@ -214,9 +229,9 @@ def audit_model(args: argparse.Namespace) -> int:
     return status
 
 
-@command("plan", arg("--profile", default="omni-7b", help="parameter profile (default: omni-7b)"), *ASSUMED)
+@command("plan", arg("--profile", default="omni-rrm-7b", help="parameter profile (default: omni-rrm-7b)"), *ASSUMED)
 def plan_run(args: argparse.Namespace) -> None:
-    """Print steps, tokens, memory by part and time of SFT and GRPO with a real checkpoint."""
+    """Print what a profile with a real checkpoint takes: steps, tokens, memory, disk, hours, prices, sets to be got."""
     given = {f.name: getattr(args, f.name) for f in fields(Assumptions)}
     print(plan(load_params(args.profile), Assumptions(**given)))
 

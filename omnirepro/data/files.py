@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 YAML = (".yaml", ".yml")  # what names of parameter files and cards end in
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
@@ -101,6 +103,33 @@ def home() -> Path:
     os.environ.setdefault("USER", "nobody")  # for libraries that ask for a name, which an account without home may lack
     print(f"The home folder {own} cannot be written: caches lie in {folder}; set HOME to keep them.", file=sys.stderr)
     return folder
+
+
+def lies_at(name: str) -> str:
+    """Return where here lies what a name means: a model or data set of the hub, a folder, or a server's address.
+
+    OMNIREPRO_MIRROR names a YAML file of beginnings of names and what stands in their place, such as a folder of
+    models that were downloaded; a name that it does not have is its own place. Raises `RunError` where it is no such
+    file.
+    """
+    known = _mirror(os.environ.get("OMNIREPRO_MIRROR", ""))
+    fits = [start for start in known if name == start or name.startswith((f"{start}/", f"{start}#"))]
+    start = max(fits, key=len, default="")
+    return known[start] + name[len(start) :] if start else name
+
+
+@lru_cache
+def _mirror(file: str) -> dict[str, str]:
+    """Read the file that OMNIREPRO_MIRROR names."""
+    if not file:
+        return {}
+    try:
+        known = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise RunError(f"OMNIREPRO_MIRROR: {file} cannot be read ({error}); give a YAML file, or unset it") from None
+    if not isinstance(known, dict) or not all(isinstance(place, str) for place in known.values()):
+        raise RunError(f"OMNIREPRO_MIRROR: {file} does not say `name: place` a line; mend it, or unset it")
+    return known
 
 
 def remove(path: Path) -> None:

@@ -63,13 +63,18 @@ def modality_of(parts: Iterable[Part]) -> str:
 
 
 class Prompt(Row):
-    """What a model is asked: ordered parts, the task's name and, where given, a free-form criterion."""
+    """What a model is asked: ordered parts, the task's name and, where given, a free-form criterion.
+
+    Where the right answer is known: `gold`, any of which is right, and the `choices` that the parts show.
+    """
 
     id: str
     task: str
     parts: list[Part] = Field(min_length=1)
     criterion: str | None = None
     cluster: str | None = None
+    gold: list[str] | None = None
+    choices: list[str] | None = None
 
     @property
     def modality(self) -> str:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from omnirepro.data.files import RunError
-from omnirepro.data.schema import Prompt, text_of
+from omnirepro.data.schema import Part, Prompt, text_of
+
+
+def words_of(parts: Iterable[Part]) -> str:
+    """Return the words of a prompt without case and spaces that differ."""
+    return " ".join(text_of(parts).split()).casefold()
 
 
 def content_of(prompt: Prompt) -> set[str]:
     """Return what no two splits may share: every medium by its bytes, the text where there is none, the cluster."""
     shared = {part.fingerprint() for part in prompt.parts if part.type != "text"}
     if not shared:
-        words = " ".join(text_of(prompt.parts).split()).casefold()
-        shared = {hashlib.sha256(words.encode()).hexdigest()}
+        shared = {hashlib.sha256(words_of(prompt.parts).encode()).hexdigest()}
     return shared | ({f"cluster {prompt.cluster}"} if prompt.cluster else set())
 
 

@@ -1,9 +1,10 @@
 """Released checkpoints as architectures without weights, so that a plan and a test can use the real ones offline.
 
-Produces the Thinker's configuration of Qwen2.5-Omni from its published `config.json`, and the model on torch's meta
-device, where tensors have shapes and no content. What is not named here is transformers' default; the defaults of the
-vision tower's width and of tied embeddings differ from the released 7B, and are set. The sum of the 7B's parameters is
-that of the release; of the 3B only the sizes are known here, and untied embeddings are taken over from the 7B.
+Produces the configuration of Qwen2.5-Omni's Thinker, or of Qwen2.5-VL, from their published `config.json`, and the
+model on torch's meta device, where tensors have shapes and no content. What is not named here is transformers' default;
+the defaults of the vision tower's width and of tied embeddings differ from the released 7B, and are set. The sum of the
+7B's parameters is that of the release; of Omni's 3B only the sizes are known here, and untied embeddings are taken over
+from the 7B.
 """
 
 from __future__ import annotations
@@ -37,6 +38,20 @@ _SIZES: dict[str, dict[str, int]] = {
         num_key_value_heads=4,
     ),
 }  # fmt: skip
+_LIKE = {"Qwen/Qwen2.5-VL-3B-Instruct": "Qwen/Qwen2.5-Omni-3B", "Qwen/Qwen2.5-VL-7B-Instruct": "Qwen/Qwen2.5-Omni-7B"}
+
+
+def released_config(name: str):
+    """Return the configuration of a released Thinker or of Qwen2.5-VL. Raises `ValueError` on any other name."""
+    from transformers import Qwen2_5_VLConfig
+
+    if name not in _LIKE:
+        return thinker_config(name)
+    size = _SIZES[_LIKE[name]]
+    tied = "3B" in name
+    vision = _VISION | {"out_hidden_size": size["hidden_size"]}
+    text = _TEXT | size | {"tie_word_embeddings": tied}
+    return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=tied)
 
 
 def thinker_config(name: str, **towers: int):
@@ -47,7 +62,9 @@ def thinker_config(name: str, **towers: int):
     from transformers import Qwen2_5OmniThinkerConfig
 
     if name not in _SIZES:
-        raise ValueError(f"{name!r} is no released checkpoint whose sizes are known; use {' or '.join(_SIZES)}")
+        raise ValueError(
+            f"{name!r} is no released checkpoint whose sizes are known; use {', '.join([*_SIZES, *_LIKE])}"
+        )
     size = _SIZES[name]
     vision = _VISION | {k: v for k, v in towers.items() if k in _VISION} | {"out_hidden_size": size["hidden_size"]}
     audio = _AUDIO | {k: v for k, v in towers.items() if k in _AUDIO} | {"output_dim": size["hidden_size"]}
@@ -56,9 +73,10 @@ def thinker_config(name: str, **towers: int):
 
 
 def on_meta(config):
-    """Create the Thinker of a configuration without memory for its weights."""
+    """Create the model of a configuration without memory for its weights."""
     import torch
-    from transformers import Qwen2_5OmniThinkerForConditionalGeneration
+    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5OmniThinkerForConditionalGeneration
 
+    seen = config.model_type == "qwen2_5_vl"
     with torch.device("meta"):
-        return Qwen2_5OmniThinkerForConditionalGeneration(config)
+        return (Qwen2_5_VLForConditionalGeneration if seen else Qwen2_5OmniThinkerForConditionalGeneration)(config)

@@ -52,7 +52,7 @@ import openai
 from pydantic import BaseModel, ValidationError
 
 from omnirepro.data import MediaError, Part, media, text_part
-from omnirepro.data.files import RunError
+from omnirepro.data.files import RunError, lies_at
 from omnirepro.models import replies
 from omnirepro.models.cache import Store, key_of
 from omnirepro.models.generation import Decoding, Generated, Progress
@@ -268,21 +268,26 @@ def endpoint_options(section: Mapping[str, Any], answers: Path | str | None) -> 
     return {name: section[name] for name in names} | {"cache": answers if section["cache"] else None}
 
 
-def open_endpoint(spec: str, servers: Mapping[str, Any] | None = None, **options: Any) -> EndpointModel:
-    """Open `http://host:port/v1#model`, asked as `servers` says of the longest beginning of that name that it has.
+def server_of(spec: str, servers: Mapping[str, Any] | None = None) -> Server:
+    """Return what `servers` says of the longest beginning of a server's name that it has, or what holds for any.
 
-    `servers`: beginning of a URL, with or without model -> the fields of a `Server`; `options`: those of
-    `EndpointModel`. Raises `RunError` where an entry is wrong.
+    `servers`: beginning of a URL, with or without model -> the fields of a `Server`. Raises `RunError` where an entry
+    is wrong.
     """
-    url, _, name = spec.partition("#")
     fits = [p for p in servers or () if spec == p or (spec.startswith(p) and (p[-1] in "/#" or spec[len(p)] in "/#"))]
     prefix = max(fits, key=len, default="")
     try:
-        server = Server.model_validate(servers[prefix] if fits else {})
+        return Server.model_validate(servers[prefix] if fits else {})
     except ValidationError as error:
         wrong = error.errors()[0]
         where = ".".join(map(str, ("endpoints.servers", prefix, *wrong["loc"])))
         raise RunError(f"{where}: {wrong['msg']}; an entry has {', '.join(Server.model_fields)}") from None
+
+
+def open_endpoint(spec: str, servers: Mapping[str, Any] | None = None, **options: Any) -> EndpointModel:
+    """Open `http://host:port/v1#model`, asked as `servers` says (`server_of`); `options`: those of `EndpointModel`."""
+    url, _, name = spec.partition("#")
+    server = server_of(spec, servers)
     known = {
         "temperature": server.temperature,
         "seed": server.seed,
@@ -334,7 +339,7 @@ class _Batch:
         model = self.model
         todo = iter(enumerate(chats))
         client = openai.AsyncOpenAI(
-            base_url=model.url,
+            base_url=lies_at(model.url),
             api_key=self.secret or "none",
             max_retries=model.retries,
             timeout=model.timeout,

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omnirepro.data.files import lies_at
 from omnirepro.models.device import best_device, quiet
 from omnirepro.models.families import CLASSIFIER, ModelError, config_of, family_of, is_classifier, named_errors
 from omnirepro.models.processing import OmniProcessor, keep_settings, kept_settings
@@ -200,6 +201,7 @@ def _check_marks(name: str, processor: OmniProcessor, config) -> None:
 
 def _files_of(name: str) -> tuple[str, dict[str, str]]:
     """Return where a model's files lie, and the name of its GGUF file where it is one."""
+    name = lies_at(name)
     gguf = _gguf_of(name)
     return (str(gguf.parent), {"gguf_file": gguf.name}) if gguf else (name, {})
 

@@ -129,11 +129,12 @@ def omni_checks(folder: Path, metrics: Metrics) -> list[Check]:
     balance = "With too few or too many ties one of the two protocols measures little."
     agreed = "What every verifier agreed with should be true more often than what was proposed."
     verified = Check("precision of kept criteria", kept, bound, asks=agreed, beyond=True)
+    valid = Check("valid verdicts of R1", value_of(metrics, "r1_valid_share"), VALID, asks=READABLE)
     return [
         Check("least share of gold ties", ties, GOLD_TIES[0], asks=balance, beyond=True),
         Check("largest share of gold ties", ties, GOLD_TIES[1], at_most=True, asks=balance, beyond=True),
         *([verified] if "precision_kept" in metrics else []),
-        Check("valid verdicts of R1", value_of(metrics, "r1_valid_share"), VALID, asks=READABLE),
+        *([valid] if "r1_valid_share" in metrics else []),
     ]
 
 
@@ -165,10 +166,12 @@ def choice_checks(folder: Path, seed: int, metrics: Metrics) -> list[Check]:
     both = table.merge(best, on=["prompt_id", "n"], suffixes=("", "_best"))
     above = (both["score"] > both["score_best"]) | (both["right"] > both["right_best"])
     require(not above.any(), f"{int(above.sum())} choices are better than the best of their candidates: {again}")
-    names = {"sft": "SFT", "grpo": "GRPO"}
+    judged = table.loc[table["way"] == "knock-out", "judge"].unique()
+    names = {"sft": "SFT", "grpo": "GRPO"} | {name: name for name in judged if name not in ("base", "sft", "grpo")}
     return [
         Check(f"valid judgements of {said}", value_of(metrics, f"valid_share_{name}"), VALID, asks=READABLE)
         for name, said in names.items()
+        if name in judged
     ]
 
 

@@ -23,7 +23,10 @@ Parts = Annotated[list[Part], Field(min_length=1)]
 
 
 class Candidates(Row):
-    """A prompt with the answers to choose from, in the order in which they were made; parts may be text or media."""
+    """A prompt with the answers to choose from, in the order in which they were made; parts may be text or media.
+
+    `gold` and `choices` are the prompt's, where they are known; no judge is shown the first.
+    """
 
     id: str
     prompt: Parts
@@ -31,6 +34,8 @@ class Candidates(Row):
     task: str = ""
     criterion: str | None = None
     cluster: str | None = None
+    gold: list[str] | None = None
+    choices: list[str] | None = None
 
     def forms(self) -> list[int]:
         """Return for each candidate the number of the first one of equal content."""

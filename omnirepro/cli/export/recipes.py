@@ -4,7 +4,8 @@ Consumes a run's pairs and reconciled labels; produces a folder: rows with media
 in the text and their paths in lists, copies of the media named by content, and the recipe with the profile's own
 hyper-parameters. SFT rows end in the published judgement; rows for GRPO end in the question and carry the gold label as
 JSON in `solution`, as Omni-Preference does. Preference rows (the better and the worse answer) serve DPO and scalar
-reward models; tied labels have none.
+reward models, with the prompt's turns and, in a system message, the criterion; tied labels have none, nor do pairs of
+generated media, since both formats have one list of media for the better and the worse answer.
 
 Both formats count placeholders, so a text that holds one of them literally has it broken up.
 """
@@ -21,6 +22,7 @@ from typing import Any
 from omnirepro.cli.export import new_folder, render
 from omnirepro.data import Label, Pair, read_jsonl, sha256_file
 from omnirepro.judge import rubric
+from omnirepro.judge.scalar import chat
 from omnirepro.kit.run import Params, RunError, load_params, results_root
 from omnirepro.kit.run.manifest import load_manifest
 from omnirepro.reward import weights_of
@@ -59,7 +61,8 @@ def _rows(folder: Path, params: Params, to: Path) -> Rows:
     judge, tuning = (params[section] for section in ("judge", "sft"))
     how = (judge["wording"], judge["format"])
     chats = conversations([pairs[x.pair_id] for x in sft], sft, *how, tuning["both_orders"], tuning["ties"])
-    rows = {"sft": [_row(chat, to) for chat in chats], "rl": [], "preference": []}
+    rows = {"sft": [_row(one, to) for one in chats], "rl": [], "preference": []}
+    drawn = 0
     for label in rl:
         for order in ("AB", "BA")[: 2 if params["grpo.both_orders"] else 1]:
             pair = pairs[label.pair_id].displayed(order)
@@ -69,22 +72,27 @@ def _rows(folder: Path, params: Params, to: Path) -> Rows:
             rows["rl"].append(_row(rubric.messages(pair, *how), to) | {"solution": solution})
     for label in sft:
         pair = pairs[label.pair_id]
-        if label.verdict != "tie":
+        made = any(part.type != "text" for part in (*pair.response_a, *pair.response_b))
+        drawn += made
+        if label.verdict != "tie" and not made:
             preferred = pair if label.verdict == "A" else pair.swap()
-            row = _row([{"role": "user", "parts": pair.prompt}], to)
+            *asked, _ = chat(pair.prompt, preferred.response_a, pair.criterion)
+            row = _row(asked, to)
             for name, side in (("chosen", preferred.response_a), ("rejected", preferred.response_b)):
                 row |= {name: _row([{"role": "assistant", "parts": side}], to)["messages"][0]}
             rows["preference"].append(row)
+    if drawn:
+        print(f"{drawn} pairs of generated media have no preference row: both formats list media once for both sides")
     return rows
 
 
-def _row(chat: list[dict[str, Any]], to: Path) -> dict[str, Any]:
+def _row(turns: list[dict[str, Any]], to: Path) -> dict[str, Any]:
     """Write a chat as messages with placeholders, and its media by kind in the order of their placeholders.
 
     A medium is copied once, under the name of its content, and named by its path below the folder.
     """
     row: dict[str, Any] = {"messages": []}
-    for message in chat:
+    for message in turns:
         content = ""
         for part in message["parts"]:
             if part.type == "text":

@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from omnirepro.data import Pair, Part
+from omnirepro.data import MediaError, Pair, Part, Prompt
 from omnirepro.data.audit.features import FEATURES
 from omnirepro.data.audit.leaks import CLUSTERS, Bootstrap, Finding, audit
 from omnirepro.data.sources.loading import SOURCES, missing_media
 from omnirepro.data.sources.parts import group
+from omnirepro.data.splits import words_of
 
 _FILE = re.compile(r"[\w./-]+\.(?:png|jpe?g|webp|gif|mp4|webm|avi|wav|mp3|flac)\b", re.IGNORECASE)
 
@@ -24,11 +25,60 @@ def report(pairs: Sequence[Pair], bootstrap: Bootstrap) -> str:
     if not findings:
         return "\n\n".join([*blocks, "no decided pair: nothing to audit"])
     blocks.append(_table(findings))
-    silent = [name for name in (*FEATURES, "file name") if name not in {f.feature for f in findings}]
+    silent = [name for name in (*FEATURES, "file name", "system") if name not in {f.feature for f in findings}]
     if silent:
         reason = "absent, unreadable, or equal on both sides of every decided pair"
         blocks.append(f"not told by {', '.join(silent)}: {reason}")
     return "\n\n".join([*blocks, _verdict(pairs, findings)])
+
+
+def overlap(pairs: Sequence[Pair], others: Sequence[Pair | Prompt]) -> str:
+    """Say what a set shares with another split: media by their bytes, wherever they stand, and prompts by content."""
+    seen = [_shared_content(row) for row in others]
+    media = set().union(*(found for found, _ in seen))
+    asked = {prompt for _, prompt in seen}
+    here = [_shared_content(pair) for pair in pairs]
+    files = set().union(*(found & media for found, _ in here))
+    with_media = sum(bool(found & media) for found, _ in here)
+    prompts = sum(prompt in asked for _, prompt in here)
+    said = f"shared with it     {len(files)} media in {with_media} pairs, and the prompts of {prompts} pairs"
+    leak = "\nleaks: results on one would be inflated by training on the other; take the shared rows out of one"
+    return said + (leak if files or prompts else "")
+
+
+def _shared_content(row: Pair | Prompt) -> tuple[set[str], tuple]:
+    """Return the sha256 of every medium of a row, and its prompt: media, words without case and spaces, criterion."""
+    asked = row.parts if isinstance(row, Prompt) else row.prompt
+    parts = asked if isinstance(row, Prompt) else [*asked, *row.response_a, *row.response_b]
+    return {_bytes(p) for p in parts if p.type != "text"}, (
+        *(_bytes(p) for p in asked if p.type != "text"),
+        words_of(asked),
+        row.criterion,
+    )
+
+
+def _bytes(part: Part) -> str:
+    """Return a medium's sha256, and the path of one that is missing."""
+    try:
+        return part.fingerprint()
+    except MediaError:
+        return str(part.path)
+
+
+def licence_of(pair: Pair, card: str = "") -> str:
+    """Return the licence of a pair: its own, that of its card, or that of its source."""
+    meta = pair.meta or {}
+    known = SOURCES.get((pair.source or "").lower())
+    return str(meta.get("licence") or meta.get("license") or card or (known.licence if known else "not stated"))
+
+
+def allowed(pairs: Sequence[Pair], licences: Sequence[str], card: str = "") -> tuple[list[Pair], str]:
+    """Return the pairs whose licence is one of `licences` (without case), and how many have which other one."""
+    names = {name.casefold() for name in licences}
+    kept = [pair for pair in pairs if licence_of(pair, card).casefold() in names]
+    left = Counter(x for pair in pairs if (x := licence_of(pair, card)).casefold() not in names)
+    others = "".join(f"; left out: {count} under {name!r}" for name, count in left.most_common())
+    return kept, f"licences           {len(kept)} of {len(pairs)} pairs are under {', '.join(licences)}{others}"
 
 
 def facts(pairs: Sequence[Pair]) -> dict[str, str]:

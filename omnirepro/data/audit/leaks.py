@@ -6,7 +6,8 @@ both sides alike; only a label drawn anew for each row agrees with the row befor
 * `constant A`, and `as the row before` (a sorted or alternating file);
 * the sign rule of each number (the longer response, ...), half credit where both are equal;
 * a fitted threshold: one side of a difference |a - b| below it, maybe the other above, chosen on the other folds;
-* `file name`: words of the responses' paths that won before, learned on the other folds.
+* `file name`: words of the responses' paths that won before, learned on the other folds;
+* `system`: which system wrote an answer (`meta.model_a`, `meta.model_b`), learned in the same way.
 
 Folds are whole clusters, so that no prompt is in both; intervals are clustered too and Bonferroni's correction is
 applied before a finding is called a leak. The interval's function is an argument: this stage is upstream of it.
@@ -67,6 +68,7 @@ _ADVICE = {
     "position": ": shuffle the rows",
     "length": ": report longer-wins beside every judge",
     "file name": ": never show a path to a judge",
+    "system": ": report it beside every judge, which may know the systems by their manner",
 }
 
 
@@ -88,8 +90,13 @@ def audit(pairs: Sequence[Pair], bootstrap: Bootstrap) -> list[Finding]:
                 (feature, rule, (1 + np.sign(delta) * gold) / 2),
                 (feature, f"{rule}, fitted threshold", _fitted(delta, gold, groups)),
             ]
-    if any(names(p.response_a) != names(p.response_b) for p in decided):
-        tests.append(("file name", "words of the path that won elsewhere", _named(decided, gold, groups)))
+    words = [(set(names(p.response_a)), set(names(p.response_b))) for p in decided]
+    for feature, rule, named in (
+        ("file name", "words of the path that won elsewhere", words),
+        ("system", "the system that won elsewhere", list(map(systems, decided))),
+    ):
+        if any(a != b for a, b in named):
+            tests.append((feature, rule, _named(named, gold, groups)))
     findings = []
     for feature, rule, credit in tests:
         known = np.isfinite(credit)
@@ -127,10 +134,15 @@ def _threshold(size: np.ndarray, signed: np.ndarray) -> tuple[float, float, floa
     return float(cuts[best]), float(np.sign(low[best])), float(np.sign(signed.sum() - low[best]))
 
 
-def _named(pairs: Sequence[Pair], gold: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def systems(pair: Pair) -> tuple[set[str], set[str]]:
+    """Return which system wrote each side, where the pair's `meta` says it."""
+    wrote = [(pair.meta or {}).get(name) for name in ("model_a", "model_b")]
+    return ({str(wrote[0])}, {str(wrote[1])}) if None not in wrote else (set(), set())
+
+
+def _named(sides: Sequence[tuple[set[str], set[str]]], gold: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Credit for preferring the side whose words won more often in the other folds."""
-    sides = [(set(names(p.response_a)), set(names(p.response_b))) for p in pairs]
-    credit = np.full(len(pairs), np.nan)
+    credit = np.full(len(sides), np.nan)
     for train, test in _folds(groups, np.array([a != b for a, b in sides])):
         score: Counter[str] = Counter()
         seen: Counter[str] = Counter()

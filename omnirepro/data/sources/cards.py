@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from omnirepro.data.files import YAML
+from omnirepro.data.files import YAML, lies_at
 from omnirepro.data.paths import locate
 from omnirepro.data.schema import (
     MediaError,
@@ -29,8 +29,8 @@ from omnirepro.data.schema import (
     modality_of,
     text_part,
 )
-from omnirepro.data.sources.loading import detect, load, media_store
-from omnirepro.data.sources.parts import media
+from omnirepro.data.sources.loading import detect, load, mapped, media_store
+from omnirepro.data.sources.parts import MARKS, conversation, media
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 
 KINDS = ("image", "views3d", "video", "audio")
@@ -38,7 +38,9 @@ KINDS = ("image", "views3d", "video", "audio")
 
 class Card(Row):
     """Where a data set lies and how it is read. `columns`: released field -> the name that it has here; `limit`: first
-    rows that are taken (0: all); `task`: instead of the rows' own; `licence`: what allows its use."""
+    rows that are taken (0: all); `task`: instead of the rows' own; `licence`: what allows its use; `get`: how a file
+    or folder that is not there is got. What a plan counts on, where it is known: `rows`, `gb` (of files to download)
+    and `modality` (of its prompts)."""
 
     path: str
     name: str = ""
@@ -50,6 +52,16 @@ class Card(Row):
     columns: dict[str, str] = {}
     task: str = ""
     licence: str = ""
+    get: str = ""
+    rows: int = Field(0, ge=0)
+    gb: float = Field(0.0, ge=0)
+    modality: str = ""
+
+    def there(self) -> Card:
+        """Return the card itself. Raises `RowError` where its files are still to be got, in the card's own words."""
+        if self.get and not Path(self.path).exists():
+            raise RowError(f"{self.path} is not there: {self.get}")
+        return self
 
     @property
     def files(self) -> list[Path]:
@@ -85,7 +97,9 @@ def card_of(value: str | Mapping[str, Any], cards: Path, root: str = "") -> Card
         known = f"a card has: {', '.join(Card.model_fields)}"
         raise RowError(f"data set {text or value!r}: {first_wrong_field(error)}; {known}") from None
     name = card.name or (file.stem if text and file.is_file() else Path(card.path).name.split(".")[0])
-    return card.model_copy(update={"name": name, "root": card.root or root or None})
+    places = {"path": card.path, "root": card.root or root or ""}
+    here = {key: lies_at(place) if place.startswith((".", "/")) else place for key, place in places.items()}
+    return card.model_copy(update={"name": name, "path": here["path"], "root": here["root"] or None})
 
 
 def _beside(fields: Any, file: Path) -> Any:
@@ -101,32 +115,47 @@ def pairs_of(card: Card, sides: int | None = None) -> Iterator[Pair]:
 
     Raises `RowError` naming file, row and remedy.
     """
-    for pair in islice(load(card.path, say=lambda text: None, sides=sides, **card.how), card.limit or None):
+    for pair in islice(load(card.there().path, say=lambda text: None, sides=sides, **card.how), card.limit or None):
         yield pair.model_copy(update={"task": card.task}) if card.task else pair
 
 
 def prompts_of(card: Card) -> Iterator[Prompt]:
     """Stream a card's prompts: those of its pairs, where its rows are pairs of a known format, else one a row.
 
-    Such a row has `parts` (or `prompt`, a list of them), or a text `prompt` beside image, video or audio (one or a
-    list); `id`, `task`, `criterion` and `cluster` where it says them. Raises `RowError` naming file, row and remedy.
+    Such a row has `parts` (or `prompt`, a list of them), or a text `prompt` (or a conversation, of which the first
+    question is taken) beside image, video or audio (one or a list); `id`, `task`, `criterion` and `cluster` where it
+    says them. Raises `RowError` naming file, row and remedy.
     """
-    store = media_store()
-    if files := card.files:
-        rows = chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
-    else:
-        rows = hub_rows(card.path, card.config, card.split or "train", store)
+    rows = raw_rows(card)
     first = next(rows, None)
     if first and (card.source or _known(first)):
         yield from (pair.prompt_of() for pair in pairs_of(card))
         return
     for raw in islice(chain([first] if first else [], rows), card.limit or None):
         try:
-            yield _prompt(replace(raw, fields={card.columns.get(k, k): v for k, v in raw.fields.items()}), card)
+            yield _prompt(replace(raw, fields=mapped(raw.fields, card.columns)), card)
         except ValidationError as error:
             raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
         except (RowError, MediaError, OSError) as error:
             raise RowError(f"{raw.where}: {error}") from None
+
+
+def raw_rows(card: Card) -> Iterator[Raw]:
+    """Stream a card's rows as they are written. Raises `RowError` where there are none to read."""
+    store = media_store()
+    if files := card.there().files:
+        return chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
+    if card.path.count("/") != 1 or card.path.startswith((".", "/")):
+        raise RowError(f"{card.path}: no such file or folder, and no hub id (owner/name); check the path")
+    return hub_rows(card.path, card.config, card.split or "train", store)
+
+
+def rows_of(card: Card) -> list[Pair] | list[Prompt]:
+    """Return a card's pairs, or its prompts where its rows are no pairs. Raises `RowError` as both do."""
+    try:
+        return list(pairs_of(card))
+    except RowError:
+        return list(prompts_of(card))
 
 
 def _known(raw: Raw) -> bool:
@@ -149,7 +178,18 @@ def _prompt(raw: Raw, card: Card) -> Prompt:
     else:
         shown = [(kind, fields.get(kind) or fields.get(f"{kind}s")) for kind in KINDS]
         parts = [part for kind, found in shown if found for part in media(kind, found, raw)]
-        parts.append(text_part(raw.need("prompt")))
-    said = {key: fields[key] for key in ("criterion", "cluster") if fields.get(key)}
+        parts.append(text_part(_question(raw)))
+    said = {key: fields[key] for key in ("criterion", "cluster", "choices") if fields.get(key)}
+    if fields.get("gold") is not None:
+        said["gold"] = [str(x) for x in (fields["gold"] if isinstance(fields["gold"], list) else [fields["gold"]])]
     task = card.task or fields.get("task") or modality_of(parts)
     return Prompt(id=str(fields.get("id", raw.number)), task=task, parts=parts, **said)
+
+
+def _question(raw: Raw) -> str:
+    """Return the text of a row's `prompt`, or what a user first says in its conversation, without marks of media."""
+    chat = raw.fields.get("conversations") or raw.fields.get("messages") or []
+    if "prompt" in raw.fields or not chat:
+        return raw.need("prompt")
+    said = [part.text or "" for part in conversation(chat) if part.role == "user"]
+    return MARKS.sub("", "".join(said[:1])).strip()

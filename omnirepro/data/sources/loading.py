@@ -70,7 +70,7 @@ def load(
 
         def is_row(row: dict) -> bool:
             try:
-                return any(known.matches(_mapped(row, columns)) for known in among)
+                return any(known.matches(mapped(row, columns)) for known in among)
             except (RowError, RecursionError):
                 return False
 
@@ -118,7 +118,7 @@ def missing_media(pairs: Iterable[Pair]) -> dict[str, int]:
     return dict(Counter(path for path in paths if not os.path.exists(path)))
 
 
-def _mapped(fields: dict, columns: dict[str, str] | None) -> dict:
+def mapped(fields: dict, columns: dict[str, str] | None) -> dict:
     """Rename columns to the fields that they stand for. Raises `RowError` where one is missing."""
     if not columns:
         return fields
@@ -146,7 +146,7 @@ def _recognised(
         if (first := next(rows, None)) is None:
             continue
         try:
-            taken = detect(_mapped(first.fields, columns), first.where, among)
+            taken = detect(mapped(first.fields, columns), first.where, among)
         except (RowError, RecursionError) as error:
             other.append((first, rows, error))
             continue
@@ -187,7 +187,7 @@ def _pairs(
 def _renamed(rows: Iterator[Raw], columns: dict[str, str] | None) -> Iterator[Raw]:
     for raw in rows:
         try:
-            yield replace(raw, fields=_mapped(raw.fields, columns)) if columns else raw
+            yield replace(raw, fields=mapped(raw.fields, columns)) if columns else raw
         except RowError as error:
             raise RowError(f"{raw.where}: {error}") from None
 

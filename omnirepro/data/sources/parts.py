@@ -31,7 +31,7 @@ _ROLES = {
 }
 _TOOLS = {"tool": "tool result", "observation": "tool result", "function": "tool result", "function_call": "tool call"}
 _COLUMNS = {"image": ("images", "image"), "video": ("videos", "video"), "audio": ("audios", "audio")}
-_MARKS = re.compile(r"<(image|video|audio)>")
+MARKS = re.compile(r"<(image|video|audio)>")
 
 
 class Shown:
@@ -50,7 +50,7 @@ class Shown:
         """Return the parts of a text: marks are media where the row has such, else they are letters."""
         parts: list[Part] = []
         at = 0
-        for mark in _MARKS.finditer(text):
+        for mark in MARKS.finditer(text):
             if mark[1] in self.marked:
                 parts += [*_worded(text[at : mark.start()]), self.next(mark[1])]
                 at = mark.end()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from omnirepro.data import RowError
+from omnirepro.data.files import lies_at
 from omnirepro.data.jsonl import parse_json
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
@@ -129,7 +130,7 @@ def hub_rows(name: str, config: str | None, split: str, media: Path) -> Iterator
     from datasets import load_dataset
 
     try:
-        rows: Iterable[dict[str, Any]] = load_dataset(name, config, split=split, streaming=True).decode(False)
+        rows: Iterable[dict[str, Any]] = load_dataset(lies_at(name), config, split=split, streaming=True).decode(False)
         for number, row in enumerate(rows, 1):
             yield Raw(dict(row), "/".join(filter(None, (name, config))) + f"[{split}]", number, media, media)
     except Exception as error:  # each layer below (files, hub, requests, formats) has errors of its own

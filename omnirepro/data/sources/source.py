@@ -65,11 +65,7 @@ class Source:
     def matches(self, row: dict[str, Any]) -> bool:
         """Tell whether a row's fields are those of this source."""
 
-        def fits(value: Any, kind: str) -> bool:
-            return KINDS[kind](value) if kind in KINDS else re.search(kind, str(value)) is not None
-
-        found = all(name in row and fits(row[name], kind) for name, kind in self.fields.items())
-        return found and not any(name in row for name in self.without)
+        return fits(row, self.fields) and not any(name in row for name in self.without)
 
     @cached_property
     def _hook(self) -> Hook | None:
@@ -125,6 +121,15 @@ class Source:
             elif isinstance(value, str) and "://" in value:
                 kept[key] = value
         return Pair(**mapped | given, prompt=prompt, response_a=a, response_b=b, meta=kept | (meta or {}) or None)
+
+
+def fits(row: dict[str, Any], fields: dict[str, str]) -> bool:
+    """Tell whether a row has these fields, each of its kind (see `formats.yaml`)."""
+
+    def is_a(value: Any, kind: str) -> bool:
+        return KINDS[kind](value) if kind in KINDS else re.search(kind, str(value)) is not None
+
+    return all(name in row and is_a(row[name], kind) for name, kind in fields.items())
 
 
 def _plain(value: Any) -> Any:

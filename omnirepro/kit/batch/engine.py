@@ -26,7 +26,7 @@ from omnirepro.data.progress import FILE
 from omnirepro.kit.batch.failures import engine_error, failure, place
 from omnirepro.kit.batch.table import Row, Screen
 from omnirepro.kit.report.execution import find_notebook
-from omnirepro.kit.run import STAGES, Fork, RunError, load_params, project_root, results_root, run_name, to_run
+from omnirepro.kit.run import Fork, RunError, load_params, project_root, results_root, run_name, to_run
 from omnirepro.kit.run.estimates import expected
 from omnirepro.kit.run.files import PACKAGED, working_root
 
@@ -75,7 +75,8 @@ class Batch:
         if answer.returncode:
             raise RunError(engine_error(answer.stdout + answer.stderr))
         self.reasons = {(run, stage): why for why, run, stage in JOB.findall(answer.stdout + answer.stderr)}
-        there = [stage for stage in STAGES if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
+        stages = load_params(self.profile).notebooks
+        there = [stage for stage in stages if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
         for run, seed in self.runs.items():
             for stage in there:
                 asked = not self.asked or stage in self.asked

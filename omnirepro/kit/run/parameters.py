@@ -26,9 +26,11 @@ from omnirepro.kit.run.reading import (
     run_file,
     unknown,
 )
+from omnirepro.kit.run.stages import STAGES
 
 # Texts, or a mapping of modalities to texts.
 BY_MODALITY = ("synthesis.strong", "synthesis.weak", "meta_reward_dpo.disrm")
+NUMBER_OR_FILE = ("best_of_n.candidates",)  # a whole number, or the path of a file
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "", whole: Container[str] = ()) -> dict[str, Any]:
@@ -104,11 +106,15 @@ class Section(Mapping):
 
 
 class Params:
-    """Resolved parameters by dotted key. Every read is recorded in `.reads`; `.origin(key)` is the file that set it."""
+    """Resolved parameters by dotted key. Every read is recorded in `.reads`; `.origin(key)` is the file that set it.
+
+    `notebooks`: the stages that the profile runs, in their order.
+    """
 
     def __init__(self, base: Mapping[str, Any], profile: str = "", run: str | None = None):
         self.profile = profile
         self.run = run
+        self.notebooks = STAGES
         self.sections = tuple(base)
         self.reads: dict[str, Any] = {}
         self.allowed: tuple[str, ...] | None = None
@@ -171,7 +177,7 @@ class Params:
 def _typed(key: str, value: Any, base: Any, origin: str) -> Any:
     """Check a value, and the entries of a list, by the base's type: a whole number does for a float, null for none."""
     kind = list[type(base[0])] if isinstance(base, list) and base else type(base)
-    kind = str | dict[str, str] if key in BY_MODALITY else kind
+    kind = str | dict[str, str] if key in BY_MODALITY else int | str if key in NUMBER_OR_FILE else kind
     try:
         return _checker(kind).validate_python(value, strict=True)
     except ValidationError:
@@ -190,15 +196,38 @@ def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = 
     `overrides`: mapping with dotted or nested keys, or JSON text of one. Raises `ParameterError` on an unknown
     profile or key, naming the nearest known one.
     """
-    folder = project_root() / "params"
-    file = Path(profile) if Path(profile).suffix in YAML else folder / "profiles" / f"{profile}.yaml"
-    params = Params(read_yaml(folder / "base.yaml"), profile, run)
-    profiles = sorted(path.stem for path in (folder / "profiles").glob("*.yaml"))
-    if not file.is_file():
-        hint = f"the nearest known one is {nearest(str(profile), profiles)} (of {', '.join(profiles)})"
-        raise ParameterError(f"unknown profile {profile!r}: {hint}")
-    params.update(read_yaml(file), f"profiles/{file.name}")
+    params = Params(read_yaml(project_root() / "params" / "base.yaml"), profile, run)
+    for file, values in _layers(profile):
+        params.update(values, f"profiles/{file.name}")
     if (own := run_file(run)) is not None:
         params.update(read_run_file(own).get("overrides") or {}, f"runs/{own.name}")
     params.update(parse_overrides(overrides), "overrides")
+    params.notebooks = _stages(params.peek("profile.notebooks") or [])
     return params
+
+
+def _layers(profile: str, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the files of a profile with their values, the one that it extends first.
+
+    Raises `ParameterError` on an unknown profile, or one that extends itself.
+    """
+    folder = project_root() / "params" / "profiles"
+    file = Path(profile) if Path(profile).suffix in YAML else folder / f"{profile}.yaml"
+    if not file.is_file():
+        profiles = sorted(path.stem for path in folder.glob("*.yaml"))
+        hint = f"the nearest known one is {nearest(str(profile), profiles)} (of {', '.join(profiles)})"
+        raise ParameterError(f"unknown profile {profile!r}: {hint}")
+    if file in above:
+        raise ParameterError(f"profile {file.name} extends itself: name another one there")
+    values = read_yaml(file)
+    beneath = flatten(values).get("profile.extends")
+    return [*(_layers(beneath, (*above, file)) if beneath else []), (file, values)]
+
+
+def _stages(names: list[str]) -> tuple[str, ...]:
+    """Return the stages that are named (none: all), in their order. Raises `ParameterError` where one is not known."""
+    for name in names:
+        if name not in STAGES:
+            said = f"the nearest is {nearest(str(name), STAGES)}"
+            raise ParameterError(f"profile.notebooks: there is no notebook {name!r}: {said}")
+    return tuple(stage for stage in STAGES if stage in names or not names)

@@ -37,7 +37,7 @@ MINUTES: dict[str, dict[str, float]] = {  # on two CPU cores, by profile, as eve
     "09_benchmarks": {"smoke": 0.3, "tiny": 0.6, "study": 0.8},
     "10_scorecard": {"smoke": 0.2, "tiny": 0.2, "study": 0.2},
 }
-SHARED = ("data", "world", "judge", "media", "endpoints", "device")
+SHARED = ("profile", "data", "world", "judge", "media", "endpoints", "device")
 # With the section `device`: how a result is computed, not which one.
 HOW = (
     *("judge.batch_size", "media.workers", "media.cache_gb"),

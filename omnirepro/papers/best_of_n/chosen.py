@@ -27,13 +27,14 @@ def sizes_up_to(most: int) -> list[int]:
 
 
 def of_ladders(ladders: Mapping[str, Ladder], sizes: Sequence[int], way: str, judge: str) -> pd.DataFrame:
-    """Return the choices (prompt_id, n, way, judge, place, calls, kept) of knock-outs."""
+    """Return the choices (prompt_id, n, way, judge, place, calls, kept) of knock-outs; of n, or of all where fewer."""
     rows = []
     for name, ladder in ladders.items():
-        for n in (n for n in sizes if n <= len(ladder.leads)):
-            calls = ladder.calls[n - 1]
-            kept = ladder.kept[n - 1] / calls if calls else np.nan
-            rows.append((name, n, way, judge, ladder.leads[n - 1], calls, kept))
+        for n in sizes:
+            last = min(n, len(ladder.leads)) - 1
+            calls = ladder.calls[last]
+            kept = ladder.kept[last] / calls if calls else np.nan
+            rows.append((name, n, way, judge, ladder.leads[last], calls, kept))
     return pd.DataFrame(rows, columns=["prompt_id", "n", "way", "judge", "place", "calls", "kept"])
 
 

@@ -1,30 +1,39 @@
 """The stage of Best-of-N: sample, judge, freeze, choose in every way (Omni-RRM, Best-of-N; GRM-Omni, Section 4.4).
 
-Consumes a generator, the run's judges, test prompts and their truth; produces `candidates.jsonl` (a row a prompt, the
-command's own format), `candidates.csv` (a row a candidate with its truth), `predictions.jsonl` (each judgement as
-displayed, `pair_id` the match), `scores.csv` (what judges give a candidate alone) and `choices.csv`, from which every
-figure and number is made. The truth is read before any judge speaks, and no judge sees it.
+Consumes a generator, judges, test prompts and their truth, or questions with gold answers, or candidates that are
+there already; produces `candidates.jsonl` (a row a prompt, the command's own format), `candidates.csv` (a row a
+candidate with its truth), `predictions.jsonl` (each judgement as displayed, `pair_id` the match), `scores.csv` (what
+judges give a candidate alone) and `choices.csv`, from which every figure and number is made. The truth is read before
+any judge speaks, and no judge sees it.
 
 Departures from the papers: (1) the embedded world's answers are sentences, so that a judge has more to weigh than an
-option letter; an answer is right where it states the true value of what was asked; (2) the base judge, which writes no
-judgement that can be read, chooses the likelier of [[A]] and [[B]].
+option letter; an answer is right where it states the true value of what was asked; (2) judges see the choices of a
+question, where the released prompt shows the question alone; (3) the base judge, which writes no judgement that can
+be read, chooses the likelier of [[A]] and [[B]].
 """
 
 from __future__ import annotations
 
+import math
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from omnirepro.data import Judgement, Pair, Prompt, read_jsonl, text_of, write_jsonl
+from omnirepro.data import Judgement, Pair, Prompt, RowError, read_jsonl, text_of, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
+from omnirepro.data.sources.cards import Card, card_of
+from omnirepro.data.sources.questions import Asked, questions_of
+from omnirepro.evaluate.answers import MATCHES, gold_form, is_right, kind_of, stated
 from omnirepro.judge.criteria import forced
 from omnirepro.judge.generative import load_judge
-from omnirepro.kit.run import Run
-from omnirepro.models.generation import Decoding, LocalModel
-from omnirepro.models.loading import load
+from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.kit.run import Run, project_root
+from omnirepro.models.generation import Decoding
+from omnirepro.models.opening import open_chat, served
+from omnirepro.models.processing import limits_in
 from omnirepro.papers.best_of_n.chosen import (
     bounds,
     of_ladders,
@@ -35,51 +44,163 @@ from omnirepro.papers.best_of_n.chosen import (
     without_a_judge,
 )
 from omnirepro.papers.grm_omni.model_pool import open_judge, open_scalar
+from omnirepro.papers.omni_rrm.supply import truth_of, usable
 from omnirepro.papers.omni_rrm.synthesis import answer
 from omnirepro.search import CriteriaSearch
 from omnirepro.search.referee import Ask, Candidates, Referee, asking, own_scores
 from omnirepro.search.tournament import frozen, knock_out
+from omnirepro.toyworld import language
 from omnirepro.toyworld.candidates import ABOUT
-from omnirepro.toyworld.language import stated
-from omnirepro.toyworld.tasks import Truth, World
+from omnirepro.toyworld.tasks import World
 
-FINAL = "grpo"  # the judge that chooses in every way
+FINAL = "grpo"  # the run's judge that chooses in every way; so does each judge that is named
+OWN_GENERATORS = ("weak", "generator", "strong")
+SCORED = ["judge", "prompt_id", "place", "score"]
 Known = dict[str, Candidates]
+
+
+class Upstream(NamedTuple):
+    """What stands upstream of the stage; what `best_of_n` names itself (data, generator, judges) may be missing."""
+
+    generator: Path | str
+    judges: dict[str, Path]
+    data: Path | None
+    scorer: Path | None
+    searchers: dict[str, Path]
+
+
+def upstream(run: Run) -> Upstream:
+    """Return the run's own generator, judges, data and scalar model; nothing has to be there that is named elsewhere.
+
+    Raises `RunError` where the embedded prompts are to be answered and something is missing.
+    """
+    p = run.section()
+    given = cards_of(run)
+    for card in (card for some in given.values() for card in some):
+        for at, file in enumerate(card.files, 1):
+            run.note(f"given/{card.name}/{at}-{file.name}", file)
+    foreign = any(given.values())
+    own = p["generator"] in OWN_GENERATORS and not isinstance(p["candidates"], str)
+    data = None if foreign else run.input("01_synthesis", "data")
+    generator = run.input("00_backbone", p["generator"]) if own else p["generator"]
+    alone = bool(p["judges"])
+    stages = {"sft": "03_sft", "grpo": "04_grpo"}
+    tuned = {name: run.input(stage, "adapter", optional=alone) for name, stage in stages.items()}
+    judges = {"base": run.input("00_backbone", "strong", optional=alone)} | tuned
+    scorer = run.input("06_meta_reward_dpo", "scalar-better/scorer", optional=True)
+    scorer = run.input("05_bradley_terry", "scorer", optional=True) if scorer is None else scorer
+    thinkers = {name: run.input("06_meta_reward_dpo", name, optional=True) for name in ("sft", "dpo")}
+    return Upstream(generator, _there(judges), data, scorer, _there(thinkers))
+
+
+def cards_of(run: Run) -> dict[str, list[Card]]:
+    """Return the cards of the data that `best_of_n` names: questions, and the file of answers where there is one."""
+    p = run.section()
+    named = {"data": p["data"], "candidates": [p["candidates"]] if isinstance(p["candidates"], str) else []}
+    root = run.section("data")["root"] if any(named.values()) else ""
+    folder = project_root() / "params" / "data"
+    cards = {key: [card_of(value, folder, root) for value in values] for key, values in named.items()}
+    for number, card in enumerate((card for some in cards.values() for card in some), 1):
+        card.name += f"-{number}" if number > 1 else ""
+    return cards
+
+
+def _there(folders: dict[str, Path | None]) -> dict[str, Path]:
+    return {name: folder for name, folder in folders.items() if folder}
 
 
 def best_of_n(
     run: Run,
-    generator: Path,
+    generator: Path | str,
     judges: dict[str, Path],
-    data: Path,
+    data: Path | None = None,
     scorer: Path | None = None,
     searchers: dict[str, Path] | None = None,
 ) -> None:
-    """Sample candidates to the first test prompts and let every judge choose; see the module for what is written.
+    """Let every judge choose among candidates, sampled or given; see the module for what is written.
 
     `judges` maps base, sft and grpo to folders; `scorer` is a scalar model's; `searchers` maps names to judges that
-    write criteria. The last two may be missing: their rows are then left out.
+    write criteria. Those that are missing have no rows. `data`: folder of 01, whose first test prompts are answered
+    where `best_of_n.data` names no questions.
     """
     p = run.section()
-    world = World.from_rows(read_jsonl(data / "truths_test.jsonl", Truth))
-    rows = sample(run, generator, read_jsonl(data / "prompts_test.jsonl", Prompt)[: p["prompts"]])
+    rows = candidates_of(run, generator, data)
     run.write("candidates.jsonl", lambda path: write_jsonl(path, rows))
-    table = assess(rows, world)
+    truth = truth_of(data, "test") if data else None
+    table = assess(rows, truth) if truth else graded(rows, p["match"])
     run.write("candidates.csv", table.to_csv(index=False))
     known = {row.id: row for row in rows}
-    sizes = sizes_up_to(p["candidates"])
+    sizes = sizes_up_to(max(len(row.candidates) for row in rows))
     found = Found([without_a_judge(table, sizes)])
     for name, folder in judges.items():
         ask_judge(run, name, folder, known, sizes, found)
+    for spec in p["judges"]:
+        ask_judge(run, spec.rstrip("/").replace("#", "/").split("/")[-1], spec, known, sizes, found)
     if scorer:
         scalar = load_judge(scorer, run.section("judge")["batch_size"], run.device, run.dtype, name="scalar")
         found.score("scalar model", "scalar", known, own_scores(scalar, Referee(known, scalar.judge)), sizes)
     for name, folder in (searchers or {}).items():
-        found.add(*search(run, name, folder, scorer, known))
+        if truth:
+            found.add(*search(run, name, folder, scorer, known))
     run.write("predictions.jsonl", lambda path: write_jsonl(path, found.judged))
-    run.write("scores.csv", pd.concat(found.scores, ignore_index=True).round(5).to_csv(index=False))
+    scores = pd.concat(found.scores, ignore_index=True) if found.scores else pd.DataFrame(columns=SCORED)
+    run.write("scores.csv", scores.round(5).to_csv(index=False))
     choices = pd.concat([qualities(pd.concat(found.choices), table), bounds(table, sizes)], ignore_index=True)
     run.write("choices.csv", choices.round(5).to_csv(index=False))
+
+
+def candidates_of(run: Run, generator: Path | str, data: Path | None) -> list[Candidates]:
+    """Return the rows to choose from: those that are there, or what the generator answers to the questions."""
+    p = run.section()
+    cards = cards_of(run)
+    asked: list[Prompt] = list(questions(run, cards["data"]))
+    if cards["candidates"]:
+        return given_answers(cards["candidates"][0], asked)
+    if not cards["data"]:
+        asked = read_jsonl(data / "prompts_test.jsonl", Prompt)[: p["prompts"]]
+    return sample(run, generator, asked)
+
+
+def questions(run: Run, cards: list[Card]) -> list[Asked]:
+    """Read data sets of questions; what `data.bad_rows` lets drop is told. Raises `RowError` naming row and remedy."""
+    dropped: list[tuple[str, str, str]] = []
+    asked: list[Asked] = []
+    for card in cards:
+        drop = run.section("data")["bad_rows"] == "drop"
+        asked += usable(questions_of(card), card, "best_of_n.data", drop, dropped)
+    if dropped:
+        table = pd.DataFrame(dropped, columns=["use", "id", "reason"])
+        run.write("dropped.csv", table.to_csv(index=False))
+        print(f"{len(dropped)} questions are left out, see dropped.csv: {dropped[0][2]}", flush=True)
+    return asked
+
+
+def given_answers(card: Card, asked: list[Prompt]) -> list[Candidates]:
+    """Return the answers of a file, to its own questions or, by their ids, to those of `asked`."""
+    path = card.path
+    known = {question.id.partition(":")[2]: question for question in asked}
+    if asked and len(known) < len(asked):
+        raise RowError(f"best_of_n.candidates {path}: two sets of best_of_n.data share ids; name one set")
+    rows = []
+    for row in questions_of(card, answered=True):
+        question = known.get(row.id) if asked else row
+        if question is None:
+            raise RowError(
+                f"{path}: row {row.id} answers no question of best_of_n.data; correct its id or name its set"
+            )
+        if not row.candidates:
+            raise RowError(f"{path}: row {row.id} has no candidates; write a list of answers")
+        if not asked and row.gold is None:
+            raise RowError(f"{path}: row {row.id} has no gold answer; write prompt and gold, or name best_of_n.data")
+        rows.append(_row(question, row.candidates))
+    if len({row.id for row in rows}) < len(rows):
+        raise RowError(f"{path}: two rows have one id; give each its own")
+    return rows
+
+
+def _row(question: Prompt, candidates: list) -> Candidates:
+    kept = {name: getattr(question, name) for name in ("id", "task", "criterion", "cluster", "gold", "choices")}
+    return Candidates(prompt=question.parts, candidates=candidates, **kept)
 
 
 class Found:
@@ -99,19 +220,48 @@ class Found:
         """Keep a judge's scores of candidates alone, and what they choose."""
         self.choices.append(of_scores(_forms(known), scores, sizes, way, judge))
         rows = [(judge, name, form, score) for name, part in scores.items() for form, score in part.items()]
-        self.scores.append(pd.DataFrame(rows, columns=["judge", "prompt_id", "place", "score"]))
+        self.scores.append(pd.DataFrame(rows, columns=SCORED))
 
 
-def sample(run: Run, generator: Path, prompts: list[Prompt]) -> list[Candidates]:
+def sample(run: Run, generator: Path | str, prompts: list[Prompt]) -> list[Candidates]:
     """Let the generator answer every prompt N times; the first n answers are the candidates of a smaller N."""
     p = run.section()
-    chat = LocalModel(*load(generator, run.device, run.dtype), generator.name, run.section("judge")["batch_size"])
+    batch_size = run.section("judge")["batch_size"]
+    how = {"endpoint": run.endpoint} if served(generator) else {}
+    if not isinstance(generator, Path):
+        how["media"] = limits_in(run.section("media"))
+    chat = open_chat(generator, "", batch_size, run.device, run.dtype, **how)
     decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
     repeated = [q for q in prompts for _ in range(p["candidates"])]
     said: dict[str, list] = {}
     for response in answer(run, chat, repeated, decoding, "candidates"):
         said.setdefault(response.prompt_id, []).append(response.parts)
-    return [Candidates(id=q.id, task=q.task, prompt=q.parts, candidates=said[q.id], cluster=q.cluster) for q in prompts]
+    return [_row(q, said[q.id]) for q in prompts]
+
+
+def graded(rows: list[Candidates], match: str) -> pd.DataFrame:
+    """Return a row a candidate: what it states, and whether that is the gold answer; NaN where none is known.
+
+    An answer of which nothing can be told is wrong, and `answer` is empty. There is no finer score than right or wrong.
+    Raises `RowError` where a gold answer is none of the kind that `match` asks for.
+    """
+    if match not in MATCHES:
+        raise RowError(f"best_of_n.match is {match!r}: use one of {', '.join(MATCHES)}")
+    out = []
+    for row in rows:
+        gold = row.gold or []
+        choices = row.choices or []
+        kind = kind_of(match, gold, choices)
+        if wrong := [text for text in gold if gold_form(text, kind, choices) is None]:
+            why = f"the gold answer {wrong[0]!r} is no {kind}" + (f" of {len(choices)} choices" if choices else "")
+            raise RowError(f"row {row.id}: {why}; correct it, or set best_of_n.match")
+        for place, (form, parts) in enumerate(zip(row.forms(), row.candidates, strict=True)):
+            text = text_of(parts)
+            said = stated(text, kind, choices)
+            about = {"prompt_id": row.id, "task": row.task, "cluster": row.cluster or row.id, "place": place}
+            right = int(is_right(said, gold, kind, choices)) if gold else math.nan
+            out.append(about | {"form": form, "text": text, "answer": said, "right": right, "score": math.nan})
+    return pd.DataFrame(out)
 
 
 def assess(rows: list[Candidates], world: World) -> pd.DataFrame:
@@ -127,30 +277,43 @@ def assess(rows: list[Candidates], world: World) -> pd.DataFrame:
             right = int(found.marks["accuracy"] and found.marks["relevance"])
             about = {"prompt_id": row.id, "task": row.task, "cluster": row.cluster or row.id, "place": place}
             truth = {"right": right, "score": found.score, **found.marks}
-            out.append(about | {"form": form, "text": text, "answer": stated(text)} | truth)
+            out.append(about | {"form": form, "text": text, "answer": language.stated(text)} | truth)
     return pd.DataFrame(out)
 
 
-def ask_judge(run: Run, name: str, folder: Path, known: Known, sizes: list[int], found: Found) -> None:
+def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list[int], found: Found) -> None:
     """Let one judge choose by knock-out; the final one also with the incumbent as A and by round robin.
 
-    A tuned judge also scores each candidate beside itself.
+    A tuned judge also scores each candidate beside itself; a scalar model does nothing else.
     """
     asked = run.section("judge")
     forms = _forms(known)
-    judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, seed=run.seed)
+    foreign = not isinstance(source, Path)
+    how = {"media": limits_in(run.section("media")), "endpoint": run.endpoint} if foreign else {}
+    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed, **how)
+    if isinstance(judge, ScalarJudge):
+        found.score("scalar model", name, known, own_scores(judge, Referee(known, judge.judge)), sizes)
+        return
     if name == "base":
 
         def ask(pairs: list[Pair]) -> list[Judgement]:
             return [row for row in forced(judge.chat, "base", pairs, asked["wording"]) if row.order == "AB"]
 
     else:
-        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-        judge.chat.name = name
-        ask = asking(judge, progress(f"{name} compares"))
+        if not foreign or judge.wording == asked["wording"]:  # any other one may answer as long as its format needs
+            judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
+        report = progress(f"{name} compares")
+        if foreign:  # a server is asked for its model by this name
+
+            def ask(pairs: list[Pair]) -> list[Judgement]:
+                return [row.model_copy(update={"model": name}) for row in asking(judge, report)(pairs)]
+
+        else:
+            judge.chat.name = name
+            ask = asking(judge, report)
     referee = Referee(known, _kept(run, name, ask))
     choices = [of_ladders(knock_out(forms, referee, seed=run.seed), sizes, "knock-out", name)]
-    if name == FINAL:
+    if name == FINAL or foreign:
         fixed = knock_out(forms, referee, "A", run.seed)
         choices.append(of_ladders(fixed, sizes, "knock-out, incumbent as A", name))
         few = [n for n in sizes if n <= run.section()["round_robin"]]

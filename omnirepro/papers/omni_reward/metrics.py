@@ -14,7 +14,7 @@ from omnirepro.evaluate import calibration, protocol, ties
 from omnirepro.evaluate.statistics import UNKNOWN
 from omnirepro.papers.comparisons import Metrics, compare, mean
 from omnirepro.papers.omni_reward import free_form
-from omnirepro.papers.omni_reward.tables import Rows, rows_of
+from omnirepro.papers.omni_reward.tables import NAMES, Rows, rows_of
 from omnirepro.toyworld.training_pairs import SELECTIONS
 
 
@@ -26,21 +26,24 @@ def omni_metrics(folder: Path) -> Metrics:
     rows = rows_of(folder)
     found: Metrics = ties.metrics(rows("bt", "dev"), rows("bt"), by_task=False)
     found |= against_base(rows) | selections(rows) | of_criteria(rows) | asked_otherwise(rows)
-    found |= {f"ece_{name}": calibration.ece(calibration.confidences(rows.forced(name))) for name in ("bt", "r1")}
+    found |= {f"ece_{name}": calibration.ece(calibration.confidences(rows.forced(name))) for name in rows.trained}
     return found | proposals(folder)
 
 
 def against_base(rows: Rows) -> Metrics:
     """Compare the base, the Bradley-Terry model and R1, with and without ties; validity and tie rate of R1."""
     found: Metrics = {}
+    there = {model for model in NAMES if model in rows}
     for end, counted in (("with_ties", True), ("without_ties", False)):
-        found |= {f"{model}_{end}": mean(rows.credits(model, counted)) for model in ("base", "r1")}
-        sides = (("bt", "base"), ("r1", "base"), ("r1", "warm"), ("bt", "r1"))
+        found |= {f"{model}_{end}": mean(rows.credits(model, counted)) for model in ("base", "r1") if model in rows}
+        sides = [(a, b) for a, b in (("bt", "base"), ("r1", "base"), ("r1", "warm"), ("bt", "r1")) if {a, b} <= there]
         table = [(f"{a}_minus_{b}_{end}", (a, counted), (b, counted)) for a, b in sides]
         found |= compare(table, rows.credits, free_form.gain)
-        for model in ("bt", "base", "r1"):
+        for model in [model for model in ("bt", "base", "r1") if model in rows]:
             parts = rows.by_modality(rows.credits(model, counted))
             found |= {f"{model}_{modality}_{end}": mean(part) for modality, part in parts.items()}
+    if "r1" not in rows:
+        return found
     judged = protocol.metrics(rows("r1"))
     found |= {f"r1_{k}": judged[k] for k in ("valid_share", "tie_rate", "consistency", "always_a") if k in judged}
     return found | {"r1_minus_base": found["r1_minus_base_with_ties"], "bt_minus_r1": found["bt_minus_r1_with_ties"]}
@@ -62,7 +65,7 @@ def of_criteria(rows: Rows) -> Metrics:
     three = rows.credits("bt", True)
     words = rows.shapes(three).str.endswith("2T")
     found: Metrics = {"text_responses_minus_media_responses": free_form.gap(three, words)}
-    for model in ("bt", "r1"):
+    for model in rows.trained:
         table = rows.credits(model, False)
         unseen = rows.where(table, "unseen").astype(bool)
         if unseen.any():
@@ -90,6 +93,8 @@ def shift(rows: Rows, model: str) -> pd.DataFrame:
 
 def asked_otherwise(rows: Rows) -> Metrics:
     """Compare ways of asking one and the same judge, R1 before GRPO, which was tuned alike for all of them."""
+    if "warm-level" not in rows:
+        return {}
     alone = rows("warm-level")
     single = free_form.credits(alone, False)
     found: Metrics = {

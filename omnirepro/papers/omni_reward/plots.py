@@ -29,7 +29,7 @@ def tasks(folder: Path) -> pd.DataFrame:
     rows = rows_of(folder)
     out = []
     for counted, protocol in PROTOCOLS.items():
-        tables = {name: rows.credits(model, counted) for model, name in NAMES.items()}
+        tables = {name: rows.credits(model, counted) for model, name in NAMES.items() if model in rows}
         if counted:
             oracle = ties.decide(rows("bt"), ties.fit(rows("bt")))
             tables["BT, oracle threshold"] = free_form.credits(oracle, True)
@@ -52,7 +52,7 @@ def reliability(folder: Path) -> pd.DataFrame:
     """Return (model, confidence, value, low, high, n): the margin of Bradley-Terry, the tag's probability of R1."""
     rows = rows_of(folder)
     parts = [
-        calibration.reliability(calibration.confidences(rows.forced(m))).assign(model=NAMES[m]) for m in ("bt", "r1")
+        calibration.reliability(calibration.confidences(rows.forced(m))).assign(model=NAMES[m]) for m in rows.trained
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -61,7 +61,7 @@ def scaling(folder: Path) -> pd.DataFrame:
     """Return (model, share, value, low, high, n): R1 by the share of the data that it was trained on."""
     rows = rows_of(folder)
     shares = pd.read_csv(folder / "shares.csv")["share"]
-    asked = [("R1", shares[0], "r1"), *(("R1", share, f"r1-{share:g}") for share in shares[1:])]
+    asked = [("R1", share, f"r1-{share:g}" if at else "r1") for at, share in enumerate(shares)]
     asked.append(("Bradley-Terry, all data", 1.0, "bt"))
     found = [{"model": n, "share": share} | mean(rows.credits(model, True)).as_row() for n, share, model in asked]
     return pd.DataFrame(found)
@@ -100,6 +100,7 @@ def asked(folder: Path) -> pd.DataFrame:
         {"task": protocol, "judge": way} | mean(free_form.credits(rows(model), counted)).as_row()
         for counted, protocol in PROTOCOLS.items()
         for model, way in ways.items()
+        if model in rows
     ]
     return pd.DataFrame(found)
 
@@ -108,7 +109,7 @@ def generality(folder: Path) -> pd.DataFrame:
     """Return (task, judge, value, low, high, n): seen and unseen criteria, and the end of a longer conversation."""
     rows = rows_of(folder)
     parts = []
-    for model in ("bt", "r1"):
+    for model in rows.trained:
         table = rows.credits(model, False)
         unseen = rows.where(table, "unseen").astype(bool)
         parts += [("seen criteria", model, table[~unseen]), ("unseen criteria", model, table[unseen])]
@@ -122,7 +123,8 @@ def generality(folder: Path) -> pd.DataFrame:
 def orders(folder: Path) -> pd.DataFrame:
     """Return what the order of display does to R1, before and after reinforcement (judge, measure, value, ...)."""
     rows = rows_of(folder)
-    return position(pd.concat([rows(m).assign(model=NAMES[m]) for m in ("warm", "r1")]))
+    found = [rows(m).assign(model=NAMES[m]) for m in ("warm", "r1") if m in rows]
+    return position(pd.concat(found)) if found else pd.DataFrame()
 
 
 def losses(folder: Path) -> pd.DataFrame:

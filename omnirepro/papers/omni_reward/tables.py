@@ -36,6 +36,11 @@ class Rows:
         """The Bradley-Terry models: those that were scored on the development split too."""
         return [name.removesuffix("/dev") for name in self.parts if name.endswith("/dev")]
 
+    @property
+    def trained(self) -> list[str]:
+        """The Bradley-Terry model on all data, and R1 where one was trained."""
+        return [model for model in ("bt", "r1") if model in self]
+
     def decided(self, model: str) -> pd.DataFrame:
         """Return test rows for the three-way protocol: a scalar model's with the threshold of the development split."""
         if model not in self.scalar:

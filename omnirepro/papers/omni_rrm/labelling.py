@@ -21,7 +21,7 @@ from omnirepro.models.generation import Decoding
 from omnirepro.papers.omni_rrm.reconcile import RULES, Dropped, Reconciled, divide, reconcile
 from omnirepro.papers.omni_rrm.supply import truth_of
 from omnirepro.papers.omni_rrm.synthesis import Origin
-from omnirepro.papers.omni_rrm.teachers import ErrorProfile, JudgeTeacher, OracleTeacher, lenient
+from omnirepro.papers.omni_rrm.teachers import ByModality, ErrorProfile, JudgeTeacher, OracleTeacher, lenient
 from omnirepro.toyworld.language import claims, seen
 from omnirepro.toyworld.tasks import World
 from omnirepro.train.curriculum import labels_of
@@ -77,8 +77,12 @@ def teachers_of(run: Run, data: Path, split: str, strong: dict[str, str]) -> lis
     order = {"both": p["order"] == "both", "first": weak_first(strong) if p["order"] == "fixed" else {}}
     place = {"seed": run.seed, "checkpoints": run.checkpoint_dir}
 
-    def opened(number: int, spec: str) -> JudgeTeacher:
-        judge = load_judge(spec, asked["batch_size"], run.device, run.dtype, endpoint=run.endpoint, **how)
+    def opened(number: int, spec: str | dict[str, str]) -> JudgeTeacher:
+        specs = {"any": spec} if isinstance(spec, str) else spec
+        if "any" not in specs:
+            raise ParameterError(f"reconciliation.teachers: {spec} names no model for `any` other modality: add it")
+        opening = partial(load_judge, endpoint=run.endpoint, **how)
+        judge = ByModality({k: opening(v, asked["batch_size"], run.device, run.dtype) for k, v in specs.items()})
         return JudgeTeacher(f"teacher-{number}", judge, partial(lenient, format=format), **order, **place)
 
     return [opened(number, spec) for number, spec in enumerate(p["teachers"], 1)]

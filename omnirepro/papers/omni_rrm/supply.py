@@ -126,15 +126,14 @@ def read_given(
     kept: dict[str, list[Any]] = {use: [] for use in given}
     dropped: list[tuple[str, str, str]] = []
     for use, card in ((use, card) for use, cards in given.items() for card in cards):
-        for row in _named(card, prompts_of(card) if use == "prompts" else pairs_of(card, sides)):
-            if reason := _unusable(row):
-                if strict:
-                    raise RowError(f"{named[use]} {card.name}: row {row.id}: {reason}; or set data.bad_rows=drop")
-                dropped.append((use, row.id, reason))
-            elif sides is not None and row.label is None:
-                dropped.append((use, row.id, "no label"))
+        rows = prompts_of(card) if use == "prompts" else pairs_of(card, sides)
+        for row in usable(rows, card, named[use], not strict, dropped):
+            if sides is not None and row.label is None:
+                dropped.append((named[use], row.id, "no label"))
             else:
                 kept[use].append(row)
+    uses = {parameter: use for use, parameter in named.items()}
+    dropped = [(uses[parameter], *about) for parameter, *about in dropped]
     prompts = [row if use == "prompts" else row.prompt_of() for use in kept for row in kept[use]]
     groups = dict(zip((prompt.id for prompt in prompts), content_groups(prompts), strict=True))
     tested = {groups[row.id] for row in kept.get("test", ())}
@@ -163,6 +162,22 @@ def _write_given(run: Run, cards: dict[str, list[Card]], folder: Path) -> None:
         write_jsonl(folder / f"prompts_{name}.jsonl", here["prompts"])
         write_jsonl(folder / f"given_{name}.jsonl", [*here["pairs"], *here["test"]])
     given.write_tables(folder)
+
+
+def usable(rows: Iterator[Any], card: Card, key: str, drop: bool, dropped: list[tuple[str, str, str]]) -> list[Any]:
+    """Return a set's rows under ids of their own, their media with their sha256.
+
+    One whose media cannot be read is added to `dropped` (key, id, reason), or raises `RowError` where not to `drop`.
+    """
+    kept = []
+    for row in _named(card, rows):
+        if not (reason := _unusable(row)):
+            kept.append(row)
+        elif drop:
+            dropped.append((key, row.id, reason))
+        else:
+            raise RowError(f"{key} {card.name}: row {row.id}: {reason}; or set data.bad_rows=drop")
+    return kept
 
 
 def _named(card: Card, rows: Iterator[Any]) -> Iterator[Any]:

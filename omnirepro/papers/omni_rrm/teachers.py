@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,6 +112,20 @@ def lenient(text: str, format: str = "rationale-first") -> Parsed:
     found = parse(text, format)
     inner = re.search(r"\{.*\}", text, re.DOTALL)
     return parse(inner[0], format) if inner and found.verdict is None else found
+
+
+@dataclass(frozen=True)
+class ByModality:
+    """A judge for each modality of the pairs ("any": all that are not named), where one cannot see or hear them all."""
+
+    judges: Mapping[str, Any]
+
+    def judge(self, pairs: list[Pair], **how: Any) -> list[Judgement]:
+        """Judge pairs, each with its modality's judge; rows come in the order of the judges."""
+        theirs: dict[str, list[Pair]] = {}
+        for pair in pairs:
+            theirs.setdefault(pair.modality if pair.modality in self.judges else "any", []).append(pair)
+        return [row for name, some in theirs.items() for row in self.judges[name].judge(some, **how)]
 
 
 @dataclass(frozen=True)

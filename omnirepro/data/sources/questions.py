@@ -1,0 +1,197 @@
+"""Questions with gold answers, and answers to choose from where there are any: MMMU, Video-MME, AVQA, anyone's own.
+
+`questions.yaml` describes their fields. Consumes a card; produces prompts with `gold` and `choices` (`Asked`), whose
+choices stand below the question under capital letters. Nothing is dropped: a row that cannot be used is an error with
+its place and a remedy. A row may bring its `candidates` (of Omni-RRM's released files: `qwen_all_runs`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from omnirepro.data.schema import MediaError, Part, Prompt, RowError, first_wrong_field, modality_of, text_part
+from omnirepro.data.sources.cards import Card, raw_rows
+from omnirepro.data.sources.parts import media
+from omnirepro.data.sources.rows import Raw
+from omnirepro.data.sources.source import fits
+
+ANSWERS = ("candidates", "qwen_all_runs")
+FOLDERS = ("data", "video", "videos")  # of a release's films, below its root
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+SAY_LETTER = "Answer with the letter of the right choice."
+SAY_WORDS = "Answer with a word, a number or a short phrase."
+MARK = re.compile(r"<image (\d+)>")
+
+
+class Asked(Prompt):
+    """A question with its gold answers and, where they are there already, the answers to choose from."""
+
+    candidates: list[list[Part]] | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one set writes its questions; `questions.yaml` says what its attributes mean."""
+
+    name: str
+    fields: dict[str, str]
+    text: str
+    gold: str
+    licence: str
+    citation: str
+    id: str = ""
+    choices: str = ""
+    media: dict[str, list[str]] = field(default_factory=dict)
+    numbered: str = ""
+    hub: str | None = None
+    config: str | None = None
+    split: str = "train"
+
+
+CARDS = yaml.safe_load(Path(__file__).with_name("questions.yaml").read_text(encoding="utf-8"))
+FORMS = {name: Form(name, **card) for name, card in CARDS.items()}
+
+
+def questions_of(card: Card, answered: bool = False) -> Iterator[Asked]:
+    """Stream a card's questions, by `source` or as their first row says; `answered`: rows of answers to known ones.
+
+    Such a row needs no more than `id` and `candidates`. Raises `RowError` naming file, row and remedy.
+    """
+    known = FORMS.get(card.path) or FORMS.get(card.source or "")
+    if known:
+        here = {"path": known.hub if card.path == known.name else card.path}
+        card = card.model_copy(
+            update=here | {"config": card.config or known.config, "split": card.split or known.split}
+        )
+    rows = raw_rows(card)
+    first = next(rows, None)
+    if first is None:
+        raise RowError(f"{card.path}: no rows; check the path")
+    form = known or _form(_renamed(first, card), answered)
+    for raw in islice(chain([first], rows), card.limit or None):
+        try:
+            yield _question(_renamed(raw, card), form, card)
+        except ValidationError as error:
+            raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
+        except (RowError, MediaError, OSError) as error:
+            raise RowError(f"{raw.where}: {error}") from None
+
+
+def _renamed(raw: Raw, card: Card) -> Raw:
+    return replace(raw, fields={card.columns.get(k, k): v for k, v in raw.fields.items() if v is not None})
+
+
+def _form(raw: Raw, answered: bool) -> Form | None:
+    """Return the form of a row; None for answers alone."""
+    if found := [form for form in FORMS.values() if fits(raw.fields, form.fields)]:
+        return max(found, key=lambda form: len(form.fields))
+    if answered and any(name in raw.fields for name in ANSWERS):
+        return None
+    raise RowError(
+        f"{raw.where}: the fields {', '.join(raw.fields)[:200]} are no question with a gold answer; write prompt "
+        f"and gold (choices, image, video, audio), or rename columns; the known forms are {', '.join(FORMS)}"
+    )
+
+
+def _question(raw: Raw, form: Form | None, card: Card) -> Asked:
+    name = str(raw.fields.get(form.id if form else "id", raw.number))
+    said = {key: raw.fields[key] for key in ("criterion", "cluster") if raw.fields.get(key)}
+    known: dict[str, Any] = {"id": name, "task": card.task, **said, "candidates": _candidates(raw)}
+    if form is None:
+        return Asked(**known | {"task": card.task or "asked", "parts": [text_part("")]})
+    choices = bare(_listed(raw.fields.get(form.choices, [])))
+    gold = [strip_tag(str(text)) for text in _listed(raw.need(form.gold, object), whole=True)]
+    parts = _parts(raw, form, choices)
+    task = card.task or str(raw.fields.get("task") or modality_of(parts))
+    return Asked(**known | {"task": task, "parts": parts, "gold": gold, "choices": choices or None})
+
+
+def _parts(raw: Raw, form: Form, choices: list[str]) -> list[Part]:
+    """Return the media, the question and its choices as a model is shown them."""
+    asked = raw.need(form.text, str, list)
+    if isinstance(asked, list):
+        return [*(_part(Part.model_validate(part), raw) for part in asked)]
+    lines = [f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices)]
+    wanted = SAY_LETTER if choices else SAY_WORDS if form.text != "prompt" else ""
+    text = "\n".join(filter(None, [asked.strip(), *lines, wanted]))
+    shown = [part for kind, names in form.media.items() for part in _media(kind, names, raw)]
+    if not form.numbered:
+        return [*shown, text_part(text)]
+    pieces = MARK.split(text)
+    parts = [text_part(pieces[0])] if pieces[0].strip() else []
+    used = set()
+    for number, words in zip(pieces[1::2], pieces[2::2], strict=True):
+        parts += media("image", raw.need(form.numbered + number, dict, str), raw)
+        used.add(form.numbered + number)
+        parts += [text_part(words)] if words.strip() else []
+    rest = [name for name in raw.fields if re.fullmatch(rf"{form.numbered}\d+", name) and name not in used]
+    return [*(part for name in sorted(rest) for part in media("image", raw.fields[name], raw)), *parts]
+
+
+def _part(part: Part, raw: Raw) -> Part:
+    if part.path:
+        part.path = media("image", part.path, raw)[0].path
+    return part
+
+
+def _media(kind: str, names: list[str], raw: Raw) -> list[Part]:
+    """Return the media of the first field, or of the first name made of fields, that is there."""
+    for name in names:
+        value: Any = raw.fields
+        if "{" in name:
+            value = name.format(**raw.fields)
+            roots = replace(raw, above=(*raw.above, *(raw.root / folder for folder in FOLDERS)))
+            return media(kind, value, roots)
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value:
+            return media(kind, value, raw)
+    return []
+
+
+def _candidates(raw: Raw) -> list[list[Part]] | None:
+    held = next((raw.need(name, list) for name in ANSWERS if name in raw.fields), None)
+    if held is None:
+        return None
+    if not held:
+        raise RowError("field candidates: an empty list; remove the row, or give it an answer")
+    return [
+        [text_part(str(x))] if not isinstance(x, list) else [_part(Part.model_validate(p), raw) for p in x]
+        for x in held
+    ]
+
+
+def _listed(value: Any, whole: bool = False) -> list[Any]:
+    """Return a list as it is, or read from the text of one; `whole`: any other value is a list of one."""
+    if isinstance(value, str) and re.fullmatch(r"\s*\[.*\]\s*", value, re.DOTALL):
+        try:
+            value = ast.literal_eval(value.strip())
+        except (SyntaxError, ValueError):
+            value = [value]
+    if isinstance(value, list):
+        return value
+    if whole:
+        return [value]
+    raise RowError(f"choices: a list expected, not {value!r:.60}; write them as a list")
+
+
+def bare(choices: list[Any]) -> list[str]:
+    """Return choices without the letters that they begin with, where each begins with its own."""
+    texts = [str(choice).strip() for choice in choices]
+    marked = [re.match(rf"\(?{LETTERS[i]}[.):]\s*", text) for i, text in enumerate(texts[: len(LETTERS)])]
+    return [text[mark.end() :] for text, mark in zip(texts, marked, strict=False)] if all(marked) else texts
+
+
+def strip_tag(gold: str) -> str:
+    """Return a gold answer without the tag <answer> around it."""
+    found = re.search(r"<answer>(.*?)</answer>", gold, re.DOTALL)
+    return found[1].strip() if found else gold.strip()
