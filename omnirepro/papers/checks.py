@@ -166,12 +166,13 @@ def choice_checks(folder: Path, seed: int, metrics: Metrics) -> list[Check]:
     both = table.merge(best, on=["prompt_id", "n"], suffixes=("", "_best"))
     above = (both["score"] > both["score_best"]) | (both["right"] > both["right_best"])
     require(not above.any(), f"{int(above.sum())} choices are better than the best of their candidates: {again}")
+    names = {"sft": "SFT", "grpo": "GRPO"}
     judged = table.loc[table["way"] == "knock-out", "judge"].unique()
-    names = {"sft": "SFT", "grpo": "GRPO"} | {name: name for name in judged if name not in ("base", "sft", "grpo")}
+    if named := [name for name in judged if name not in ("base", *names)]:  # the run's own need not be there
+        names = {name: said for name, said in names.items() if name in judged} | {name: name for name in named}
     return [
         Check(f"valid judgements of {said}", value_of(metrics, f"valid_share_{name}"), VALID, asks=READABLE)
         for name, said in names.items()
-        if name in judged
     ]
 
 
