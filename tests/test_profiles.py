@@ -13,7 +13,8 @@ from omnirepro.cli.workload import DATA, billions, cards_in, rows_for_training, 
 from omnirepro.data import Judgement, Pair, Part, RowError, text_part
 from omnirepro.data.sources import SOURCES
 from omnirepro.data.sources.cards import card_of, pairs_of, prompts_of
-from omnirepro.data.sources.questions import FORMS, questions_of
+from omnirepro.data.sources.questions import questions_of
+from omnirepro.evaluate.answers import is_right, kind_of, stated
 from omnirepro.kit.run import STAGES, ParameterError, load_params, open_run
 from omnirepro.papers.omni_rrm.teachers import ByModality
 
@@ -21,6 +22,7 @@ PAPERS = ("omni-rrm-7b", "omni-rrm-3b", "omni-reward-bt", "omni-reward-r1", "grm
 PROFILES = sorted(path.stem for path in (ROOT / "params/profiles").glob("*.yaml"))
 CARDS = sorted(path.stem for path in (ROOT / "params/data").glob("*.yaml"))
 FOLDER = ROOT / "params/data"
+QUESTIONS = ("mmmu", "video-mme", "avqa")
 
 
 # ---- profiles
@@ -111,13 +113,13 @@ def test_a_released_model_needs_prompts_only_where_it_is_to_answer_them(tmp_path
 @pytest.mark.parametrize("name", CARDS)
 def test_every_card_resolves(name):
     card = card_of(name, FOLDER)
-    assert card.licence and (card.source is None or card.source in {*SOURCES, *FORMS})
+    assert card.licence and (card.source is None or card.source in SOURCES)
     local = card.path.startswith("./data/")
     assert bool(card.get) == local and (local or card.path.count("/") == 1)
     assert (FOLDER / f"{name}.yaml").read_text().startswith("# "), "a sentence on what it is"
     if local:
         with pytest.raises(RowError, match="is not there: (hf download|git clone|unpack)"):
-            next((questions_of if card.source in FORMS else pairs_of if card.source else prompts_of)(card))
+            next((questions_of if name in QUESTIONS else pairs_of if card.source else prompts_of)(card))
 
 
 def at(name, folder, **changes):
@@ -148,6 +150,24 @@ def test_questions_about_sounds_are_read_from_the_released_table(tmp_path):
     (found,) = prompts_of(at("clotho-aqa", tmp_path, path=str(table), root=str(tmp_path / "audio_files")))
     assert found.modality == "audio" and found.parts[1].text == "Is it raining?"
     assert found.parts[0].path.endswith("rain on a roof.wav")
+
+
+def test_questions_of_films_sounds_and_pictures_are_read_as_omni_rrm_lists_them(tmp_path):
+    for name in ("videos/a.mp4", "images/s.jpg", "audios/s.wav"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    options = ["A. One.", "B. Two."]
+    film = {"video_path": "/videos/a.mp4", "question": "How many?", "options": options, "answer": "B"}
+    (tmp_path / "data.jsonl").write_text(json.dumps(film) + "\n")
+    path = {"image": "images/s.jpg", "audio": "audios/s.wav"}
+    heard = {"problem_id": 0, "problem": "What?", "options": options, "solution": "<answer>B</answer>", "path": path}
+    (tmp_path / "data.json").write_text(json.dumps([heard]))
+    (seen,) = questions_of(at("video-mme", tmp_path / "data.jsonl", root=str(tmp_path)))
+    (both,) = questions_of(at("avqa", tmp_path / "data.json", root=str(tmp_path)))
+    assert (seen.modality, both.modality) == ("video", "audio+image")
+    for asked in (seen, both):
+        kind = kind_of("letter", asked.gold, asked.choices)
+        assert [is_right(stated(said, kind, asked.choices), asked.gold, kind, asked.choices) for said in "AB"] == [0, 1]
 
 
 def test_a_row_that_lacks_a_column_of_its_card_is_named(tmp_path):
