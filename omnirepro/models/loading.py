@@ -13,14 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from omnirepro.models.chats import ModelError
 from omnirepro.models.device import quiet
 from omnirepro.models.processing import OmniProcessor
 
 POINTER = "pointer.json"
-
-
-class ModelError(ValueError):
-    """A model cannot be loaded; the message names it and the remedy."""
 
 
 def load(name: str | Path, device: str = "auto", dtype: str = "auto", trainable: bool = False):

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from omnirepro.data import MediaError, Part, media
+from omnirepro.models.chats import Chats, Content
 
 PLACEHOLDERS = {"image": "<|IMAGE|>", "views3d": "<|IMAGE|>", "video": "<|VIDEO|>", "audio": "<|AUDIO|>"}
 VISION = {
@@ -53,9 +54,7 @@ class OmniProcessor:
         self._features: OrderedDict[str, dict] = OrderedDict()
         self._cache = cache
         self._extractor = None
-        # questions and short answers come again and again
-        self._tokens = lru_cache(cache)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
-        self._turn = lru_cache(cache)(lambda role, content: self._render([self._message(role, content)]))
+        self.chats = Chats(tokenizer, {k: v for k, v in PLACEHOLDERS.items() if self.omni}, cache)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs) -> OmniProcessor:
@@ -81,91 +80,47 @@ class OmniProcessor:
 
     @property
     def suppressed_ids(self) -> list[int]:
-        """Ids that must never be sampled: every control token but the one that ends a turn."""
-        return [i for i in self._control if i != self.tokenizer.eos_token_id]
+        """Ids that must never be sampled: every control token but those that end an answer."""
+        return [i for i in self.chats.control if i not in self.chats.ends]
 
-    def encode(self, messages: list[dict], train: bool = False) -> Example:
+    def encode(self, messages: list[dict], train: bool = False, scored: bool = False) -> Example:
         """Tokenise messages of the form {"role", "parts"}; with `train`, take loss on assistant turns only.
 
         An assistant's message may name words of its own that nothing before them tells, as `free`: they take no loss.
-        Without `train` the prompt of the next assistant turn is appended. Raises `MediaError` on bad media.
+        Without `train` the prompt of the next assistant turn is appended; with `scored` the last message is an answer
+        that stands as the chat template writes a finished one. Contents never act as control: see `chats`. Raises
+        `MediaError` on bad media and `ModelError` where the template cannot show the messages.
         """
         example = Example([], [])
-        chat: list[dict] = []
-        written = ""
-        for message in messages:
-            content, found = self._content(message["parts"])
-            if self._additive:
-                new = self._turn(message["role"], content)
-            else:
-                chat.append(self._message(message["role"], content))
-                text = self._render(chat)
-                assert text.startswith(written), "the chat template rewrites earlier turns: loss would be misplaced"
-                new = text[len(written) :]
-                written = text
-            answer = message["role"] == "assistant" and new.startswith(self._opening)
-            if answer:
-                self._append(example, self._opening)
-            free = {i for word in message.get("free", ()) for i in self._tokens(word)}
-            self._append(example, new[len(self._opening) :] if answer else new, found, train and answer, free)
-            example.features += found
-        if not train:
-            self._append(example, self._opening)
+        content = [(message["role"], self._content(message["parts"], example.features)) for message in messages]
+        answers = [message for message in messages if message["role"] == "assistant"]
+        queue = iter(example.features)
+        for segment in self.chats.segments(content, train, scored):
+            free: set[int] = set()
+            if segment.answer is not None:
+                free = {i for word in answers[segment.answer].get("free", ()) for i in self.chats.tokens(word)}
+            self._append(example, segment.text, queue, train and segment.answer is not None, free)
         return example
 
-    def _append(self, example: Example, text: str, found=(), loss: bool = False, free=()) -> None:
-        queue = iter(found)
+    def _append(self, example: Example, text: str, queue: Iterator[dict], loss: bool, free: set[int]) -> None:
         kinds = set(self.placeholder_ids.values()) if self.omni else set()
         ids = []
-        for i in self._tokens(text):
+        for i in self.chats.tokens(text):
             ids += [i] * next(queue)["tokens"] if i in kinds else [i]
         example.ids += ids
         example.labels += [i if loss and i not in free else -100 for i in ids]
 
-    def _message(self, role: str, content: tuple[tuple[str, str], ...]) -> dict:
-        parts = [{"type": kind, kind: text} for kind, text in content]
-        return {"role": role, "content": parts if self.omni else "".join(text for _, text in content)}
-
-    def _render(self, chat: list[dict], opening: bool = False) -> str:
-        return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opening)
-
-    @cached_property
-    def _opening(self) -> str:
-        """What opens an assistant turn."""
-        chat = [{"role": "user", "content": "x"}]
-        return self._render(chat, True)[len(self._render(chat)) :]
-
-    @cached_property
-    def _additive(self) -> bool:
-        """Whether the template renders each message on its own, so that a long chat need not be rendered anew."""
-        chat = [{"role": r, "content": "x"} for r in ("user", "assistant", "user")]
-        return self._render(chat) == "".join(self._render([m]) for m in chat)
-
-    def _content(self, parts: list[Part]) -> tuple[tuple[tuple[str, str], ...], list[dict]]:
-        """Return the parts as (type, text), and the features of those that are media."""
+    def _content(self, parts: list[Part], features: list[dict]) -> Content:
+        """Return the parts as (type, text), and add the features of those that are media."""
         content = []
-        found = []
         for part in parts:
             if part.type == "text":
-                content.append(("text", self._plain(part.text or "")))
+                content.append(("text", part.text or ""))
             else:
-                found.append(self.features(part))
-                content.append(("image" if part.type == "views3d" else part.type, ""))
-        return tuple(content), found
-
-    @cached_property
-    def _control(self) -> dict[int, str]:
-        """Control tokens by id: those with a named use, and those that only the vocabulary marks (the roles)."""
-        known = self.tokenizer
-        marked = {i: str(t) for i, t in known.added_tokens_decoder.items() if t.special}
-        return dict(sorted((marked | dict(zip(known.all_special_ids, known.all_special_tokens, strict=True))).items()))
-
-    def _plain(self, text: str) -> str:
-        """Break up special tokens that a text contains, so that content can never act as a control token."""
-        for token in self._control.values():
-            if token in text:
-                text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text
+                features.append(self.features(part))
+                kind = "image" if part.type == "views3d" else part.type
+                content.append((kind, PLACEHOLDERS[kind]))
+        return tuple(content)
 
     def features(self, part: Part) -> dict[str, Any]:
         """Return a file's tensors and its number of placeholder tokens; each content is prepared once."""
