@@ -6,6 +6,7 @@ Sampling draws each row's noise from its own seed, so neither batch size nor nei
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from omnirepro.models.chats import ContextError
 from omnirepro.models.processing import Example, OmniProcessor
 
 Progress = Callable[[int, int, float], None]  # done, total, seconds
@@ -30,11 +32,17 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Generated:
-    """One completion: text without special tokens, its length in tokens, whether it ended by itself."""
+    """One completion: text without special tokens, its length in tokens, whether it ended by itself.
+
+    `failure` names what kept the model from answering, and is then the status of what was to be read: "too_long" where
+    the prompt leaves no room in the model's context, or what a server says ("refused", "filtered"). A completion that
+    met its limit of tokens has no failure, but is not `finished`.
+    """
 
     text: str
     tokens: int
     finished: bool
+    failure: str = ""
 
 
 class Chat(Protocol):
@@ -88,13 +96,34 @@ def generate(
     progress: Progress | None = None,
     draws: list[int] | None = None,
 ) -> list[Generated]:
-    """Complete every prompt, in the order given; `draws` names each row's noise (its number, if None)."""
+    """Complete every prompt, in the order given; `draws` names each row's noise (its number, if None).
+
+    A prompt that leaves no room for `max_new_tokens` in the model's context is not asked: its failure is "too_long".
+    """
     decoding = decoding or Decoding()
+    limit = context_of(model) - decoding.max_new_tokens
+    fit = [i for i, example in enumerate(examples) if len(example.ids) <= limit]
 
     def complete(batch: list[Example], rows: list[int]) -> list[Generated]:
-        return _complete(model, processor, batch, [draws[i] for i in rows] if draws else rows, decoding, seed)
+        asked = [fit[i] for i in rows]
+        return _complete(model, processor, batch, [draws[i] for i in asked] if draws else asked, decoding, seed)
 
-    return by_length(model, examples, batch_size, complete, progress)
+    made = by_length(model, [examples[i] for i in fit], batch_size, complete, progress)
+    found = dict(zip(fit, made, strict=True))
+    return [found.get(i, Generated("", 0, False, "too_long")) for i in range(len(examples))]
+
+
+def context_of(model) -> float:
+    """Return the most tokens that a model reads and writes in one go; infinite where its configuration names none."""
+    named = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return named if named and named > 0 else math.inf
+
+
+def check_context(model, examples: list[Example], more: int = 0) -> None:
+    """Raise `ContextError` where examples, and `more` tokens behind each, are longer than the model's context."""
+    limit = context_of(model) - more
+    if too_long := [i for i, example in enumerate(examples) if len(example.ids) > limit]:
+        raise ContextError(too_long, limit)
 
 
 def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -> list[Generated]:
@@ -106,7 +135,7 @@ def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=processor.chats.ends,
         pad_token_id=tokenizer.pad_token_id,
         suppress_tokens=processor.suppressed_ids or None,
     )
@@ -114,7 +143,8 @@ def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -
     with torch.inference_mode():
         made = model.generate(**batch, generation_config=config, logits_processor=noise)
     made = made[:, batch["input_ids"].shape[1] :].tolist()
-    return _finish(tokenizer, made)
+    ends = set(processor.chats.ends)
+    return _finish(tokenizer, [[tokenizer.eos_token_id if i in ends else i for i in row] for row in made])
 
 
 def _prompts(model, processor: OmniProcessor, examples: list[Example]) -> dict:
@@ -125,13 +155,12 @@ def _prompts(model, processor: OmniProcessor, examples: list[Example]) -> dict:
 
 
 def _finish(tokenizer, rows: list[list[int]]) -> list[Generated]:
-    """Cut every row of new tokens behind its end of turn, and write it."""
+    """Cut every row of new tokens behind its end of turn, and write what stands before that."""
     out = []
     for ids in rows:
         finished = tokenizer.eos_token_id in ids
-        if finished:
-            ids = ids[: ids.index(tokenizer.eos_token_id) + 1]
-        out.append(Generated(tokenizer.decode(ids, skip_special_tokens=True), len(ids), finished))
+        said = ids[: ids.index(tokenizer.eos_token_id)] if finished else ids
+        out.append(Generated(tokenizer.decode(said, skip_special_tokens=True), len(said) + finished, finished))
     return out
 
 
@@ -174,11 +203,12 @@ def choose(
 ) -> list[list[float]]:
     """Return the log-probability of each option as the next token of every example, in nats, in the order given.
 
-    Raises ValueError for an option that is not one token.
+    Raises ValueError for an option that is not one token, and `ContextError` where an example is too long.
     """
     import torch
     from transformers import GenerationConfig
 
+    check_context(model, examples, 1)
     ids = [processor.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
     if wrong := [option for option, found in zip(options, ids, strict=True) if len(found) != 1]:
         raise ValueError(f"{wrong[0]!r} is not one token of this model: its probability cannot be read off one step")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from omnirepro.models.generation import Progress, by_length
+from omnirepro.models.generation import Progress, by_length, check_context
 from omnirepro.models.loading import ModelError, load, named_errors, save_adapter
 from omnirepro.models.processing import Example, OmniProcessor
 
@@ -54,10 +54,11 @@ class Scorer(nn.Module):
     def score(self, chats: list[list[dict]], batch_size: int = 64, progress: Progress | None = None) -> list[float]:
         """Score chats whose last message is the response, in the order given; each row's score is its own alone.
 
-        Chats of like length share a batch; see `generation.by_length`. Raises `MediaError` on bad media.
+        Chats of like length share a batch; see `generation.by_length`. Raises `MediaError` on bad media, and
+        `ContextError` before any work where chats are longer than the model's context.
         """
-
-        examples = [self.processor.encode(chat, train=True) for chat in chats]
+        examples = [self.processor.encode(chat, scored=True) for chat in chats]
+        check_context(self.backbone, examples)
 
         def scores(batch: list[Example], rows: list[int]) -> list[float]:
             with torch.inference_mode():

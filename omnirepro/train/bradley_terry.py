@@ -103,7 +103,7 @@ def encode_pairs(
     for label in used:
         pair = known[label.pair_id]
         chats = [chat(pair.prompt, r, pair.criterion, wording) for r in (pair.response_a, pair.response_b)]
-        sides = [processor.encode(turns, train=True) for turns in chats]
+        sides = [processor.encode(turns, scored=True) for turns in chats]
         if max_length and (longest := max(len(e.ids) for e in sides)) > max_length:
             raise ValueError(
                 f"pair {pair.id} has a response that makes {longest} tokens with its prompt, over {max_length}; raise "
