@@ -15,6 +15,8 @@ from omnirepro.data.files import file_digest
 Verdict = Literal["A", "B", "tie"]
 Order = Literal["AB", "BA"]
 DIMENSIONS = ("fluency", "relevance", "accuracy", "reasoning", "safety")
+# Statuses of judgements that were read; all but the first name what had to be taken off before.
+READ = ("ok", "thought", "fenced", "listed")
 _SWAPPED = {"A": "B", "B": "A", "tie": "tie", None: None}
 
 
@@ -200,6 +202,11 @@ class Judgement(Row):
             "criterion": pair.criterion,
         }
         return cls(**(known | fields))
+
+    @property
+    def said(self) -> Verdict | None:
+        """The verdict where the judgement was read: a failed one counts as a missing verdict."""
+        return self.verdict if self.status in READ else None
 
     @property
     def shown(self) -> Verdict | None:

@@ -18,8 +18,8 @@ criterion in mind (the paper has it first, and so have the full ones).
 
 The forms of replies: `<criterion 1>Name: explanation</criterion 1>` and so on; `<critique A>`, `<score A>`,
 `<critique B>`, `<score B>`, `<verdict>[[A]]</verdict>`; a direct judgement is the first followed by the second.
-Thoughts that a model writes in `<think>` tags before its reply are not part of it. Nothing is repaired: what is legible
-is kept beside the name of the first broken rule.
+Thoughts that a model writes before its reply, and a fence of code around it, are not part of it. Nothing is repaired:
+what is legible is kept beside the name of the first broken rule.
 
 Who answers: GenRM (writes criteria, judges, merges), policy (refines), DisRM (scores). A chat role stands on anything
 that completes chats (embedded, local, hub, GGUF or endpoint), the scorer on any scalar judge; so each can be wrapped
@@ -45,7 +45,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
-from omnirepro.data import DIMENSIONS, Judgement, Pair, Part, Response, text_part
+from omnirepro.data import DIMENSIONS, READ, Judgement, Pair, Part, Response, text_part
 from omnirepro.judge import rubric
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.rubric import spoken
@@ -77,8 +77,8 @@ class CriterionJudgement:
 
     @property
     def said(self) -> str | None:
-        """The verdict where no rule is broken: a failed judgement counts as a missing verdict."""
-        return self.verdict if self.status == "ok" else None
+        """The verdict where the judgement was read: a failed one counts as a missing verdict."""
+        return self.verdict if self.status in READ else None
 
 
 def normalise(criterion: str) -> str:
@@ -108,7 +108,7 @@ def parse_judgement(text: str, form: str = "criterion") -> CriterionJudgement:
     Under a rubric's format a side's critique is its poor dimensions, or the rationale where no mark can be read.
     """
     if form != "criterion":
-        return _from_rubric(rubric.parse(text, form))
+        return _from_rubric(rubric.read(text, form))
     return _judgement(*_fields(text))
 
 
@@ -122,7 +122,10 @@ def parse_direct(text: str, count: int) -> tuple[tuple[str, ...], CriterionJudge
 
 def _fields(text: str) -> tuple[str, list[tuple[str, str]]]:
     """Split a reply into its tagged fields; the status says whether all brackets close and nothing stands outside."""
-    reply = re.sub(r"^\s*<think>.*?</think>", "", text, count=1, flags=re.DOTALL)
+    reply, note = rubric.without_thoughts(text)
+    if note == "unclosed_thought":
+        return "unclosed", []
+    reply = rubric.unfenced(reply)
     if not reply.strip():
         return "empty", []
     fields = _FIELD.findall(reply)
@@ -473,12 +476,14 @@ def read(task: Task, made: Generated, form: str = "criterion") -> Answer:
         value = parse_judgement(made.text, form if task.kind == "judge" else "verdict")
         status = value.status
     elif task.kind == "refine":
-        value = made.text.split("</think>")[-1].strip()
-        status = "empty" if not value else "ok" if made.finished else "unfinished"
+        value, note = rubric.without_thoughts(made.text)
+        value = value.strip()
+        ended = "ok" if made.finished else "unfinished"
+        status = ended if value else "unfinished" if note == "unclosed_thought" else "empty"
     else:
         value = parse_direct(made.text, task.count or len(task.criteria))
         status = value[1].status
-    return Answer(status, value, made.text, made.tokens)
+    return Answer(made.failure or status, value, made.text, made.tokens)
 
 
 def _check(role: Any, tasks: list[Task]) -> None:

@@ -59,10 +59,11 @@ class Judge:
         asked = [(pair, order) for pair in pairs for order in ORDERS[orders]]
         chats = [format.messages(pair.displayed(order), self.wording) for pair, order in asked]
         made = self.chat.complete(chats, self.decoding, self.seed, progress)
+        found = [rubric.concluded(format.read(out.text), out) for out in made]
         about = {"model": self.name, "kind": format.kind, "decoding": asdict(self.decoding), "seed": self.seed}
         return [
-            Judgement.of(pair, order, format.parse(out.text), raw=out.text, tokens=out.tokens, **about)
-            for (pair, order), out in zip(asked, made, strict=True)
+            Judgement.of(pair, order, parsed, raw=out.text, tokens=out.tokens, **about)
+            for (pair, order), out, parsed in zip(asked, made, found, strict=True)
         ]
 
     def score(self, prompts: list[Prompt], responses: list[Response], progress: Progress | None = None) -> list[float]:
@@ -73,7 +74,7 @@ class Judge:
         asked = zip(prompts, responses, strict=True)
         chats = [verdict.ask_level(p.parts, r.parts, p.criterion, self.wording) for p, r in asked]
         made = self.chat.complete(chats, self.decoding, self.seed, progress)
-        found = [verdict.parse(out.text, "level").score_a for out in made]
+        found = [verdict.read(out.text, "level").score_a for out in made]
         return [math.nan if level is None else level for level in found]
 
 

@@ -61,7 +61,7 @@ def _ring(judge: Judge, asked: list[Prompt], answers: list[Response]) -> list[fl
             pairs.append(Pair(id=f"{first}-{second}", task="policy", **about, **sides))
     earned: dict[int, list[float]] = {i: [] for i in range(len(asked))}
     for row in judge.judge(pairs, "both") if pairs else []:
-        worth = WORTH[row.verdict if row.status == "ok" else None]
+        worth = WORTH[row.said]
         first, second = map(int, row.pair_id.split("-"))
         earned[first].append(worth)
         earned[second].append(1 - worth)

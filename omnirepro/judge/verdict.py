@@ -34,11 +34,12 @@ _REASONS = {"verdict": "Reason briefly about both responses first, then end", "v
 
 @dataclass(frozen=True)
 class Format:
-    """A format of judgement: the kind of its rows, how a pair is asked, and how a text is read."""
+    """A format of judgement: the kind of its rows, how a pair is asked, how a text is parsed strictly and how read."""
 
     kind: str
     messages: Callable[[Pair, str], list[dict]]
     parse: Callable[[str], Parsed]
+    read: Callable[[str], Parsed]
 
 
 @lru_cache
@@ -46,12 +47,18 @@ def format_of(name: str) -> Format:
     """Return a format by its name, of `FORMATS` or of `rubric.FORMATS`."""
     if name in FORMATS:
         return FORMATS[name]
-    return Format("rubric", partial(rubric.messages, format=name), partial(rubric.parse, format=name))
+    readers = (partial(reader, format=name) for reader in (rubric.parse, rubric.read))
+    return Format("rubric", partial(rubric.messages, format=name), *readers)
 
 
 def parse(text: str, format: str = "verdict") -> Parsed:
     """Read a judgement in any format of the kit; never raises. A level is `score_a`, and gives no verdict."""
     return format_of(format).parse(text)
+
+
+def read(text: str, format: str = "verdict") -> Parsed:
+    """Read a judgement in any format of the kit, without what stands around it (`rubric.read`); never raises."""
+    return format_of(format).read(text)
 
 
 def messages(pair: Pair, wording: str = "brief", format: str = "verdict") -> list[dict]:
@@ -108,6 +115,11 @@ def _parse_level(text: str) -> Parsed:
     return Parsed("bad_score" if found or text.strip() else "empty", reasoning=text)
 
 
+def _read_level(text: str) -> Parsed:
+    body, note = rubric.without_thoughts(text)
+    return rubric.noted(_parse_level(body), note)
+
+
 def target(verdict: str, levels: tuple[int, int] | None = None) -> str:
     """Write a judgement as the embedded model learns it: the levels of both sides as its reasons, then the tag."""
     return f"{named(*levels)} {TAGS[verdict]}" if levels else TAGS[verdict]
@@ -123,6 +135,7 @@ FORMATS = {
         "verdict",
         partial(_ask, format=name),
         _parse_level if name == "level" else partial(rubric.parse, format="verdict"),
+        _read_level if name == "level" else partial(rubric.read, format="verdict"),
     )
     for name in ("verdict", "verdict-direct", "level")
 }

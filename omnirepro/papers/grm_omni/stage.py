@@ -130,7 +130,7 @@ def synthesise(run: Run, judge: Judge, pairs: list[Pair], scalar: ScalarJudge) -
     report = progress(f"{judge.name}, direct judgements")
     rows = judge_by(GenRM.of(judge), pairs, "direct", p["top"], p["orders"], report)
     outputs = {f"{row.pair_id} {row.order}": row for row in rows}
-    wrong = {key: row.pair_id for key, row in outputs.items() if row.verdict != row.label or row.status != "ok"}
+    wrong = {key: row.pair_id for key, row in outputs.items() if row.said != row.label}
     how = {name: p[name] for name in ("k", "n", "top", "variant", "per_call", "orders")}
     search = CriteriaSearch(**how, disrm=scalar, extend="always", compose="vote")
     searched = set(wrong.values())
