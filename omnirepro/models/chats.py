@@ -186,7 +186,8 @@ class Chats:
         if not answered:
             text, lead, _ = self._asked(shape)
         elif shape[-1][0] != "assistant":
-            text, lead = self._render(shape), self._lead
+            text = self._render(shape)
+            lead = self._lead
         else:
             asked, lead, whole = self._asked(shape[:-1], shape[-1])
             before, begin, rest = whole.rpartition(BEGIN)
@@ -267,7 +268,7 @@ class Chats:
             for listed in (True,) if media else (False, True):
                 try:
                     text = self.tokenizer.apply_chat_template(
-                        _messages(written, listed), tokenize=False, add_generation_prompt=opening
+                        [_message(*said, listed) for said in written], tokenize=False, add_generation_prompt=opening
                     )
                 except Exception as error:  # a template is a program of its own
                     reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -335,8 +336,9 @@ def _alternating(chat: list) -> list:
     return joined
 
 
-def _messages(chat: list, listed: bool) -> list[dict]:
-    """Write messages as templates take them, with contents as lists of parts or as one text."""
+def _message(role: str, content: list, listed: bool) -> dict:
+    """Write a message as templates take it, its content as a list of parts or as one text."""
     if listed:
-        return [{"role": r, "content": [{"type": kind, kind: text} for kind, text in content]} for r, content in chat]
-    return [{"role": role, "content": "".join(text for _, text in content)} for role, content in chat]
+        return {"role": role, "content": [{"type": kind, kind: text} for kind, text in content]}
+    joined = "".join(text for _, text in content)
+    return {"role": role, "content": joined}
