@@ -25,7 +25,7 @@ setup: $(STAMP) ## make the environment .venv with the pinned versions (nothing 
 	@echo "The environment $(VENV) is ready."
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make setup PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "Python 3.11, 3.12 or 3.13 is needed: make setup PYTHON=python3.11"; exit 1; }
 	@test -x "$(BIN)/python" || $(PYTHON) -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet "$$(grep '^torch==' constraints.txt)" -c constraints.txt
 	"$(BIN)/python" -m pip install --quiet -e '.[dev]' -c constraints.txt

@@ -16,17 +16,19 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 os.environ.setdefault("PYTHONHASHSEED", "0")
 
 from snakemake.exceptions import WorkflowError
 
 from omnirepro.kit.run import DEPENDS, READS, load_params, run_name, to_run
+from omnirepro.kit.run.files import notebooks_folder
 
+PYTHON = shlex.quote(sys.executable)
+NOTEBOOKS = notebooks_folder()
 RESULTS = os.environ.get("OMNIREPRO_RESULTS", "results")
 PROFILE = str(config.get("profile", "tiny"))
 SEEDS = {run_name(PROFILE, int(seed)): int(seed) for seed in str(config.get("seeds", "0")).replace(",", " ").split()}
-STAGES = [stage for stage in DEPENDS if Path("notebooks", f"{stage}.ipynb").is_file()]
+STAGES = [stage for stage in DEPENDS if Path(NOTEBOOKS, f"{stage}.ipynb").is_file()]
 # An empty value arrives as None, and 00 as the number 0.
 ASKED = "" if config.get("notebooks") is None else str(config["notebooks"])
 ASKED = ASKED.replace(",", " ").split()
@@ -113,7 +115,7 @@ rule all:
 
 rule stage:
     input:
-        notebook="notebooks/{stage}.ipynb",
+        notebook=f"{NOTEBOOKS}/{{stage}}.ipynb",
         upstream=lambda w: before(w.stage, w.run),
     output:
         f"{RESULTS}/{{run}}/{{stage}}/notebook.ipynb",
@@ -131,7 +133,7 @@ rule stage:
     # The engine deletes the output of a job that failed; the copy that holds the error is kept beside it. Ctrl-C is none.
     shell:
         "trap 'exit 130' INT; copy={output:q}; failed=${{copy%notebook.ipynb}}failed.ipynb; rm -f \"$failed\"; "
-        "OMNIREPRO_RESULTS={params.store:q} OMP_NUM_THREADS={threads} papermill {input.notebook} {output:q} --cwd . --no-progress-bar"
+        "OMNIREPRO_RESULTS={params.store:q} OMP_NUM_THREADS={threads} {PYTHON} -m papermill {input.notebook:q} {output:q} --cwd . --no-progress-bar"
         " -p profile {params.profile} -p run {wildcards.run} {params.given}"
-        " || {{ mv -f {output:q} \"$failed\" && python -m omnirepro tidy \"$failed\"; exit 1; }}; "
-        "python -m omnirepro tidy {output:q}"
+        " || {{ mv -f {output:q} \"$failed\" && {PYTHON} -m omnirepro tidy \"$failed\"; exit 1; }}; "
+        "{PYTHON} -m omnirepro tidy {output:q}"

@@ -308,7 +308,8 @@ def test_the_estimate_counts_what_is_left(project):
 def data(n=400):
     tasks = ("image", "video", "audio", "text")
     say = [Part(type="text", text="x")]
-    pairs = [Pair(id=f"p{i}", task=tasks[i % 4], prompt=say, response_a=say, response_b=say) for i in range(n)]
+    shown = [[*([] if kind == "text" else [Part(type=kind, path=f"a.{kind}")]), *say] for kind in tasks]
+    pairs = [Pair(id=f"p{i}", task=tasks[i % 4], prompt=shown[i % 4], response_a=say, response_b=say) for i in range(n)]
     labels = [
         Label(pair_id=p.id, verdict="A", score_a=9, score_b=8 - i % 5, marks_a={}, marks_b={}, provenance="t")
         for i, p in enumerate(pairs)

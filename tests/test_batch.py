@@ -45,7 +45,7 @@ def write_notebook(path, work):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("batch")
+    folder = tmp_path_factory.mktemp("a bätch")
     for name in ("params/profiles", "notebooks"):
         (folder / name).mkdir(parents=True)
     (folder / "params/base.yaml").write_text(BASE)

@@ -187,6 +187,7 @@ class Stage:
             load_params("smoke", overrides={f"benchmarks.{k}": v for k, v in values.items()}),
         )
         self.seed, self.device, self.dtype = 0, "cpu", "float32"
+        self.endpoint = {}
         self.checkpoint_dir = folder / "partial"
         self.checkpoint_dir.mkdir(parents=True)
 

@@ -410,7 +410,7 @@ def model(tmp_path_factory):
 
 
 def test_the_command_chooses_from_anyones_file(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(generative, "load_judge", lambda path: Judge(Lengths()))
+    monkeypatch.setattr(generative, "load_judge", lambda path, **how: Judge(Lengths()))
     path, out = write_jsonl(tmp_path / "in.jsonl", [row(), row("r", "yes", "no")]), tmp_path / "out.jsonl"
     assert main(["best-of-n", str(path), "--model", "m", "--out", str(out), "--how", "round-robin"]) == 0
     found = read_jsonl(out, Chosen)

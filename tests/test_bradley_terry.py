@@ -7,17 +7,17 @@ import shutil
 import pandas as pd
 import pytest
 import torch
-from tiny_parts import make_model, processor, save_untrained, text_part, user
+from tiny_parts import make_model, pool_of, processor, save_untrained, text_part, user
 from torch.nn.functional import softmax
 
 from omnirepro.data import Label, Pair, Part, Prompt, Response
 from omnirepro.evaluate import protocol
-from omnirepro.judge.scalar import ScalarJudge, chat, keep_settings, load_scalar_judge, redraw, scorer_in, verdict
+from omnirepro.judge.scalar import ScalarJudge, chat, load_scalar_judge, redraw, scorer_in, verdict
 from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.loading import ModelError, load
+from omnirepro.models.processing import keep_settings
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
 from omnirepro.papers.omni_reward import stage
-from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train import bradley_terry
 from omnirepro.train.bradley_terry import encode_pairs, make_trainer, train_bradley_terry
 from omnirepro.train.pair_trainer import PairTrainer, preference_loss
@@ -28,8 +28,7 @@ MODALITIES = ("image", "video", "audio", "text")
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     """Media parts of each kind; views3d is a picture by another name."""
-    pool = make_pool(tmp_path_factory.mktemp("pool"), "train", 4, 0)
-    found = {m: [part for _, part in scenes] for m, scenes in pool.items()}
+    found = pool_of(tmp_path_factory.mktemp("pool"), 4)
     return found | {"views3d": [p.model_copy(update={"type": "views3d"}) for p in found["image"]]}
 
 
@@ -436,7 +435,8 @@ def test_a_scorer_survives_a_move_with_its_base(base, scorer, chats, tmp_path, t
     assert scorer_in(folder) == scorer_in(folder.parent) == folder and scorer_in(tmp_path) is None
     keep_settings(folder, threshold=0.25)
     assert load_scalar_judge(folder.parent, device="cpu").threshold == 0.25
-    assert json.loads((folder / "judge.json").read_text()) == {"threshold": 0.25}
+    kept = json.loads((folder / "judge.json").read_text())
+    assert kept == {"media": scorer.processor.limits, "threshold": 0.25}
 
 
 def test_a_damaged_or_missing_scorer_is_named(base, scorer, tmp_path):

@@ -502,12 +502,14 @@ def test_no_label_left_to_learn_from_ends_the_stage(tmp_path, monkeypatch):
 def test_a_leak_and_an_empty_split_end_the_synthesis(tmp_path, monkeypatch):
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
     from omnirepro.papers.omni_rrm import synthesis
-    from omnirepro.toyworld.tasks import make_prompts
+    from omnirepro.toyworld import tasks
+
+    make_prompts = tasks.make_prompts
 
     def leak(folder, split, *rest):
         return make_prompts(folder / split, "train", *rest)
 
-    monkeypatch.setattr(synthesis, "make_prompts", leak)
+    monkeypatch.setattr(tasks, "make_prompts", leak)
     with pytest.raises(RunError, match="share a prompt.*another seed"):
         open_run("01_synthesis", "smoke", "leak").do(synthesize, None, None)
     monkeypatch.undo()

@@ -5,17 +5,17 @@ import csv
 import json
 import re
 import shlex
-from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from omnirepro.cli.main import COMMANDS, parser
 from omnirepro.data.sources import SOURCES
 from omnirepro.kit.report.execution import setting
 from omnirepro.kit.run import load_params
-from omnirepro.kit.scorecard import VERDICTS
+from omnirepro.kit.scorecard import count
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -98,8 +98,7 @@ def test_the_readme_s_findings_are_those_of_the_scorecard():
     for sentence, verdict, claim in findings:
         assert verdict == card[claim]["verdict"], claim
         assert numbers(sentence) == numbers(card[claim]["ours"]), claim
-    counts = Counter(row["verdict"] for row in card.values())
-    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    said = count(pd.DataFrame(card.values()))
     assert f"{len(card)} claims: {said}." in re.sub(r"\s+", " ", text)
 
 

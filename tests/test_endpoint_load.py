@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from loopback import JsonHandler
 from test_endpoints import media_file
 from test_loading import ask
 
@@ -59,12 +60,10 @@ class Server(ThreadingHTTPServer):
         """A client that went away is part of the plan."""
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class Handler(JsonHandler):
     def do_POST(self):
         server = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.asked())
         said = body["messages"][-1]["content"]
         with server.lock:
             server.asked[said] += 1
@@ -103,21 +102,6 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
             time.sleep(LATE / 20)
-
-    def answer(self, status, data):
-        data = data if isinstance(data, bytes) else json.dumps(data).encode()
-        self.head(status, len(data))
-        self.wfile.write(data)
-
-    def head(self, status, length):
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(length))
-        self.send_header("retry-after-ms", "5")
-        self.end_headers()
-
-    def log_message(self, *args):
-        """Keep the test's output clean."""
 
 
 @pytest.fixture
@@ -327,6 +311,17 @@ def test_other_formats_are_converted_by_what_they_hold(tmp_path):
     (tmp_path / "bad.ogg").write_bytes(b"nothing")
     with pytest.raises(MediaError, match="cannot be sent as sound"):
         to_message({"role": "user", "parts": [Part(type="audio", path=str(tmp_path / "bad.ogg"))]})
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.weba", "a.opus", "a.aac", "a.mka", "a.mp2", "a.aiff"])
+def test_a_sound_of_any_container_is_sent_as_wav(tmp_path, name):
+    import soundfile
+    from test_media_corpus import write_sound
+
+    part = Part(type="audio", path=str(write_sound(tmp_path / name)))
+    (sent,) = to_message({"role": "user", "parts": [part]})["content"]
+    back, rate = soundfile.read(io.BytesIO(base64.b64decode(sent["input_audio"]["data"])))
+    assert sent["input_audio"]["format"] == "wav" and 0.9 < len(back) / rate < 1.2 and np.abs(back).max() > 0.01
 
 
 def test_a_film_can_travel_as_pictures(tmp_path):

@@ -17,11 +17,12 @@ import urllib.error
 import urllib.request
 import wave
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from loopback import JsonHandler
 from test_loading import ask, smollm2
 
 from omnirepro import load_judge
@@ -211,36 +212,24 @@ def test_a_missing_file_is_named():
 # ---- a server that fails
 
 
-class Faulty(BaseHTTPRequestHandler):
+class Faulty(JsonHandler):
     """Answer a chat by echoing its last message, after the failures planned for it; count every request."""
 
-    protocol_version = "HTTP/1.1"
+    wait = 10
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.asked())
         said = body["messages"][-1]["content"]
         with self.server.lock:
             count = self.server.requests[said] = self.server.requests.get(said, 0) + 1
         plan = self.server.plan(said)
         time.sleep(0.05 * (len(self.server.requests) % 3))  # answers come back in another order than asked
         if count <= len(plan):
-            return self.reply(plan[count - 1], {"error": {"message": "planned failure"}})
+            return self.answer(plan[count - 1], {"error": {"message": "planned failure"}})
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": f"echo {said}"}}
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         head = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"]}
-        self.reply(200, head | {"choices": [] if said == "nothing" else [choice], "usage": usage})
-
-    def reply(self, status, body):
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("retry-after-ms", "10")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        """Keep the test's output clean."""
+        self.answer(200, head | {"choices": [] if said == "nothing" else [choice], "usage": usage})
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from tiny_parts import make_model, processor, save_untrained, text_part, user
+from tiny_parts import make_model, pool_of, processor, save_untrained, text_part, user
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
@@ -20,7 +20,6 @@ from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.generation import Decoding, generate
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import Example, collate_media
-from omnirepro.toyworld.pretraining.trainer import make_pool
 from omnirepro.train import grpo
 from omnirepro.train.common import LANGUAGE_LAYERS
 from omnirepro.train.omni_grpo import OmniGRPOTrainer
@@ -45,8 +44,7 @@ def adapter(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    pool = make_pool(tmp_path_factory.mktemp("pool"), "train", 6, 0)
-    return {m: [part for _, part in scenes] for m, scenes in pool.items()}
+    return pool_of(tmp_path_factory.mktemp("pool"), 6)
 
 
 @pytest.fixture(scope="module")

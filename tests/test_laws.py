@@ -36,9 +36,9 @@ OUTLINE = ("Inputs", "The idea", "Run", "Check", "Result", "Reading")
 NAMES = {"profile", "run", "base", "seed", "overrides"}
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # Code lines of the core and of all, characters of all, and bounds of the median function in code lines.
-MOST_CORE_LINES = 6_000
-MOST_LINES = 14_850
-MOST_CHARACTERS = 710_000
+MOST_CORE_LINES = 7_500
+MOST_LINES = 17_300
+MOST_CHARACTERS = 830_000
 MEDIAN = (6, 15)
 # Private functions that stay short and called once since they are formulas.
 FORMULAS: set[str] = set()
@@ -255,7 +255,7 @@ def test_base_has_every_key_once_with_a_sentence_above():
 @pytest.mark.parametrize("path", sorted((ROOT / "params/profiles").glob("*.yaml")), ids=name_of)
 def test_profiles_hold_differences_only(path):
     base = flatten(read_yaml(ROOT / "params/base.yaml"))
-    for key, value in flatten(read_yaml(path)).items():
+    for key, value in flatten(read_yaml(path), whole=base).items():
         assert key in base, f"{name_of(path)}: {key} is not in base.yaml"
         assert value != base[key], f"{name_of(path)}: {key} says what base.yaml says"
 
@@ -276,8 +276,11 @@ def test_notebook_parameters_and_river_agree():
 
 # The modules that read a section of the parameters; a folder ends in a slash.
 READERS = {
+    "endpoints": ("models/endpoints.py",),
     "device": ("models/device.py", "kit/run/training.py"),
-    "world": ("papers/omni_rrm/synthesis.py", "toyworld/tasks.py"),
+    "data": ("papers/omni_rrm/supply.py",),
+    "world": ("papers/omni_rrm/supply.py", "toyworld/tasks.py"),
+    "media": ("models/processing.py", "kit/run/training.py"),
     "backbone": ("toyworld/pretraining/", "papers/checks.py"),
     "synthesis": ("papers/omni_rrm/synthesis.py", "../notebooks/01_synthesis.ipynb"),
     "reconciliation": ("papers/omni_rrm/labelling.py",),

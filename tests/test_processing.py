@@ -9,8 +9,9 @@ from tiny_parts import make_model, processor, text_part, user
 
 from omnirepro.data import MediaError, Part
 from omnirepro.data.media import to_patches
+from omnirepro.models.families import OMNI
 from omnirepro.models.positions import positions
-from omnirepro.models.processing import PLACEHOLDERS, VISION, OmniProcessor, collate_media
+from omnirepro.models.processing import VISION, OmniProcessor, collate_media
 from omnirepro.toyworld.pretraining.tiny import ROLES, SPECIAL
 from omnirepro.toyworld.pretraining.trainer import make_pool
 
@@ -198,7 +199,7 @@ def test_tokens_that_nothing_tells_take_no_loss():
 
 
 ALL_CONTROL = [*SPECIAL.values(), *ROLES]
-CONTROL = [*ROLES, "<|im_end|>", "<|endoftext|>", *set(PLACEHOLDERS.values()), "<|vision_bos|>", "<|audio_eos|>"]
+CONTROL = [*ROLES, "<|im_end|>", "<|endoftext|>", *OMNI.marks.values(), "<|vision_bos|>", "<|audio_eos|>"]
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from PIL import Image
 
 from omnirepro.kit.report import build, readme
 from omnirepro.kit.report.pages import POLICY
+from omnirepro.kit.report.summary import summary
 from omnirepro.kit.run import STAGES, RunError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,7 +102,12 @@ def run(tmp_path, monkeypatch):
         nbformat.write(notebook(stage, following), folder / "notebook.ipynb")
     card = tmp_path / "toy/10_scorecard/tables/scorecard.csv"
     card.parent.mkdir(parents=True)
-    card.write_text("claim,statement,verdict\none,a <claim>,supported\ntwo,another,not run\n")
+    rows = (
+        "one,omni-rrm,a <claim>,supported,0.01,",
+        "two,omni-rrm,another,not run,,",
+        "three,grm-omni,b,supported,,again one",
+    )
+    card.write_text("\n".join(("claim,paper,statement,verdict,q,remark", *rows, "")))
     return tmp_path / "toy"
 
 
@@ -109,11 +116,22 @@ def test_one_file_holds_everything(run):
     assert path == run / "report.html" and sorted(p.name for p in run.iterdir() if p.is_file()) == ["report.html"]
     text = path.read_text()
     assert POLICY in text and "<script" not in text and not re.search(r"(src|href)=[\"']?(https?:)?//|@import", text)
-    for part in ("1 supported, 0 contradicted, 0 inconclusive, 1 not run", "a &lt;claim&gt;", "1 claims that were not"):
+    for part in (
+        "1 supported, 0 contradicted, 0 bounded, 0 inconclusive, 1 not run; 1 built in or repeated",
+        "a &lt;claim&gt;",
+        "1 claims that were not",
+    ):
         assert part in text
     assert 'href="#03_sft">next' in text and "06_meta_reward_dpo" not in text and "draft" in text
     with pytest.raises(RunError, match="no executed notebook"):
         build("nothing")
+
+
+def test_the_terminal_has_the_scorecard_in_columns_that_can_be_read(run, monkeypatch):
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *size: os.terminal_size((80, 24)))
+    text = summary("toy")
+    assert "omni-rrm" not in text and "again one" not in text and max(map(len, text.splitlines())) <= 80
+    assert "supported *" in text and "* built in or repeated, not counted" in text
 
 
 def test_a_browser_shows_it_without_a_network(run, tmp_path):

@@ -42,7 +42,13 @@ def gold(verdict="A", a=9, b=4):
     return Label(pair_id="p", verdict=verdict, score_a=a, score_b=b, provenance="t")
 
 
-BEST = {"published": 1.0, "paper": 1.0, "verdict": 1.0, "calibrated": 1.2}  # what the gold judgement itself earns
+BEST = {
+    "published": 1.0,
+    "paper": 1.0,
+    "verdict": 1.0,
+    "calibrated": 1.2,
+    "decisive": 1.0,
+}  # what the gold judgement itself earns
 
 
 # ---- format

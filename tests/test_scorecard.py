@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from omnirepro.kit.run import STAGES
+from omnirepro.cli.recompute import recompute
+from omnirepro.kit.run import STAGES, RunError
 from omnirepro.kit.scorecard import (
     ClaimsError,
+    again,
     aggregate,
     build,
     checks,
     combine,
     compute,
+    count,
     decide,
     load_claims,
+    margin_of,
     read_metrics,
     to_markdown,
     verdicts,
@@ -100,7 +104,7 @@ def test_table_by_hand(small):
 
 def test_absent_half_of_a_difference_is_not_run(small):
     found = verdicts({"03_sft": {"with": _metric(0.5, 0.4, 0.6)}}, small)
-    assert found["both"] == _metric(None, n=None, seeds=None) | {"verdict": "not run"}
+    assert found["both"] == _metric(None, n=None, seeds=None) | {"verdict": "not run", "q": None}
     assert {entry["verdict"] for entry in found.values()} == {"not run"}
 
 
@@ -280,11 +284,98 @@ def test_weight_law():
 def test_seeds_by_hand():
     by_seed = {0: _metric(0.1, 0.06, 0.13), 1: _metric(0.2, 0.16, 0.23), 2: _metric(0.3, 0.26, 0.33)}
     found = combine(by_seed)
-    between = 4.302653 * 0.1 / 3**0.5  # t with two degrees of freedom, s = 0.1, three seeds
+    student = 4.302653 * 0.1 / 3**0.5  # t with two degrees of freedom, s = 0.1, three seeds
     assert found["value"] == pytest.approx(0.2) and found["n"] == 30
-    assert found["low"] == pytest.approx(0.2 - (between**2 + 0.04**2) ** 0.5)
-    assert found["high"] == pytest.approx(0.2 + (between**2 + 0.03**2) ** 0.5)
+    assert found["low"] == pytest.approx(0.2 - student) and found["high"] == pytest.approx(0.2 + student)
     assert found["seeds"] == [0, 1, 2] and found["by_seed"] == {"0": 0.1, "1": 0.2, "2": 0.3}
+    same = combine(by_seed, common=True)
+    assert same["low"] == pytest.approx(0.2 - (student**2 + 0.04**2) ** 0.5), "prompts of all seeds count once"
+    assert same["high"] == pytest.approx(0.2 + (student**2 + 0.03**2) ** 0.5)
+
+
+def test_intervals_narrow_with_seeds_and_luck_does_not():
+    def of(k, spread):
+        found = combine({i: _metric(0.1 + spread * (-1) ** i, 0.0, 0.2) for i in range(k)})
+        return found["high"] - found["low"]
+
+    assert of(24, 0.01) < of(12, 0.01) < of(6, 0.01) < of(4, 0.01)
+    assert of(4, 0.0) == pytest.approx(0.1), "seeds that agree to the digit: 0.2 wide each, a half for four of them"
+    assert of(400, 0.1) < 0.025, "no floor"
+
+
+def test_an_interval_of_shares_ends_at_0_and_1():
+    runs = {i: {"04_grpo": {"valid_share": _metric(v, v - 0.01, 1.0), "a_minus_b": _metric(v, v - 0.01, 1.0)}}
+            for i, v in enumerate((0.9, 0.99, 1.0))}  # fmt: skip
+    found = aggregate(runs)["04_grpo"]
+    assert found["valid_share"]["high"] == 1.0 < found["a_minus_b"]["high"]
+
+
+def test_a_difference_of_metrics_is_formed_seed_by_seed(small):
+    values = {0: (0.5, 0.62), 1: (0.6, 0.73), 2: (0.7, 0.81)}
+    runs = {s: {"03_sft": {"with": _metric(a, a - 0.1, a + 0.1), "without": _metric(b, b - 0.1, b + 0.1)}}
+            for s, (a, b) in values.items()}  # fmt: skip
+    found = verdicts(aggregate(runs), small)["both"]
+    student = 4.302653 * 0.01 / 3**0.5
+    assert (found["value"], found["low"]) == (pytest.approx(-0.12), pytest.approx(-0.12 - student))
+    assert found["verdict"] == "supported"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin", "verdict"),
+    [(-0.01, 0.015, 0.02, "bounded"), (-0.03, 0.015, 0.02, "inconclusive"), (-0.01, 0.02, 0.02, "inconclusive"),
+     (0.001, 0.015, 0.02, "supported"), (-0.03, 0.015, 0.04, "bounded")],
+)  # fmt: skip
+def test_no_effect_that_matters_is_bounded(low, high, margin, verdict):
+    assert decide(_metric((low + high) / 2, low, high), "positive", margin) == verdict
+
+
+@pytest.mark.parametrize("interval", [(0.0, 0.0, 0.0), (0.0, None, None)])
+def test_a_few_equal_items_bound_nothing(small, interval):
+    found = verdicts({"03_sft": {"up": _metric(*interval, n=4)}}, small)["up"]
+    assert (found["verdict"], found["q"]) == ("inconclusive", None)
+    same = aggregate({seed: {"03_sft": {"up": _metric(*interval, n=4)}} for seed in range(3)})
+    assert verdicts(same, small)["up"]["verdict"] == "inconclusive", "nor do seeds that agree to the digit"
+    apart = verdicts({"03_sft": {"up": _metric(0.5, 0.5, 0.5, n=4)}}, small)["up"]
+    assert apart["q"] is None, "no width is no certainty"
+
+
+def test_margins_are_declared(tmp_path, book):
+    small = _load(
+        tmp_path, SMALL.replace("metric: up, direction: positive", "metric: up, direction: positive, margin: 0.3")
+    )
+    assert margin_of(small.claims["up"], small) == 0.3
+    assert margin_of(small.claims["down"], small) == 0.02, "two points where no effect is published"
+    assert margin_of(book.claims["rrm-grpo-over-sft"], book) == pytest.approx(0.078 / 4)
+    assert margin_of(book.claims["rrm-rationale-costs-tokens"], book) == pytest.approx(145 / 4)
+
+
+def test_marked_claims_do_not_count(tmp_path):
+    marked = SMALL.replace("statement: y is worse,", "statement: y is worse, built_in: it is so made,")
+    marked = marked.replace("statement: with ties is lower,", "statement: with ties is lower, repeats: up,")
+    small = _load(tmp_path, marked)
+    effects = {"up": _metric(0.1, 0.05, 0.15), "down": _metric(-0.1, -0.2, -0.05)}
+    metrics = {"03_sft": effects | {"with": _metric(0.5, 0.45, 0.55), "without": _metric(0.7, 0.6, 0.8)}}
+    table = build(metrics, small).set_index("claim")
+    assert table["remark"].tolist() == ["", "built in: it is so made", "again up", ""]
+    assert table["q"].notna().tolist() == [True, False, False, False]
+    assert (
+        count(table)
+        == "1 supported, 0 contradicted, 0 bounded, 0 inconclusive, 1 not run; 2 built in or repeated, not counted"
+    )  # noqa: E501
+    with pytest.raises(ClaimsError, match="claim both, field repeats: no other claim 'upp'; the nearest is 'up'"):
+        _load(tmp_path, marked.replace("repeats: up", "repeats: upp"))
+
+
+def test_p_values_are_adjusted_for_their_number(tmp_path):
+    twice = SMALL.replace("minus: without, ", "")
+    small = _load(tmp_path, twice)
+    metrics = {"03_sft": {"up": _metric(0.1, 0.1 - 0.098, 0.198), "down": _metric(0.01, -0.088, 0.108),
+                          "with": _metric(0.15, 0.052, 0.248)}}  # fmt: skip
+    found = verdicts(metrics, small)  # z = 2, 0.2 and 3 of a standard error of 0.05
+    p = {"up": 0.0455, "down": 0.8415, "both": 0.0027}
+    assert found["both"]["q"] == pytest.approx(3 * p["both"], abs=2e-4)
+    assert found["up"]["q"] == pytest.approx(1.5 * p["up"], abs=2e-4)
+    assert found["down"]["q"] == pytest.approx(p["down"], abs=2e-4)
 
 
 def test_one_seed_alone_keeps_its_interval_and_says_so():
@@ -295,8 +386,8 @@ def test_one_seed_alone_keeps_its_interval_and_says_so():
     assert combine({0: _metric(0.1), 1: _metric(0.1)})["low"] == pytest.approx(0.1), "spread alone, here none"
 
 
-@pytest.mark.parametrize(("shared", "least"), [(False, 0.95), (True, 0.95)])
-def test_the_interval_of_seeds_covers_training_and_prompts(shared, least):
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_interval_of_seeds_covers_training_and_prompts(shared):
     """Simulated seeds: training varies, prompts are drawn anew for each seed or are the same for all of them."""
     import numpy as np
 
@@ -304,9 +395,10 @@ def test_the_interval_of_seeds_covers_training_and_prompts(shared, least):
     for _ in range(1500):
         common = rng.normal(0, sigma)
         values = [rng.normal(0, 0.02) + (common if shared else rng.normal(0, sigma)) for _ in range(3)]
-        found = combine({i: _metric(v, v - 1.96 * sigma, v + 1.96 * sigma) for i, v in enumerate(values)})
+        rows = {i: _metric(v, v - 1.96 * sigma, v + 1.96 * sigma) for i, v in enumerate(values)}
+        found = combine(rows, common=shared)
         hits += found["low"] <= 0 <= found["high"]
-    assert hits / 1500 >= least - 0.015  # three standard errors of a share of 0.95 in 1500
+    assert hits / 1500 >= 0.95 - 0.015  # three standard errors of a share of 0.95 in 1500
 
 
 def test_verdicts_of_seeds_follow_the_same_rule(small):
@@ -320,3 +412,26 @@ def test_verdicts_of_seeds_follow_the_same_rule(small):
     differ = aggregate({0: of(0.2), 1: of(0.05), 2: of(0.02)})
     assert verdicts(differ, small)["up"]["verdict"] == "inconclusive", "each seed supports it, together they do not"
     assert {verdicts(of(v), small)["up"]["verdict"] for v in (0.2, 0.05, 0.02)} == {"supported"}
+
+
+def test_what_seeds_gave_can_be_combined_again():
+    runs = {s: {"03_sft": {"accuracy": _metric(v, v - 0.04, v + 0.02), "minutes": _metric(3.0 + v)}}
+            for s, v in enumerate((0.8, 0.83, 0.84))}  # fmt: skip
+    for name, metric in aggregate(runs)["03_sft"].items():
+        found = again(metric, "03_sft", name)
+        assert [found[side] for side in ("value", "low", "high")] == pytest.approx(
+            [metric[side] for side in ("value", "low", "high")]
+        )
+
+
+@pytest.mark.parametrize("name", ["rrm-grpo-over-sft", "strong_minus_weak", "kappa_verdict"])
+def test_a_committed_number_comes_out_of_its_rows_again(name):
+    text, agree = recompute(name, "blessed")
+    assert agree and "from rows" in text, text
+
+
+def test_numbers_without_rows_or_name_are_told():
+    text, agree = recompute("reward-ties-harder", "blessed")
+    assert not agree and "its rows are not here" in text
+    with pytest.raises(RunError, match="no stage of run blessed has a number 'acuracy'"):
+        recompute("acuracy", "blessed")

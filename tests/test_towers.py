@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_parts import make_model, processor, user
+from tiny_parts import make_model, pool_of, processor, user
 
 from omnirepro.data import Part
 from omnirepro.models.processing import collate_media
 from omnirepro.models.towers import remember
-from omnirepro.toyworld.pretraining.trainer import make_pool
 
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    pool = make_pool(tmp_path_factory.mktemp("pool"), "train", 4, 0)
-    return {m: [part for _, part in scenes] for m, scenes in pool.items()}
+    return pool_of(tmp_path_factory.mktemp("pool"), 4)
 
 
 def batch_of(*chats):
@@ -121,14 +119,18 @@ def test_memory_made_while_sampling_serves_training(batch):
     assert frozen and all(p.grad is None and not p.requires_grad for p in frozen)
 
 
-def test_the_least_recently_used_is_forgotten(parts):
-    model = remember(make_model(), capacity=2)
+def test_the_least_recently_used_is_forgotten_by_bytes(parts):
+    width = 64 * 4  # bytes of a token
+    model = remember(make_model(), capacity=2 * 4 * width)
     memory, seen = model.model.visual.remembered, []
     with torch.no_grad():
         for part in (parts["image"][i] for i in (0, 1, 0, 2)):
             model(**batch_of([user(part)]))
             seen.append(list(memory))
-    assert len(memory) == 2 and set(seen[3]) == {seen[0][0], *seen[3][-1:]}, "the first was used again, so it stays"
+        assert len(memory) == 2 and set(seen[3]) == {seen[0][0], *seen[3][-1:]}, "the first was used again, so it stays"
+        assert memory.bytes == sum(x.untyped_storage().nbytes() for x in memory.values()) == 2 * 4 * width
+        model(**batch_of([user(*parts["video"])]))
+    assert [len(x) for x in memory.values()] == [8], "a film takes the place of two pictures"
 
 
 def test_remembering_twice_is_remembering_once_and_saves_no_more(batch):

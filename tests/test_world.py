@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from omnirepro.data import DIMENSIONS, media
 from omnirepro.data.files import RunError
+from omnirepro.data.splits import check_disjoint
 from omnirepro.toyworld import scenes
 from omnirepro.toyworld.language import PENALTY, QUOTED, alter, assess, claims, compose, evidence, facts, questions
 from omnirepro.toyworld.nouns import COLORS, FILLERS, HARMS, PLACES, SHAPES, UNSAFE, VALUES
 from omnirepro.toyworld.scenes import count_scenes, observations, render, sample, save, scene_from
-from omnirepro.toyworld.tasks import MODALITIES, SPLITS, Truth, World, check_disjoint, make_prompts, split_of
+from omnirepro.toyworld.tasks import MODALITIES, SPLITS, Truth, World, make_prompts, split_of
 
 QUICK = settings(max_examples=150, deadline=None)
 SEEDS = st.integers(0, 2**32 - 1)

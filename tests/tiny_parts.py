@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from omnirepro.data import Part
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.toyworld.pretraining.backbone import make_tokenizer
-from omnirepro.toyworld.pretraining.trainer import KINDS
+from omnirepro.toyworld.pretraining.trainer import KINDS, make_pool
 from omnirepro.toyworld.tasks import sample_scene
 
 
@@ -30,6 +30,11 @@ def make_model(seed: int = 0):
 
     torch.manual_seed(seed)
     return tiny.build_backbone(processor().tokenizer, hidden=64, layers=2, mlp=96, tower=48, depth=1).eval()
+
+
+def pool_of(folder, each):
+    """Write the media of `each` training scenes of every kind below a folder; returns kind -> parts."""
+    return {kind: [part for _, part in scenes] for kind, scenes in make_pool(folder, "train", each, 0).items()}
 
 
 def save_untrained(folder):

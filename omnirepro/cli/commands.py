@@ -129,6 +129,20 @@ def redraw_figures(args: argparse.Namespace) -> None:
     print(*(f"drawn again: {folder}" for name in names for folder in redraw(name)), sep="\n")
 
 
+@command(
+    "recompute",
+    arg("name", help="a metric of metrics.json, or a claim of the scorecard"),
+    arg("--run", default="blessed", help="name of the run (default: blessed)"),
+)
+def recompute_number(args: argparse.Namespace) -> int:
+    """Compute a number of a run, or a claim's, again from frozen rows and compare; exit status 1 if it differs."""
+    from omnirepro.cli.recompute import recompute
+
+    text, agree = recompute(args.name, args.run)
+    print(text)
+    return 0 if agree else 1
+
+
 @command("bless", PROFILE, RUN, SEEDS)
 def bless_run(args: argparse.Namespace) -> None:
     """Put the small part of a finished run (with what several seeds say together) into results/blessed."""

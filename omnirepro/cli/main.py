@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
+from collections import Counter
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
 
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
 from omnirepro.data import MediaError, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
 from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, results_root, run_name
+from omnirepro.kit.run.reading import read_yaml
 
 MODEL = arg("--model", required=True, help="stage folder, scorer, adapter, model, hub id, package, or URL#model")
+CACHE = arg("--cache", help="sqlite file of a server's answers, none paid again (default: OUT.answers.sqlite)")
+ASKED = (
+    arg("--endpoints", help="YAML file of the section `endpoints` in params/base.yaml: keys, prices, servers"),
+    arg("--concurrency", type=int, help="requests to a server at a time (default: 8)"),
+    arg("--budget", type=float, help="what a server's answers may cost, in the currency of its price (default: any)"),
+    arg("--max-new-tokens", type=int, help="longest answer (default: what the format needs, or as it was trained)"),
+)
+SERVED = (CACHE, *ASKED)
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
 FORMS = ("hub", "ms-swift", "llama-factory")
 ASSUMED = [
@@ -33,21 +46,39 @@ ASSUMED = [
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
     BATCH_SIZE,
-    arg("--cache", help="sqlite file of a server's answers: what is in it is not asked, nor paid, again"),
-    arg("--concurrency", type=int, default=8, help="requests to a server at a time (default: 8)"),
+    *SERVED,
 )
 def judge_pairs(args: argparse.Namespace) -> None:
     """Judge the pairs of a file and write one row a pair and order."""
-    from omnirepro import load_judge
-
     pairs = read_jsonl(args.file, Pair, check_media=True)
-    endpoint = {"cache": args.cache, "concurrency": args.concurrency}
-    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=endpoint)
+    judge = _judge(args)
     rows = judge.judge(pairs, args.orders, args.criterion, progress=progress("judging"))
     write_jsonl(args.out, rows)
+    _tell_usage(judge)
+    print(f"{len(rows)} judgements in {args.out}; {sum(row.verdict is None for row in rows)} without a verdict", end="")
+    print(*(f", {n} {status}" for status, n in Counter(row.status for row in rows).items() if status != "ok"), sep="")
+
+
+def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
+    """Load the judge that a command names, asked as its options say; a server's answers are kept where `cached`."""
+    from omnirepro import load_judge
+    from omnirepro.models.endpoints import endpoint_options
+
+    given = read_yaml(Path(args.endpoints)) if args.endpoints else {}
+    section = load_params(overrides={"endpoints": given.get("endpoints", given)}).section("endpoints")
+    options = endpoint_options(section, args.cache or (f"{args.out}.answers.sqlite" if cached else None))
+    named = {"concurrency": args.concurrency, "budget": args.budget, "cache": args.cache}
+    options |= {name: value for name, value in named.items() if value is not None}
+    judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options)
+    if args.max_new_tokens and hasattr(judge, "decoding"):
+        judge.decoding = replace(judge.decoding, max_new_tokens=args.max_new_tokens)
+    return judge
+
+
+def _tell_usage(judge: Any) -> None:
+    """Print what a server's answers took; of any other judge nothing."""
     if usage := getattr(getattr(judge, "chat", None), "usage", None):
         print(usage)
-    print(f"{len(rows)} judgements in {args.out}; {sum(row.verdict is None for row in rows)} without a verdict")
 
 
 @command(
@@ -57,15 +88,17 @@ def judge_pairs(args: argparse.Namespace) -> None:
     arg("--out", required=True, help="file for the scores, one JSON object a line"),
     arg("--criterion", help="criterion in words that replaces the rows' own"),
     BATCH_SIZE,
+    *SERVED,
 )
 def score_responses(args: argparse.Namespace) -> None:
     """Score the responses of a file, each by itself, under a criterion in words."""
-    from omnirepro import load_judge
     from omnirepro.judge.scalar import Answered, score_rows
 
     rows = read_jsonl(args.file, Answered, check_media=True)
-    scored = score_rows(load_judge(args.model, batch_size=args.batch_size), rows, args.criterion, progress("scoring"))
+    judge = _judge(args)
+    scored = score_rows(judge, rows, args.criterion, progress("scoring"))
     write_jsonl(args.out, scored)
+    _tell_usage(judge)
     print(f"{len(scored)} scores in {args.out}; {sum(row.score is None for row in scored)} could not be read")
 
 
@@ -100,15 +133,18 @@ def train_scalar(args: argparse.Namespace) -> None:
     arg("--out", required=True, help="file for ranks, strengths and reasons, one JSON object a line"),
     arg("--how", default="knockout", choices=("knockout", "round-robin", "scalar"), help="way to choose"),
     arg("--incumbent", default="random", choices=("random", "A"), help="side of the leader (released code: A)"),
+    BATCH_SIZE,
+    *SERVED,
 )
 def choose_best(args: argparse.Namespace) -> None:
     """Choose the best of N candidates for every prompt of a file, with ranks and the judge's reasons."""
-    from omnirepro import load_judge
     from omnirepro.search import choose, read_candidates
 
     rows = read_candidates(args.file)
-    found = choose(load_judge(args.model), rows, args.how, args.incumbent, progress=progress("choosing"))
+    judge = _judge(args)
+    found = choose(judge, rows, args.how, args.incumbent, progress=progress("choosing"))
     write_jsonl(args.out, found)
+    _tell_usage(judge)
     print(f"{len(found)} choices in {args.out}; {sum(row.failed for row in found)} judgements could not be read")
 
 
@@ -126,6 +162,27 @@ def check_data(args: argparse.Namespace) -> None:
     from omnirepro.evaluate.statistics import clustered_bootstrap
 
     print(report(list(load(args.path, args.source, args.root)), clustered_bootstrap))
+
+
+@command(
+    "audit",
+    arg("model", help="stage folder, scorer, adapter, model, hub id, package, or URL#model"),
+    arg("--out", required=True, help="page for the card; .json and .md are written beside it"),
+    arg("--pairs", help="own pairs to audit on as well: a pair file, or a public file or folder"),
+    arg("--each", type=int, default=40, help="known-truth pairs of each modality; 0: none (default: 40)"),
+    arg("--world", action="store_true", help="ask in the embedded world's sentences, for judges trained on them"),
+    *(SEED, BATCH_SIZE, *ASKED),
+    arg("--cache", help="sqlite file of a server's answers (default: none, for the arm that asks again must ask)"),
+)
+def audit_model(args: argparse.Namespace) -> int:
+    """Find out whether a judge looks, listens and is swayed; writes a card, exit status 2 where it is faulty."""
+    from omnirepro.cli.audit import audit_judge
+
+    judge = _judge(args, cached=False)
+    name = judge.name if Path(args.model).exists() else args.model  # a card is given away: no folder of this machine
+    said, status = audit_judge(judge, name, Path(args.out), args.pairs, args.each, args.seed, not args.world)
+    print(said)
+    return status
 
 
 @command("plan", arg("--profile", default="omni-7b", help="parameter profile (default: omni-7b)"), *ASSUMED)
@@ -167,10 +224,24 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def words_of(args: argparse.Namespace, but: str) -> list[str]:
+    """Return every word of a command line, some of which name files, but for those of one option."""
+    values = [value for name, value in vars(args).items() if name != but]
+    lists = [value if isinstance(value, list) else [value] for value in values]
+    return [word for words in lists for word in words if isinstance(word, str)]
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit status; an expected error is one line on stderr and status 1."""
+    """Run one command and return its exit status; an expected error is one line on stderr and status 1.
+
+    Where its results are to lie is tried before any work.
+    """
     args = parser().parse_args(argv)
+    home()
     try:
+        for option in ("out", "cache"):
+            if path := getattr(args, option, None):
+                try_out(path, words_of(args, but=option))
         return COMMANDS[args.command][0](args) or 0
     except Exception as error:
         from openai import OpenAIError

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+YAML = (".yaml", ".yml")  # what names of parameter files and cards end in
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 Content = str | bytes | dict | list | Callable[[Path], Any]
@@ -29,8 +33,9 @@ def atomic_write(path: Path, content: Content, shared: bool = False) -> Path:
     """
     temporary = path.with_name(f".part-{os.getpid() if shared else ''}{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove(temporary)
+        with _refused(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove(temporary)
         if callable(content):
             content(temporary)
         elif isinstance(content, bytes):
@@ -48,8 +53,54 @@ def atomic_write(path: Path, content: Content, shared: bool = False) -> Path:
         message = f"{path} could not be written ({error.strerror}), nothing half-written is left"
         raise RunError(f"{message}; free space or mend it and run again: finished stages are skipped") from error
     finally:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+    return path
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Name the file, the reason and the remedy where its place refuses what is tried inside the block."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}); mend it or name another place") from error
+
+
+def try_out(out: str | Path, given: Iterable[str] = ()) -> Path:
+    """Try, before any work, whether a file can be written, and return its path; nothing but its folder is left there.
+
+    Raises `RunError` where it cannot, where it is no file, or is one of those that are `given` to be read.
+    """
+    path = Path(out).absolute()
+    temporary = path.with_name(f".part-{os.getpid()}{path.name}")
+    with _refused(path):
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path} is no file that can be written; name another one")
+        if path.exists() and any(os.path.exists(name) and path.samefile(name) for name in given):
+            raise RunError(f"{path} is read by the same command and would be lost; name another file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
         remove(temporary)
     return path
+
+
+def home() -> Path:
+    """Return the user's home folder, in which every library here keeps its caches.
+
+    Where there is none that can be written, a temporary one takes its place for this process and for what it starts,
+    which is said once; models that were downloaded into a home that can only be read are still found.
+    """
+    own = Path(os.path.expanduser("~"))
+    if own.is_absolute() and own.is_dir() and os.access(own, os.W_OK | os.X_OK):
+        return own
+    folder = Path(tempfile.mkdtemp(prefix="omnirepro-home-"))
+    if (downloaded := own / ".cache" / "huggingface" / "hub").is_dir():
+        os.environ.setdefault("HF_HUB_CACHE", str(downloaded))
+    os.environ["HOME"] = str(folder)
+    os.environ.setdefault("USER", "nobody")  # for libraries that ask for a name, which an account without home may lack
+    print(f"The home folder {own} cannot be written: caches lie in {folder}; set HOME to keep them.", file=sys.stderr)
+    return folder
 
 
 def remove(path: Path) -> None:

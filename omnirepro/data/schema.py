@@ -57,6 +57,11 @@ class Part(Row):
         return self.text or "" if self.type == "text" else self.sha256 or sha256_file(self.path)
 
 
+def modality_of(parts: Iterable[Part]) -> str:
+    """Return the kinds of media among parts, joined by "+" where there are several; "text" where there is none."""
+    return "+".join(sorted({part.type for part in parts} - {"text"})) or "text"
+
+
 class Prompt(Row):
     """What a model is asked: ordered parts, the task's name and, where given, a free-form criterion."""
 
@@ -65,6 +70,11 @@ class Prompt(Row):
     parts: list[Part] = Field(min_length=1)
     criterion: str | None = None
     cluster: str | None = None
+
+    @property
+    def modality(self) -> str:
+        """Of what its parts are, whatever the task is called."""
+        return modality_of(self.parts)
 
     def fingerprint(self) -> str:
         """sha256 of the content alone (task, parts, criterion): equal for equal prompts with other ids."""
@@ -109,6 +119,11 @@ class Pair(Row):
     def displayed(self, order: str) -> Pair:
         """Return the pair as a judge sees it in an order, "AB" or "BA"."""
         return self if order == "AB" else self.swap()
+
+    @property
+    def modality(self) -> str:
+        """Of what its prompt and responses are, whatever the task is called."""
+        return modality_of([*self.prompt, *self.response_a, *self.response_b])
 
     def prompt_of(self) -> Prompt:
         return Prompt(id=self.id, task=self.task, parts=self.prompt, criterion=self.criterion, cluster=self.cluster)

@@ -469,7 +469,10 @@ class DisRM:
 
 
 def read(task: Task, made: Generated, form: str = "criterion") -> Answer:
-    """Parse the completion of a task strictly; a refinement that did not end by itself is "unfinished"."""
+    """Parse the completion of a task strictly; a refinement that did not end by itself is "unfinished".
+
+    What a server withheld keeps that status, and an empty value.
+    """
     if task.kind == "write":
         status, value = parse_criteria(made.text, task.count)
     elif task.kind in ("judge", "verdict"):
@@ -483,7 +486,7 @@ def read(task: Task, made: Generated, form: str = "criterion") -> Answer:
     else:
         value = parse_direct(made.text, task.count or len(task.criteria))
         status = value[1].status
-    return Answer(made.failure or status, value, made.text, made.tokens)
+    return Answer(made.failure or status, value, made.text or made.reason, made.tokens)
 
 
 def _check(role: Any, tasks: list[Task]) -> None:

@@ -6,17 +6,21 @@ frame, raw text kept. The judge never sees labels, sources or generators.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from omnirepro.data import Judgement, Pair, Prompt, Response
 from omnirepro.judge import rubric, verdict
 from omnirepro.judge.scalar import ORDERS, ScalarJudge, load_scalar_judge, scorer_in
-from omnirepro.models.generation import Chat, Decoding, LocalModel, Progress
+from omnirepro.models.generation import Chat, Decoding, Progress
+from omnirepro.models.opening import adapter_in, open_chat, served
+
+# The longest answer of a model that was not trained here, in tokens, by format; any other one gives reasons at length.
+LIMITS = {"verdict": 512, "verdict-direct": 64, "level": 64, "scores-only": 128}
+LONGEST = 1024
 
 
 class Scaling(Protocol):
@@ -62,7 +66,7 @@ class Judge:
         found = [rubric.concluded(format.read(out.text), out) for out in made]
         about = {"model": self.name, "kind": format.kind, "decoding": asdict(self.decoding), "seed": self.seed}
         return [
-            Judgement.of(pair, order, parsed, raw=out.text, tokens=out.tokens, **about)
+            Judgement.of(pair, order, parsed, raw=out.text or out.reason, tokens=out.tokens, **about)
             for (pair, order), out, parsed in zip(asked, made, found, strict=True)
         ]
 
@@ -73,7 +77,10 @@ class Judge:
         """
         asked = zip(prompts, responses, strict=True)
         chats = [verdict.ask_level(p.parts, r.parts, p.criterion, self.wording) for p, r in asked]
-        made = self.chat.complete(chats, self.decoding, self.seed, progress)
+        held = getattr(self.chat, "schema", None)  # a server's, to another format
+        made = (replace(self.chat, schema=None) if held else self.chat).complete(
+            chats, self.decoding, self.seed, progress
+        )
         found = [verdict.read(out.text, "level").score_a for out in made]
         return [math.nan if level is None else level for level in found]
 
@@ -83,37 +90,34 @@ def load_judge(
 ) -> Judge | ScalarJudge:
     """Load a judge from a stage's folder, an adapter, a scorer, a model folder, a hub id, a GGUF package or a URL.
 
-    A scorer (Bradley-Terry) gives a scalar judge. A URL has the form http://host:port/v1#model; `endpoint` holds
-    options of `EndpointModel`, such as cache and concurrency; answers are held to the keys of the format where the
-    server can do that. Keyword arguments override the judge's stored settings (`format`, `wording`, `decoding`,
-    `seed`). Raises `ModelError` where nothing can be loaded.
+    A scorer (Bradley-Terry), or a classifier of the hub with one label, gives a scalar judge. A URL has the form
+    http://host:port/v1#model; `endpoint` holds options of `open_endpoint`, such as servers, cache and concurrency;
+    answers are held to the keys of the format where the server can do that. `media` limits what of them is shown to a
+    model that keeps no limits of its own (base.yaml's section). Keyword arguments override the judge's stored settings
+    (`format`, `wording`, `decoding`, `seed`); one without any may answer as long as its format needs. Raises
+    `ModelError` where nothing can be loaded.
     """
+    from omnirepro.models.loading import gives_scores
+
     name = str(path_or_name)
     endpoint = kw.pop("endpoint", None) or {}
-    settings: dict[str, Any] = {"wording": "full"}
-    if name.startswith(("http://", "https://")):
-        from omnirepro.models.endpoints import EndpointModel
-
-        url, _, model = name.partition("#")
-        keys = rubric.FORMATS.get(kw.get("format", Judge.format))
+    limits = kw.pop("media", None)
+    asked = kw.get("format", Judge.format)
+    settings: dict[str, Any] = {"wording": "full", "decoding": Decoding(LIMITS.get(asked, LONGEST))}
+    if served(name):
+        keys = rubric.FORMATS.get(asked)
         schema = rubric.RubricJudgement.model_json_schema()
         if keys:
             schema |= {"properties": {k: schema["properties"][k] for k in keys}, "required": list(keys)}
-        chat = EndpointModel(url, model or "default", **({"schema": schema if keys else None} | endpoint))
-    elif scorer_in(name):
+        endpoint = {"schema": schema if keys else None} | endpoint
+    elif scorer_in(name) or gives_scores(name):
         return load_scalar_judge(name, batch_size, device, dtype, **kw)
     else:
-        from omnirepro.models.loading import load
+        from omnirepro.models.processing import kept_settings
 
-        places = (Path(name) / "adapter", Path(name))
-        folder = next((f for f in places if (f / "adapter_config.json").is_file()), None)
-        model, processor = load(folder or name, device, dtype)
-        stored = (folder or Path(name)) / "judge.json"
-        settings = json.loads(stored.read_text()) if stored.is_file() else settings
-        label = Path(name).name
-        if folder and folder.name == "adapter":
-            label = f"{folder.parent.parent.name}/{folder.parent.name}"
-        chat = LocalModel(model, processor, label, batch_size)
+        settings |= kept_settings(adapter_in(name) or name)
+        settings.pop("media", None)
+    chat = open_chat(name, "", batch_size, device, dtype, endpoint, limits)
     settings |= kw
     if isinstance(settings.get("decoding"), dict):
         settings["decoding"] = Decoding(**settings["decoding"])
@@ -121,6 +125,8 @@ def load_judge(
 
 
 def save_settings(judge: Judge, folder: Path) -> None:
-    """Write how a trained judge wants to be asked, beside its adapter."""
+    """Write how a trained judge wants to be asked, and what of media it was shown, beside its adapter."""
+    from omnirepro.models.processing import keep_settings
+
     settings = {"format": judge.format, "wording": judge.wording, "decoding": asdict(judge.decoding)}
-    (Path(folder) / "judge.json").write_text(json.dumps(settings, indent=2) + "\n")
+    keep_settings(folder, **settings, media=judge.chat.processor.limits)

@@ -160,12 +160,13 @@ def load_scalar_judge(
     The threshold is the one that was kept with the scorer, else the one that it learned with ties, else 0. Raises
     `ModelError` where there is no scorer.
     """
+    from omnirepro.models.processing import kept_settings
     from omnirepro.models.scalar import load_scorer
 
     folder = scorer_in(path) or Path(path)
     scorer = load_scorer(folder, device, dtype)
-    kept = folder / "judge.json"
-    stored = {"threshold": scorer.tie_threshold} | (json.loads(kept.read_text("utf-8")) if kept.is_file() else {})
+    stored = {"threshold": scorer.tie_threshold} | kept_settings(folder)
+    stored.pop("media", None)
     name = f"{folder.parent.parent.name}/{folder.parent.name}" if folder.name == "scorer" else folder.name
     return ScalarJudge(scorer, **({"name": name, "batch_size": batch_size} | stored | kw))
 
@@ -175,10 +176,3 @@ def scorer_in(path: str | Path) -> Path | None:
     from omnirepro.models.scalar import HEAD
 
     return next((f for f in (Path(path) / "scorer", Path(path)) if (f / HEAD).is_file()), None)
-
-
-def keep_settings(folder: Path, **settings: float | str) -> None:
-    """Write `wording`, or `threshold` (of scores; fitted on the development split), beside a scorer; others stay."""
-    path = Path(folder) / "judge.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    path.write_text(json.dumps(kept | settings) + "\n", encoding="utf-8")

@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omnirepro.data import sha256_file
+from omnirepro.data import Part, sha256_file
 from omnirepro.data.files import RunError
 from omnirepro.models.generation import Chat, Decoding, Generated, Progress, Scores
 
@@ -36,6 +37,9 @@ class Store:
     hits: int = 0
     calls: int = 0
 
+    dump = staticmethod(json.dumps)  # how a value is written, and read
+    load = staticmethod(json.loads)
+
     def __enter__(self) -> Store:
         if self.path:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
@@ -53,16 +57,24 @@ class Store:
     def get(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the answers that are known, by key."""
         found = (self._base.execute("select value from answers where key = ?", (key,)).fetchone() for key in keys)
-        return {key: json.loads(row[0]) for key, row in zip(keys, found, strict=True) if row}
+        return {key: self.load(row[0]) for key, row in zip(keys, found, strict=True) if row}
+
+    def total(self, field: str) -> float:
+        """Return the sum of a number that the answers hold."""
+        query = "select total(json_extract(value, ?)) from answers"
+        return self._base.execute(query, (f"$.{field}",)).fetchone()[0]
 
     def put(self, answers: dict[str, Any]) -> None:
         """Write answers in one transaction: when this returns all are on disk, when it raises none is."""
         with self._base:
-            rows = [(key, json.dumps(value)) for key, value in answers.items()]
+            rows = [(key, self.dump(value)) for key, value in answers.items()]
             self._base.executemany("insert or replace into answers values (?, ?)", rows)
 
     def answer(self, keys: Sequence[str], make: Callable[[list[int]], list[Any]]) -> list[Any]:
-        """Return an answer a key; `make` gets the indices of those that are not known, each distinct key once."""
+        """Return an answer a key; `make` gets the indices of those that are not known, each distinct key once.
+
+        What has a `failure`, such as a refusal, is no answer and is not kept.
+        """
         with self:
             known = self.get(keys)
             missing = list({key: i for i, key in enumerate(keys) if key not in known}.values())
@@ -71,7 +83,7 @@ class Store:
             for at in range(0, len(missing), self.size):
                 some = missing[at : at + self.size]
                 made = {keys[i]: value for i, value in zip(some, make(some), strict=True)}
-                self.put(made)
+                self.put({k: v for k, v in made.items() if not (isinstance(v, dict) and v.get("failure"))})
                 known |= made
         return [known[key] for key in keys]
 
@@ -85,6 +97,65 @@ def key_of(identity: str, chat: list[dict], how: Any) -> str:
         [m["role"], [[p.type, p.text if p.type == "text" else sha256_file(p.path)] for p in m["parts"]]] for m in chat
     ]
     return hashlib.sha256(json.dumps([identity, content, how], sort_keys=True).encode()).hexdigest()
+
+
+def _with_arrays(features: dict[str, Any]) -> bytes:
+    """Write numbers as a line of JSON and arrays, in their order, as safetensors behind it."""
+    from safetensors.numpy import save
+
+    arrays = {name: value for name, value in features.items() if hasattr(value, "nbytes")}
+    others = {name: value for name, value in features.items() if name not in arrays}
+    return json.dumps([list(features), others]).encode() + b"\n" + save(arrays)
+
+
+def _of_bytes(content: bytes) -> dict[str, Any]:
+    """Read what `_with_arrays` wrote."""
+    from safetensors.numpy import load
+
+    line, _, arrays = content.partition(b"\n")
+    names, others = json.loads(line)
+    found = others | load(arrays)
+    return {name: found[name] for name in names}
+
+
+@dataclass
+class FeatureStore(Store):
+    """Features of media by the files' content, shared by epochs, processes and runs: at most `most` bytes of them.
+
+    Where more come, others go by lot: of data larger than the store every epoch then finds a share, while of those used
+    last it would find none. A store that cannot be read or written is told of and passed over.
+    """
+
+    most: int = 20 << 30
+
+    dump = staticmethod(_with_arrays)
+    load = staticmethod(_of_bytes)
+
+    def fetch(self, part: Part, how: str, make: Callable[[], dict]) -> dict[str, Any]:
+        """Return the features of a file under the settings `how`; make and keep them where they are not known."""
+        key = key_of("features", [{"role": "", "parts": [part]}], how)
+        found = self._tried(lambda: self.get([key])) or {}
+        if key not in found:
+            found = {key: make()}
+            self._tried(lambda: self._keep(found))
+        return found[key]
+
+    def _keep(self, found: dict[str, Any]) -> None:
+        self.put(found)
+        number, held = self._base.execute("select count(*), sum(length(value)) from answers").fetchone()
+        if held > self.most:
+            leave = -(-number * (held - self.most) // held)
+            drawn = "select key from answers order by random() limit ?"
+            with self._base:
+                self._base.execute(f"delete from answers where key in ({drawn})", (leave,))
+
+    def _tried(self, act: Callable[[], Any]) -> Any:
+        try:
+            with self:
+                return act()
+        except (sqlite3.Error, OSError, RunError) as error:
+            warnings.warn(f"{self.path}: media are prepared anew ({error})", RuntimeWarning, stacklevel=2)
+            return None
 
 
 @dataclass

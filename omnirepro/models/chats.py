@@ -25,6 +25,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+from omnirepro.models.families import ModelError
+
 Content = tuple[tuple[str, str], ...]  # (type, text); of a medium, what stands in place of the template's mark
 Shape = tuple[tuple[str, tuple[str, ...]], ...]  # roles with the types of their contents
 
@@ -36,10 +38,6 @@ _THOUGHT = re.compile(r"<think>\s*(</think>\s*)?$")
 _OWN_WORDS = re.compile(r"</?\w*(think|thought|reason|tool)\w*>")
 _FORM = re.compile(r"<[|｜].+[|｜]>")
 _TAG = re.compile(r"[<\[].+[>\]]")
-
-
-class ModelError(ValueError):
-    """A model cannot be loaded or used; the message names it and the remedy."""
 
 
 class ContextError(ValueError):

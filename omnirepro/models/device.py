@@ -31,8 +31,17 @@ def quiet() -> None:
     logging.set_verbosity_error()
 
 
+def best_device() -> str:
+    """Return the device that "auto" means: a GPU ("cuda", or Apple's "mps") where there is one. Loads torch."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def resolve_device(section: Mapping[str, Any]) -> str:
-    """Return "cuda" or "cpu" for the section `device`, and apply its number of threads. Loads torch."""
+    """Return "cuda", "mps" or "cpu" for the section `device`, and apply its number of threads. Loads torch."""
     import torch
 
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
@@ -42,13 +51,11 @@ def resolve_device(section: Mapping[str, Any]) -> str:
         libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
     if section["threads"]:
         torch.set_num_threads(section["threads"])
-    if section["device"] == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return section["device"]
+    return best_device() if section["device"] == "auto" else section["device"]
 
 
 def resolve_dtype(section: Mapping[str, Any]) -> str:
-    """Return the name of the floating-point type: float32 on a CPU, bfloat16 on CUDA, unless the section says."""
+    """Return the name of the floating-point type: float32 on a CPU, bfloat16 on a GPU, unless the section says."""
     if section["dtype"] != "auto":
         return section["dtype"]
     return "float32" if resolve_device(section) == "cpu" else "bfloat16"
@@ -59,7 +66,7 @@ class OnDevice:
 
     @property
     def device(self) -> str:
-        """The device to compute on, "cpu" or "cuda"; loads torch."""
+        """The device to compute on, "cpu", "cuda" or "mps"; loads torch."""
         return resolve_device(self.section("device"))
 
     @property

@@ -10,8 +10,14 @@ Requests run `concurrency` at a time. What may pass (timeouts, 408, 409, 429, 5x
 not JSON or hold no completion) is tried again by the openai client, with exponential back-off or after the time that
 the server names; `timeout` bounds a whole attempt, so that an answer which drips in cannot hang. Every attempt carries
 the same Idempotency-Key: a server that honours it charges once even where an answer was lost on the way; for others
-`usage.lost` says how many may have been charged again. A request that fails after its retries raises; no answer is
-invented. An answer is on disk before anything else happens to it: a run that breaks off pays nothing twice.
+`usage.lost` says how many may have been charged again. An answer is on disk before anything else happens to it: a run
+that breaks off pays nothing twice.
+
+Servers differ: a field that one refuses is left out or renamed and a film is sent as pictures, once that has helped,
+and its words are told once. No answer is invented: a refusal, a filtered answer and one that was cut before it began
+have a status in place of a text and are not kept, and neither ends a run, nor does a request that the server refuses
+while it answers others. A wrong key or model, a server that refuses everything, and what fails after its retries raise.
+A `budget` is kept by what answers have cost, and by the most that those under way can cost.
 
 Text travels as text, media whole and base64-encoded in the parts that the API defines: pictures as PNG, JPEG, GIF or
 WebP, sounds as WAV or MP3; other formats are converted without loss, by what the file holds and not by its name. A film
@@ -27,62 +33,107 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import os
 import queue
 import threading
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
+from pydantic import BaseModel, ValidationError
 
-from omnirepro.data import MediaError, Part, media
+from omnirepro.data import MediaError, Part, media, text_part
+from omnirepro.data.files import RunError
+from omnirepro.models import replies
 from omnirepro.models.cache import Store, key_of
 from omnirepro.models.generation import Decoding, Generated, Progress
 
 # httpx or httpx2, whichever the openai client stands on
 httpx = import_module(openai.DefaultAsyncHttpxClient.__base__.__module__.partition(".")[0])
 _PICTURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
+KEY = "OPENAI_API_KEY"
+FRAMES = 8  # pictures in place of a film, for a server that turned out to take none
+MOST_OPTIONS = 20  # log-probabilities that OpenAI's own servers return at most
+PATIENCE = 8  # requests that a server may refuse before it has answered any
+_OF_THE_ROW = {400, 413, 422}  # about this request; the others are about key, model, account or server
+_OF_ALL = {401, 402, 404, 429}
+_INSTEAD = {
+    "max_tokens": "takes max_completion_tokens in place of max_tokens",
+    "temperature": "takes no temperature; it draws answers at its own",
+    "top_p": "takes no top_p; it draws answers from its own nucleus",
+    "top_k": "takes no top_k; it draws answers from all tokens",
+    "seed": "takes no seed; a second run may answer otherwise",
+    "response_format": "takes no JSON schema; answers are not constrained",
+    "video_url": f"takes no films; each is sent as {FRAMES} pictures",
+}
 
 
 @dataclass
 class Usage:
     """What was asked and paid. `lost`: attempts of which no answer came back, though the server may have worked.
 
-    `cost` is in the currency of `price`, the price of a million prompt tokens and of a million completion tokens.
+    `cost` is in the currency of `price`, the price of a million prompt tokens and of a million completion tokens;
+    `unkept` is the part of it that bought no answer in the cache. `withheld`: replies that held no answer.
     """
 
     price: tuple[float, float] = (0.0, 0.0)
     answered: int = 0
+    withheld: int = 0
     cached: int = 0
     retried: int = 0
     lost: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    longest: int = 0
+    unkept: float = 0.0
 
     @property
     def cost(self) -> float:
-        return (self.prompt_tokens * self.price[0] + self.completion_tokens * self.price[1]) / 1e6
+        return self.price_of(self.prompt_tokens, self.completion_tokens)
+
+    def price_of(self, prompt: float, completion: float) -> float:
+        """Return what so many tokens of the prompt and of the completion cost."""
+        return (prompt * self.price[0] + completion * self.price[1]) / 1e6
 
     def __str__(self) -> str:
         return (
             f"{self.answered} answers ({self.prompt_tokens} + {self.completion_tokens} tokens, cost {self.cost:.4f}), "
-            f"{self.cached} from the cache, {self.retried} retries, {self.lost} answers lost on the way"
+            f"{self.withheld} without one, {self.cached} from the cache, {self.retried} retries, {self.lost} answers "
+            "lost on the way"
         )
+
+
+class Server(BaseModel, extra="forbid"):
+    """How one server differs from the others: an entry of `endpoints.servers`.
+
+    `key` names the environment variable with its key; `price` is that of a million prompt tokens and a million
+    completion tokens; where `temperature` or `seed` is false, the field is not sent.
+    """
+
+    key: str = KEY
+    price: tuple[float, float] = (0.0, 0.0)
+    frames: int | None = None
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    temperature: bool = True
+    seed: bool = True
 
 
 @dataclass
 class EndpointModel:
-    """A model on a server. `url` ends in /v1; the key comes from the environment variable OPENAI_API_KEY.
+    """A model on a server. `url` ends in /v1; the environment variable that `key` names holds the server's key.
 
     `cache`: a sqlite file of answers, from which a run that broke off goes on. `schema`: a JSON schema that the answer
-    must have, left out with a warning where the server refuses it. `frames`: send films as so many pictures (0: whole).
+    must have. `frames`: send films as so many pictures (0: whole). `budget`: what all answers of the cache may cost
+    together, in the currency of the price (0: any sum). `refused`: fields that are not sent, with the server's words.
     """
 
     url: str
@@ -93,20 +144,63 @@ class EndpointModel:
     cache: str | Path | None = None
     schema: dict[str, Any] | None = None
     frames: int = 0
+    budget: float = 0.0
+    key: str = KEY
+    refused: dict[str, str] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage, compare=False)
+    works: bool = field(default=False, compare=False)  # it has answered something
+    compared: bool = field(default=False, compare=False)  # its tokens with and without media
 
     def complete(
         self, chats: list[list[dict]], decoding: Decoding, seed: int = 0, progress: Progress | None = None
     ) -> list[Generated]:
-        """Complete chats in order, `concurrency` at a time.
+        """Complete chats in order, `concurrency` at a time; one that gets no answer has a `failure` instead.
 
-        Raises openai.OpenAIError after the last retry, and `MediaError` where a file cannot be read. Then, or when
-        interrupted, no further request is sent, and the answers under way are waited for and stored.
+        Raises openai.OpenAIError after the last retry, `MediaError` where a file cannot be read, and `RunError` before
+        the budget is passed. Then, or when interrupted, no further request is sent, and the answers under way are
+        waited for and stored.
         """
+        return self._ask(chats, decoding, seed, progress)
+
+    def choose(self, chats: list[list[dict]], begun: list[str], options: list[str]) -> list[list[float]]:
+        """Return the log-probability of each option, in nats, as what follows `begun[i]`, the start of answer i.
+
+        An option that is not among the likeliest tokens of which the server tells counts as the last of them, an upper
+        bound. Raises `RunError` where the server tells none, or does not go on from a start.
+        """
+        begun_by = [[{"role": "assistant", "parts": [text_part(text)]}] for text in begun]
+        asked = [[*chat, *start] for chat, start in zip(chats, begun_by, strict=True)]
+        more = {"logprobs": True, "top_logprobs": MOST_OPTIONS}
+        going_on = {"continue_final_message": True, "add_generation_prompt": False}  # vLLM's and SGLang's
+        made = self._ask(asked, Decoding(max_new_tokens=1), more=more | going_on, read=replies.likely)
+        return [self._chances(answer, options) for answer in made]
+
+    def _chances(self, made: Generated, options: list[str]) -> list[float]:
+        if not made.text:
+            raise RunError(
+                f"{self.url}: {self.name} returns no log-probabilities ({made.reason or 'logprobs is empty'}); "
+                "choose by them with a model that is loaded, or a server such as vLLM"
+            )
+        found = json.loads(made.text)
+        if not found.keys() & set(options):
+            raise RunError(
+                f"{self.url}: none of {', '.join(options)} is likely to go on from the start of the answer (but "
+                f"{', '.join(list(found)[:3])}): the server does not continue answers; load the model, or use vLLM"
+            )
+        return [found.get(option, min(found.values())) for option in options]
+
+    def _ask(
+        self,
+        chats: list[list[dict]],
+        decoding: Decoding,
+        seed: int = 0,
+        progress: Progress | None = None,
+        **how: Any,
+    ) -> list[Generated]:
         started = time.monotonic()
         out = [Generated("", 0, False)] * len(chats)
         done: queue.SimpleQueue[tuple[int, Generated] | None] = queue.SimpleQueue()
-        batch = _Batch(self, decoding, seed, done.put)
+        batch = _Batch(self, decoding, seed, done.put, **how)
         with ThreadPoolExecutor(1) as pool:  # a loop of its own: a notebook's thread has one already
             job = pool.submit(lambda: asyncio.run(batch.run(chats)))
             try:
@@ -120,7 +214,7 @@ class EndpointModel:
         return out
 
     def options(self, decoding: Decoding, seed: int) -> dict[str, Any]:
-        """Return a request's fields, all but its messages."""
+        """Return the fields that a request is meant to have, all but its messages; see `sent`."""
         fields: dict[str, Any] = {
             "model": self.name,
             "max_tokens": decoding.max_new_tokens,
@@ -129,23 +223,89 @@ class EndpointModel:
             "seed": seed,
         }
         if decoding.top_k:
-            fields["extra_body"] = {"top_k": decoding.top_k}  # not OpenAI's own, but vLLM's
+            fields["top_k"] = decoding.top_k  # not OpenAI's own, but vLLM's
         if self.schema:
             shape = {"name": "answer", "schema": self.schema, "strict": True}
             fields["response_format"] = {"type": "json_schema", "json_schema": shape}
         return fields
 
+    def learn(self, refused: Mapping[str, str]) -> None:
+        """Keep which fields a server does not take, and tell those that are new with its words."""
+        for name in [name for name in refused if name not in self.refused]:
+            warnings.warn(f"{self.url} {_INSTEAD[name]} ({refused[name]})", stacklevel=2)
+        self.refused.update(refused)
+
+
+def sent(options: Mapping[str, Any], refused: Mapping[str, str]) -> dict[str, Any]:
+    """Return a request's fields as a server takes them, which refuses some."""
+    fields = {name: value for name, value in options.items() if name not in refused}
+    if "max_tokens" in refused:
+        fields["max_completion_tokens"] = options["max_tokens"]
+    return fields
+
+
+def endpoint_options(section: Mapping[str, Any], answers: Path | str | None) -> dict[str, Any]:
+    """Return the section `endpoints` of the parameters as options of `open_endpoint`; `answers`: file of the cache."""
+    names = ("concurrency", "retries", "timeout", "frames", "budget", "servers")
+    return {name: section[name] for name in names} | {"cache": answers if section["cache"] else None}
+
+
+def open_endpoint(spec: str, servers: Mapping[str, Any] | None = None, **options: Any) -> EndpointModel:
+    """Open `http://host:port/v1#model`, asked as `servers` says of the longest beginning of that name that it has.
+
+    `servers`: beginning of a URL, with or without model -> the fields of a `Server`; `options`: those of
+    `EndpointModel`. Raises `RunError` where an entry is wrong.
+    """
+    url, _, name = spec.partition("#")
+    fits = [p for p in servers or () if spec == p or (spec.startswith(p) and (p[-1] in "/#" or spec[len(p)] in "/#"))]
+    prefix = max(fits, key=len, default="")
+    try:
+        server = Server.model_validate(servers[prefix] if fits else {})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, ("endpoints.servers", prefix, *wrong["loc"])))
+        raise RunError(f"{where}: {wrong['msg']}; an entry has {', '.join(Server.model_fields)}") from None
+    known = {
+        "temperature": server.temperature,
+        "seed": server.seed,
+        "max_tokens": server.max_tokens_name == "max_tokens",
+    }
+    options |= {"key": server.key, "refused": {field: "as told" for field, taken in known.items() if not taken}}
+    if server.frames is not None:
+        options["frames"] = server.frames
+    return EndpointModel(url, name or "default", usage=Usage(price=server.price), **options)
+
 
 class _Batch:
-    """One call of `complete`, inside its own event loop."""
+    """One call of `complete` or `choose`, inside its own event loop.
 
-    def __init__(self, model: EndpointModel, decoding: Decoding, seed: int, report: Callable[[Any], None]) -> None:
+    `more`: fields of each request in place of the schema; `read` makes a `Generated` of a reply. Raises `RunError`
+    where the key is not in the environment, and for a budget without a price.
+    """
+
+    def __init__(
+        self,
+        model: EndpointModel,
+        decoding: Decoding,
+        seed: int,
+        report: Callable[[Any], None],
+        more: dict[str, Any] | None = None,
+        read: Callable[[dict], Generated] = replies.completion,
+    ) -> None:
         self.model = model
         self.decoding = decoding
         self.seed = seed
         self.report = report
+        self.more = more
+        self.read = read
+        self.secret = os.environ.get(model.key)
+        if not self.secret and model.key != KEY:
+            raise RunError(f"{model.url} needs a key, and the environment variable {model.key} is not set: export it")
+        if model.budget and not any(model.usage.price):
+            raise RunError(f"{model.url} has no price to keep a budget by: give its entry of endpoints.servers one")
         self.stop = threading.Event()
         self.failures: list[Exception] = []
+        self.refused: list[tuple[int, openai.APIStatusError, Generated]] = []
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def halted(self) -> bool:
@@ -157,7 +317,7 @@ class _Batch:
         todo = iter(enumerate(chats))
         client = openai.AsyncOpenAI(
             base_url=model.url,
-            api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            api_key=self.secret or "none",
             max_retries=model.retries,
             timeout=model.timeout,
             http_client=_Attempts(model, self.halted),
@@ -165,7 +325,12 @@ class _Batch:
         try:
             async with client:
                 with Store(model.cache) as self.store:
+                    self.purse = _Purse(model, self.store.total("cost") + model.usage.unkept)
                     await asyncio.gather(*(self._work(client, todo) for _ in range(model.concurrency)))
+            for i, error, made in self.refused:
+                if not model.works:
+                    raise error
+                self.report((i, made))
         finally:
             self.report(None)
         if self.failures:
@@ -178,56 +343,166 @@ class _Batch:
                 return
             try:
                 made = await self._one(client, chat, self.seed + (i if self.decoding.temperature > 0 else 0))
+            except openai.APIStatusError as error:
+                self._refuse(i, error)
             except Exception as error:
                 self.failures.append(error)
+            else:
+                self.report((i, made))
+
+    def _refuse(self, i: int, error: openai.APIStatusError) -> None:
+        """Take a refused request for a row without answer, or for what ends the run."""
+        model = self.model
+        said = replies.complaint(error.response.text)
+        error.add_note(f"{model.url} said: {error.response.text[:500]}")
+        error.args = (f"{model.url} answered {error.status_code}: {said.words or 'no words'}",)
+        by_policy = 400 <= error.status_code < 500 and error.status_code not in _OF_ALL and said.policy
+        model.works |= by_policy
+        if by_policy or (said.words and error.status_code in _OF_THE_ROW):
+            self.refused.append((i, error, replies.withheld(said)))
+            model.usage.withheld += 1
+            if model.works or len(self.refused) < PATIENCE:
                 return
-            self.report((i, made))
+        self.failures.append(error)
 
     async def _one(self, client: openai.AsyncOpenAI, chat: list[dict], seed: int) -> Generated:
-        """Return the answer to one chat, from the store where it is known; asked again without a refused schema."""
+        """Return the answer to one chat, from the store where it is known; only an answer is stored."""
         model = self.model
         options = model.options(self.decoding, seed)
+        if self.more:
+            options.pop("response_format", None)
+            options |= self.more
         key = await asyncio.to_thread(key_of, model.url, chat, [options, model.frames])
         async with self.locks[key]:  # equal requests under way are asked once
             if found := self.store.get([key]).get(key):
                 model.usage.cached += 1
+                model.works = True
                 return Generated(found["text"], found["tokens"], found["finished"])
-            messages = await asyncio.to_thread(lambda: [to_message(m, model.frames) for m in chat])
+            body, about = await self._adapted(client, chat, options, key)
+            made = self.read(body)
+            answer = bool(made.text.strip()) and not made.failure
+            if answer:
+                self.store.put({key: asdict(made) | about})
+            model.works = True
+            model.usage.answered += answer
+            model.usage.withheld += not answer
+            model.usage.unkept += 0 if answer and model.cache else about["cost"]
+            if (
+                about["prompt_tokens"]
+                and not model.compared
+                and any(p.type != "text" for m in chat for p in m["parts"])
+            ):
+                model.compared = True
+                await self._compare(client, chat, options, key, about["prompt_tokens"])
+            return made
+
+    async def _compare(
+        self, client: openai.AsyncOpenAI, chat: list[dict], options: dict[str, Any], key: str, tokens: int
+    ) -> None:
+        """Ask the same without its media, once a model, and warn where that is as many tokens to the server."""
+        bare = [m | {"parts": [p for p in m["parts"] if p.type == "text"]} for m in chat]
+        try:
+            _, about = await self._adapted(client, bare, options | {"max_tokens": 1}, f"{key}-bare")
+        except openai.APIStatusError:
+            return
+        self.model.usage.unkept += about["cost"]
+        if about["prompt_tokens"] >= tokens:
+            said = f"counts {tokens} tokens for a prompt with its media and as many without"
+            warnings.warn(f"{self.model.url} {said}: it seems to leave them out without a word", stacklevel=2)
+
+    async def _adapted(
+        self, client: openai.AsyncOpenAI, chat: list[dict], options: dict[str, Any], key: str
+    ) -> tuple[dict, dict[str, Any]]:
+        """Ask, and ask again without each field that is refused; what helped is kept for all requests.
+
+        Returns the reply, and what is stored beside the answer: model, prompt_tokens, cost, at.
+        """
+        model = self.model
+        refused = dict(model.refused)
+        films = any(p.type == "video" for m in chat for p in m["parts"])
+        while True:
+            fields = sent(options, refused)
+            frames = model.frames or FRAMES * ("video_url" in refused)
             try:
-                reply = await client.chat.completions.create(
-                    **options, messages=messages, extra_headers={"Idempotency-Key": key}
+                found = await self._send(client, chat, fields, frames, "-".join([key, *refused]))
+            except openai.APIStatusError as error:
+                said = replies.complaint(error.response.text)
+                name = said.refused({*fields, *(["video_url"] if films and not frames else [])})
+                if name is None or error.status_code not in (400, 422, 501):
+                    raise
+                refused[name] = said.words
+            else:
+                model.learn(refused)
+                return found
+
+    async def _send(
+        self, client: openai.AsyncOpenAI, chat: list[dict], fields: dict[str, Any], frames: int, key: str
+    ) -> tuple[dict, dict[str, Any]]:
+        """Send one request within the budget and count what it costs; see `_adapted` for what is returned."""
+        model = self.model
+        usage = model.usage
+        messages = await asyncio.to_thread(lambda: [to_message(m, frames) for m in chat])
+        written = sum(len((p.text or "").encode()) for m in chat for p in m["parts"])
+        most = usage.price_of(max(written / 2, usage.longest), self.decoding.max_new_tokens)
+        async with self.purse.hold(most):
+            try:
+                reply = await client.chat.completions.with_raw_response.create(
+                    model=model.name, messages=messages, extra_body=fields, extra_headers={"Idempotency-Key": key}
                 )
             except openai.APIConnectionError as error:
                 message = f"{model.url}: {error.__cause__ or error}"
                 raise openai.APIConnectionError(message=message, request=error.request) from error
-            except openai.APIStatusError as error:
-                error.add_note(f"{model.url} said: {error.response.text[:500]}")
-                words = ("response_format", "json_schema", "guided")
-                known = error.status_code in (400, 422, 501) and any(word in error.response.text for word in words)
-                if "response_format" not in options or not known:
-                    raise
-            else:
-                used = reply.usage
-                choice = reply.choices[0]
-                tokens = used.completion_tokens if used else 0
-                made = Generated(choice.message.content or "", tokens, choice.finish_reason == "stop")
-                asked = {"model": model.name, "prompt_tokens": used.prompt_tokens if used else 0, "at": time.time()}
-                self.store.put({key: asdict(made) | asked})
-                model.usage.answered += 1
-                model.usage.prompt_tokens += asked["prompt_tokens"]
-                model.usage.completion_tokens += tokens
-                return made
-        if model.schema:
-            model.schema = None
-            warnings.warn(f"{model.url} takes no JSON schema; answers are not constrained", stacklevel=2)
-        return await self._one(client, chat, seed)
+            body = reply.http_response.json()
+            used = body.get("usage") or {}
+            prompt = used.get("prompt_tokens") or 0
+            completion = used.get("completion_tokens") or 0
+            cost = usage.price_of(prompt, completion) if used else most
+            usage.prompt_tokens += prompt
+            usage.completion_tokens += completion
+            usage.longest = max(usage.longest, prompt)
+            self.purse.spent += cost
+        return body, {"model": model.name, "prompt_tokens": prompt, "cost": cost, "at": time.time()}
+
+
+class _Purse:
+    """What the answers of a cache have cost, and what the requests under way may cost at most."""
+
+    def __init__(self, model: EndpointModel, spent: float) -> None:
+        self.model = model
+        self.spent = spent
+        self.held: list[float] = []
+        self.changed = asyncio.Condition()
+
+    def short(self, most: float) -> bool:
+        budget = self.model.budget
+        return bool(budget) and self.spent + sum(self.held) + most > budget
+
+    @asynccontextmanager
+    async def hold(self, most: float) -> AsyncIterator[None]:
+        """Set money aside for a request; wait while others hold what it needs, and raise where nothing is left."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: not self.held or not self.short(most))
+            if self.short(most):
+                kept = f"the answers are kept in {self.model.cache}; " if self.model.cache else ""
+                raise RunError(
+                    f"{self.model.url}: {self.spent:.4g} of the budget of {self.model.budget:g} are spent, and the "
+                    f"next answer may cost {most:.4g}; {kept}raise the budget to go on"
+                )
+            self.held.append(most)
+        try:
+            yield
+        finally:
+            async with self.changed:
+                self.held.remove(most)
+                self.changed.notify_all()
 
 
 class _Attempts(openai.DefaultAsyncHttpxClient):
     """The HTTP client below the API's client, which tries again what is raised here: it sees every single attempt.
 
     An answer that is not whole in time, and a success that holds no completion, are lost answers, as one that a broken
-    connection took. In a batch that was halted only those are asked for again: they may have been paid.
+    connection took. In a batch that was halted only those are asked for again: they may have been paid. An error that
+    comes as a success is given the status that fits it.
     """
 
     def __init__(self, model: EndpointModel, halted: Callable[[], bool]) -> None:
@@ -243,9 +518,9 @@ class _Attempts(openai.DefaultAsyncHttpxClient):
         model.usage.retried += request.headers.get("x-stainless-retry-count", "0") != "0"
         try:
             response = await asyncio.wait_for(super().send(request, **kwargs), model.timeout)
-            if response.is_success:
-                response.json()["choices"][0]["message"].get("content")
-            elif self.halted() and key not in self.lost:
+            if response.is_success and (status := replies.status_in(response.json())):
+                response.status_code = status
+            if not response.is_success and self.halted() and key not in self.lost:
                 response.headers["x-should-retry"] = "false"
             return response
         except httpx.RequestError as error:
@@ -299,15 +574,15 @@ def _content(part: Part, frames: int) -> list[dict]:
 
 def _sound(path: Path, data: bytes) -> tuple[bytes, str]:
     """Return a sound as WAV or MP3 with its format, converted without loss where it is neither."""
-    if data[:4] == b"RIFF":
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return data, "wav"
-    if data[:3] == b"ID3" or (data[:1] == b"\xff" and data[1:2] >= b"\xe0"):
+    if data[:3] == b"ID3" or (data[:1] == b"\xff" and data[1:2] and data[1] & 0xE6 == 0xE2):  # layer III; AAC has none
         return data, "mp3"
     import soundfile
 
     try:
-        samples, rate = soundfile.read(io.BytesIO(data))
-    except (OSError, RuntimeError) as error:
+        samples, rate = media.read_sound(path)
+    except Exception as error:  # what decoders raise on foreign bytes is no closed list
         raise MediaError(f"{path}: cannot be sent as sound ({error}); convert it to WAV") from error
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_24")

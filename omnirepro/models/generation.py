@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from omnirepro.models.chats import ContextError
+from omnirepro.models.examples import Encoded, stretches
 from omnirepro.models.processing import Example, OmniProcessor
 
 Progress = Callable[[int, int, float], None]  # done, total, seconds
+BATCH_BYTES = 16 << 30  # of a batch's KV cache and activations, by `tokens_at_once`
+ROWS = 8  # of a matrix product: those of fewer are rounded by other instructions on some processors
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,15 @@ class Generated:
     """One completion: text without special tokens, its length in tokens, whether it ended by itself.
 
     `failure` names what kept the model from answering, and is then the status of what was to be read: "too_long" where
-    the prompt leaves no room in the model's context, or what a server says ("refused", "filtered"). A completion that
-    met its limit of tokens has no failure, but is not `finished`.
+    the prompt leaves no room in the model's context, or what a server says ("refused", "filtered", "cut"), whose words
+    are the `reason`. A completion that met its limit of tokens has no failure, but is not `finished`.
     """
 
     text: str
     tokens: int
     finished: bool
     failure: str = ""
+    reason: str = ""
 
 
 class Chat(Protocol):
@@ -61,35 +66,85 @@ class Scores(Protocol):
 
 def by_length(
     model,
-    examples: list[Example],
+    examples: Sequence[Example],
     batch_size: int,
     run: Callable[[list[Example], list[int]], list],
     progress: Progress | None = None,
+    new_tokens: int = 0,
 ) -> list:
     """Run a model, in evaluation mode, over batches of examples of like length, the longest first.
 
-    `run` gets a batch and its rows' numbers, and returns one result a row; the results come in the order given.
+    `run` gets a batch and its rows' numbers, and returns one result a row; the results come in the order given. A batch
+    has at most `batch_size` rows, and fewer where these, with `new_tokens` more each, pass `tokens_at_once`. Examples
+    may be `Encoded`: then no more media are held than fit into memory (`stretches`).
     `progress(done, total, seconds)` is called after each batch.
     """
-    order = sorted(range(len(examples)), key=lambda i: -len(examples[i].ids))
     out: list = [None] * len(examples)
+    most = tokens_at_once(model)
+    done = 0
     started = time.monotonic()
     was_training = model.training
     model.eval()
-    for at in range(0, len(order), batch_size):
-        rows = order[at : at + batch_size]
-        for i, made in zip(rows, run([examples[i] for i in rows], rows), strict=True):
-            out[i] = made
-        if progress:
-            progress(at + len(rows), len(order), time.monotonic() - started)
+    for stretch in stretches(examples):
+        left = sorted(stretch, key=lambda i: -len(stretch[i].ids))
+        while left:
+            fitting = most // (len(stretch[left[0]].ids) + new_tokens)
+            rows = left[: max(1, min(batch_size, fitting))]
+            left = left[len(rows) :]
+            for i, made in zip(rows, run([stretch[i] for i in rows], rows), strict=True):
+                out[i] = made
+            done += len(rows)
+            if progress:
+                progress(done, len(examples), time.monotonic() - started)
     model.train(was_training)
     return out
+
+
+def tokens_at_once(model) -> int:
+    """Return how many tokens, prompts' and new ones, a batch may hold: as many as fit into `BATCH_BYTES`.
+
+    Of a GPU no more is taken than half of what is free. A token takes its keys and values in every layer, and about 16
+    widths of activations in the layer at work. A model without a language model's sizes has no bound.
+    """
+    import torch
+
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else None
+    if not all(hasattr(text, name) for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")):
+        return 1 << 62
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    room = BATCH_BYTES
+    if model.device.type == "cuda":
+        unused = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+        room = min(room, (torch.cuda.mem_get_info(model.device)[0] + unused) // 2)
+    values = 2 * text.num_hidden_layers * heads * width + 16 * text.hidden_size
+    return room // (values * model.dtype.itemsize)
+
+
+@contextmanager
+def last_logits(model) -> Iterator[None]:
+    """Let the vocabulary's head read each row's last token alone: the one by which the next is chosen.
+
+    The logits of whole prompts would take more memory than all else: 109 GB for 256 films. Of few rows some more tokens
+    are read, so that the logits stay the same to the last bit.
+    """
+
+    def last(_, inputs):
+        states = inputs[0]
+        return (states[:, -ROWS // len(states) :].contiguous(), *inputs[1:])
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(last)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def generate(
     model,
     processor: OmniProcessor,
-    examples: list[Example],
+    examples: Sequence[Example],
     decoding: Decoding | None = None,
     seed: int = 0,
     batch_size: int = 256,
@@ -102,15 +157,17 @@ def generate(
     """
     decoding = decoding or Decoding()
     limit = context_of(model) - decoding.max_new_tokens
-    fit = [i for i, example in enumerate(examples) if len(example.ids) <= limit]
 
     def complete(batch: list[Example], rows: list[int]) -> list[Generated]:
-        asked = [fit[i] for i in rows]
-        return _complete(model, processor, batch, [draws[i] for i in asked] if draws else asked, decoding, seed)
+        out = [Generated("", 0, False, "too_long")] * len(batch)
+        fit = [at for at, example in enumerate(batch) if len(example.ids) <= limit]
+        noise = [draws[rows[at]] if draws else rows[at] for at in fit]
+        made = _complete(model, processor, [batch[at] for at in fit], noise, decoding, seed) if fit else []
+        for at, one in zip(fit, made, strict=True):
+            out[at] = one
+        return out
 
-    made = by_length(model, [examples[i] for i in fit], batch_size, complete, progress)
-    found = dict(zip(fit, made, strict=True))
-    return [found.get(i, Generated("", 0, False, "too_long")) for i in range(len(examples))]
+    return by_length(model, examples, batch_size, complete, progress, decoding.max_new_tokens)
 
 
 def context_of(model) -> float:
@@ -140,7 +197,7 @@ def _complete(model, processor, examples, rows, decoding: Decoding, seed: int) -
         suppress_tokens=processor.suppressed_ids or None,
     )
     noise = LogitsProcessorList([_row_sampler(decoding, seed, rows)] if decoding.temperature > 0 else [])
-    with torch.inference_mode():
+    with torch.inference_mode(), last_logits(model):
         made = model.generate(**batch, generation_config=config, logits_processor=noise)
     made = made[:, batch["input_ids"].shape[1] :].tolist()
     ends = set(processor.chats.ends)
@@ -199,7 +256,7 @@ def _tail_cut(scores, decoding: Decoding):
 
 
 def choose(
-    model, processor: OmniProcessor, examples: list[Example], options: list[str], batch_size: int = 256
+    model, processor: OmniProcessor, examples: Sequence[Example], options: list[str], batch_size: int = 256
 ) -> list[list[float]]:
     """Return the log-probability of each option as the next token of every example, in nats, in the order given.
 
@@ -208,14 +265,14 @@ def choose(
     import torch
     from transformers import GenerationConfig
 
-    check_context(model, examples, 1)
     ids = [processor.tokenizer(option, add_special_tokens=False)["input_ids"] for option in options]
     if wrong := [option for option, found in zip(options, ids, strict=True) if len(found) != 1]:
         raise ValueError(f"{wrong[0]!r} is not one token of this model: its probability cannot be read off one step")
     config = GenerationConfig(max_new_tokens=1, do_sample=False, output_logits=True, return_dict_in_generate=True)
 
     def next_token(batch: list[Example], rows: list[int]) -> list[list[float]]:
-        with torch.inference_mode():
+        check_context(model, batch, 1)
+        with torch.inference_mode(), last_logits(model):
             made = model.generate(**_prompts(model, processor, batch), generation_config=config)
         return made.logits[0].float().log_softmax(-1)[:, [i for (i,) in ids]].tolist()
 
@@ -233,13 +290,17 @@ class LocalModel:
 
     def complete(self, chats: list[list[dict]], decoding: Decoding, seed: int = 0, progress=None) -> list[Generated]:
         """Complete chats of the form [{"role", "parts"}]; see `generate`."""
-        examples = [self.processor.encode(chat) for chat in chats]
+        examples = Encoded(chats, self.processor.encode)
         return generate(self.model, self.processor, examples, decoding, seed, self.batch_size, progress)
 
     def choose(self, chats: list[list[dict]], begun: list[str], options: list[str]) -> list[list[float]]:
         """Return the log-probability of each option as what follows `begun[i]`, the start of the answer to chat i."""
-        examples = [self.processor.encode(chat) for chat in chats]
-        for example, text in zip(examples, begun, strict=True):
-            example.ids += self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+        def encode(asked: tuple[list[dict], str]) -> Example:
+            example = self.processor.encode(asked[0])
+            example.ids += self.processor.tokenizer(asked[1], add_special_tokens=False)["input_ids"]
             example.labels += [-100] * (len(example.ids) - len(example.labels))
+            return example
+
+        examples = Encoded(list(zip(chats, begun, strict=True)), encode)
         return choose(self.model, self.processor, examples, options, self.batch_size)

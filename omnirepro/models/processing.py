@@ -10,18 +10,21 @@ Departure: audio is not padded to 30 s (the official extractor pads, the tower m
 from __future__ import annotations
 
 import json
+import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from omnirepro import __version__
 from omnirepro.data import MediaError, Part, media
 from omnirepro.models.chats import Chats, Content
+from omnirepro.models.examples import Latest, Medium
+from omnirepro.models.families import OMNI, TEXT, Family, old_template, picture_settings
 
-PLACEHOLDERS = {"image": "<|IMAGE|>", "views3d": "<|IMAGE|>", "video": "<|VIDEO|>", "audio": "<|AUDIO|>"}
 VISION = {
     "patch_size": 14,
     "temporal_patch_size": 2,
@@ -31,52 +34,125 @@ VISION = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
+# What of a medium a model is shown (section `media` of the parameters); 0 leaves a limit to the model.
+LIMITS = {
+    "min_pixels": 0,
+    "max_pixels": 0,
+    "frame_min_pixels": 0,
+    "frame_max_pixels": 0,
+    "fps": 0.0,
+    "max_frames": 16,
+    "max_seconds": 0.0,
+    "audio_in_video": False,
+}
+FRAMES = ("frame_min_pixels", "frame_max_pixels")
+CHUNK_SECONDS = 300.0  # chunk_length of Qwen2.5-Omni's release
+CONFIG = "preprocessor_config.json"
+KEPT = "judge.json"
+
+
+REMEMBERED = 20_000  # texts and media of which the processor remembers the tokens
+LARGE = 1 << 16  # bytes of a file from which on it is quicker to find its features in a store than to make them
+
+
+class Prepared(Protocol):
+    """A store of features by the content of files; see `cache.FeatureStore`."""
+
+    def fetch(self, part: Part, how: str, make: Callable[[], dict]) -> dict: ...
 
 
 @dataclass
 class Example:
-    """One tokenised conversation: ids, labels (-100 where no loss is taken) and its media features in order."""
+    """One tokenised conversation: ids, labels (-100 where no loss is taken) and its media in order.
+
+    The media are references: their arrays are prepared when they are read, which `collate` does.
+    """
 
     ids: list[int]
     labels: list[int]
-    features: list[dict[str, Any]] = field(default_factory=list)
+    features: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 class OmniProcessor:
-    """Tokenise conversations and prepare their media; `collate` makes a padded batch of tensors."""
+    """Tokenise conversations and prepare their media; `collate` makes a padded batch of tensors.
 
-    def __init__(self, tokenizer, vision: dict | None = None, max_frames: int = 16, cache: int = 20_000):
+    Features of at most `cache` bytes are remembered; those of large files are kept in `store` too, where one is set for
+    the process.
+    """
+
+    store: ClassVar[Prepared | None] = None
+
+    def __init__(
+        self,
+        tokenizer,
+        vision: dict | None = None,
+        limits: Mapping[str, Any] | None = None,
+        cache: int = 2 << 30,
+        family: Family | None = None,
+        chunk_seconds: float = CHUNK_SECONDS,
+    ):
         self.tokenizer = tokenizer
-        self.vision = VISION | (vision or {})
-        self.max_frames = max_frames
-        self.omni = tokenizer.convert_tokens_to_ids("<|AUDIO|>") not in (None, tokenizer.unk_token_id)
-        self.placeholder_ids = {k: tokenizer.convert_tokens_to_ids(v) for k, v in PLACEHOLDERS.items()}
-        self._features: OrderedDict[str, dict] = OrderedDict()
-        self._cache = cache
+        self.settings = vision or {}
+        self.vision = VISION | {k: self.settings[k] for k in VISION if self.settings.get(k) is not None}
+        self.limits = dict(LIMITS)
+        self.chunk_seconds = chunk_seconds
+        self.family = family or (OMNI if "<|AUDIO|>" in tokenizer.get_vocab() else TEXT)
+        ids = {kind: tokenizer.convert_tokens_to_ids(mark) for kind, mark in self.family.marks.items()}
+        self.placeholder_ids = ids | ({"views3d": ids["image"]} if "image" in ids else {})
+        self._features = Latest(cache)
+        self._media: OrderedDict[str, Medium] = OrderedDict()
         self._extractor = None
-        self.chats = Chats(tokenizer, {k: v for k, v in PLACEHOLDERS.items() if self.omni}, cache)
+        self.chats = Chats(tokenizer, self.family.marks, REMEMBERED)
+        self.limit(limits or {})
+
+    def limit(self, limits: Mapping[str, Any]) -> None:
+        """Change what of a medium is shown, by the keys of `LIMITS`. Raises ValueError where they contradict."""
+        if unknown := sorted(set(limits) - set(LIMITS)):
+            raise ValueError(f"no limit of media is named {unknown[0]}; one of {', '.join(LIMITS)}")
+        self.limits |= limits
+        self._pixels(), self._pixels(*FRAMES)
+        self._features.clear()
+        self._media.clear()
+
+    @property
+    def omni(self) -> bool:
+        """Whether this is the processor of a Qwen2.5-Omni Thinker."""
+        return self.family is OMNI
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **kwargs) -> OmniProcessor:
-        """Load tokenizer and vision settings from a folder or a hub id."""
+    def from_pretrained(cls, folder: str | Path, family: Family | None = None, **kwargs) -> OmniProcessor:
+        """Load tokenizer and settings of media from a folder or a hub id; the tokenizer tells the family, if None.
+
+        Raises OSError where an omni model of the hub has no settings here: other limits would be other inputs.
+        """
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, **kwargs)
-        config = Path(folder) / "preprocessor_config.json"
-        vision = json.loads(config.read_text()) if config.is_file() else {}
-        return cls(tokenizer, {k: vision[k] for k in VISION if k in vision})
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **kwargs)
+        if tokenizer.chat_template is None:
+            tokenizer.chat_template = old_template(folder)
+        config = _settings(folder)
+        kept = kept_settings(folder).get("media")
+        seconds = float(config.get("chunk_length") or CHUNK_SECONDS)
+        made = cls(tokenizer, picture_settings(folder) or config, kept, family=family, chunk_seconds=seconds)
+        if made.omni and not config and not Path(folder).is_dir():
+            raise OSError(f"its {CONFIG} is not in the cache and cannot be fetched; download the whole model")
+        return made
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write tokenizer and preprocessor settings in the layout that the official processor reads."""
         self.tokenizer.save_pretrained(folder)
+        names = {
+            "processor_class": "Qwen2_5OmniProcessor",
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "feature_extractor_type": "WhisperFeatureExtractor",
+            "feature_size": 128,
+            "chunk_length": int(self.chunk_seconds),
+        }
+        settings = self.vision | names if self.omni else self.settings
+        if settings:
+            Path(folder, CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
         if self.omni:
-            names = {
-                "processor_class": "Qwen2_5OmniProcessor",
-                "image_processor_type": "Qwen2VLImageProcessor",
-                "feature_extractor_type": "WhisperFeatureExtractor",
-                "feature_size": 128,
-            }
-            Path(folder, "preprocessor_config.json").write_text(json.dumps(self.vision | names, indent=2) + "\n")
+            keep_settings(folder, media=self.limits)
 
     @property
     def suppressed_ids(self) -> list[int]:
@@ -94,71 +170,120 @@ class OmniProcessor:
         example = Example([], [])
         content = [(message["role"], self._content(message["parts"], example.features)) for message in messages]
         answers = [message for message in messages if message["role"] == "assistant"]
-        queue = iter(example.features)
+        runs = iter([n for found in example.features for n in found.get("runs", [found["tokens"]])])
         for segment in self.chats.segments(content, train, scored):
             free: set[int] = set()
             if segment.answer is not None:
                 free = {i for word in answers[segment.answer].get("free", ()) for i in self.chats.tokens(word)}
-            self._append(example, segment.text, queue, train and segment.answer is not None, free)
+            self._append(example, segment.text, runs, train and segment.answer is not None, free)
         return example
 
-    def _append(self, example: Example, text: str, queue: Iterator[dict], loss: bool, free: set[int]) -> None:
-        kinds = set(self.placeholder_ids.values()) if self.omni else set()
+    def _append(self, example: Example, text: str, runs: Iterator[int], loss: bool, free: set[int]) -> None:
+        """Add a text's ids, each placeholder as often as its medium has tokens."""
+        kinds = set(self.placeholder_ids.values())
         ids = []
         for i in self.chats.tokens(text):
-            ids += [i] * next(queue)["tokens"] if i in kinds else [i]
+            ids += [i] * next(runs) if i in kinds else [i]
         example.ids += ids
         example.labels += [i if loss and i not in free else -100 for i in ids]
 
-    def _content(self, parts: list[Part], features: list[dict]) -> Content:
+    def _content(self, parts: list[Part], features: list[Mapping[str, Any]]) -> Content:
         """Return the parts as (type, text), and add the features of those that are media."""
-        content = []
+        content: list[tuple[str, str]] = []
+
+        def show(part: Part, kind: str) -> None:
+            features.append(self.medium(part))
+            content.append((kind, features[-1].get("written", self.family.marks[kind])))
+
         for part in parts:
             if part.type == "text":
                 content.append(("text", part.text or ""))
             else:
-                features.append(self.features(part))
-                kind = "image" if part.type == "views3d" else part.type
-                content.append((kind, PLACEHOLDERS[kind]))
+                show(part, "image" if part.type == "views3d" else part.type)
+                if part.type == "video" and self.limits["audio_in_video"] and media.has_sound(part.path):
+                    show(part.model_copy(update={"type": "audio"}), "audio")
         return tuple(content)
 
+    def medium(self, part: Part) -> Medium:
+        """Return a file's number of placeholder tokens and its grid, and its arrays when they are read."""
+        key = _name(part)
+        if key not in self._media:
+            self._media[key] = Medium(part, self.features(part), self.features)
+            if len(self._media) > REMEMBERED:
+                self._media.popitem(last=False)
+        return self._media[key]
+
     def features(self, part: Part) -> dict[str, Any]:
-        """Return a file's tensors and its number of placeholder tokens; each content is prepared once."""
-        if not self.omni:
-            raise MediaError(f"{part.path}: this model reads text only; choose an omni model or drop the media")
-        key = f"{part.type}:{part.sha256 or part.path}"
-        if key not in self._features:
+        """Return a file's tensors and its number of placeholder tokens; what was prepared lately is not prepared anew.
+
+        Raises `MediaError` on media of which none can be made.
+        """
+        if part.type not in self.placeholder_ids:
+            reads = ", ".join(["text", *self.family.marks]) if self.family.marks else "text only"
+            raise MediaError(f"{part.path}: this model reads {reads}; choose an omni model or drop the media")
+        key = _name(part)
+        found = self._features.get(key)
+        if found is None:
             try:
-                self._features[key] = self._prepare(part) | {"key": key}
+                found = self._made(part) | {"key": key}
             except MediaError:
                 raise
             except ValueError as error:
                 raise MediaError(f"{part.path}: no model input can be made of it ({error}); remove the row") from error
-            if len(self._features) > self._cache:
-                self._features.popitem(last=False)
-        return self._features[key]
+        self._features.keep(key, found)
+        return found
+
+    def _made(self, part: Part) -> dict[str, Any]:
+        """Prepare a file, or take its features from the store where it is large."""
+        if self.store is None or not os.path.isfile(part.path) or os.path.getsize(part.path) < LARGE:
+            return self._prepare(part)
+        settings = {k: v for k, v in vars(self).items() if k not in ("tokenizer", "chats") and k[0] != "_"}
+        how = json.dumps([__version__, settings], sort_keys=True, default=_said)
+        return self.store.fetch(part, how, lambda: self._prepare(part))
 
     def _prepare(self, part: Part) -> dict[str, Any]:
         if part.type == "audio":
-            return self._audio(media.load_audio(part.path))
+            limit = min(self.limits["max_seconds"] or self.chunk_seconds, self.chunk_seconds)
+            return self._audio(media.load_audio(part.path, limit))
         if part.type == "video":
-            frames, fps = media.load_video(part.path, self.max_frames)
-            patches, grid = media.to_patches(frames, **self.vision)
+            frames, fps = media.load_video(part.path, self.limits["max_frames"], self.limits["fps"])
+            patches, grid = media.to_patches(frames, **self._pixels(*FRAMES))
             seconds = self.vision["temporal_patch_size"] / fps
-            found = {"pixel_values_videos": patches, "video_grid_thw": grid, "video_second_per_grid": seconds}
+            found = {"pixel_values_videos": patches, "video_grid_thw": grid}
+            found |= {self.family.seconds: seconds} if self.family.seconds else {}
+            tokens = int(np.prod(grid)) // self.vision["merge_size"] ** 2
+            found |= self.family.film_text(tokens, grid, seconds) | {"kind": "video"}
+        elif self.family.tiled:
+            return self.family.tiles(media.load_image(part.path), self.settings) | {"kind": "image"}
         else:
-            patches, grid = media.to_patches(media.load_image(part.path)[None], **self.vision)
-            found = {"pixel_values": patches, "image_grid_thw": grid}
+            patches, grid = media.to_patches(media.load_image(part.path)[None], **self._pixels())
+            found = {"pixel_values": patches, "image_grid_thw": grid, "kind": "image"}
         return found | {"tokens": int(np.prod(grid)) // self.vision["merge_size"] ** 2}
+
+    def _pixels(self, least: str = "min_pixels", most: str = "max_pixels") -> dict[str, Any]:
+        """Return how patches are made: limits of films go before those of pictures, and these before the model's own.
+
+        Raises ValueError where the least is above the most.
+        """
+        low, high = (
+            self.limits[own] or self.limits[key] or self.vision[key]
+            for own, key in ((least, "min_pixels"), (most, "max_pixels"))
+        )
+        if low > high:
+            raise ValueError(f"media are to have {low} pixels at least and {high} at most: set {least} and {most} both")
+        return self.vision | {"min_pixels": low, "max_pixels": high}
 
     def _audio(self, samples: np.ndarray) -> dict[str, Any]:
         if self._extractor is None:
             from transformers import WhisperFeatureExtractor
 
             self._extractor = WhisperFeatureExtractor(feature_size=128)
-        mel = self._extractor(samples, sampling_rate=media.RATE, padding="do_not_pad", return_tensors="np")
-        mel = mel["input_features"][0].astype(np.float32)
-        return {"input_features": mel, "tokens": ((mel.shape[1] - 1) // 2 - 1) // 2 + 1}
+        padding = "max_length" if self.family.sound_padded else "do_not_pad"
+        asked = {"sampling_rate": media.RATE, "padding": padding, "truncation": False, "return_attention_mask": True}
+        made = self._extractor(samples, return_tensors="np", **asked)
+        mel = made["input_features"][0].astype(np.float32)
+        frames = int(made["attention_mask"][0].sum()) if self.family.sound_padded else mel.shape[1]
+        return {"input_features": mel, "frames": frames, "tokens": self.family.sound_tokens(frames), "kind": "audio"}
 
     def collate(self, examples: list[Example], side: str = "right") -> dict[str, Any]:
         """Pad to a batch: input_ids, attention_mask, labels (B, L) and the media of all rows in row order."""
@@ -176,27 +301,75 @@ class OmniProcessor:
             "attention_mask": padded([[1] * len(e.ids) for e in examples], 0),
             "labels": padded([e.labels if e.labels else [-100] * len(e.ids) for e in examples], -100),
         }
+        if self.family.types:
+            ids = batch["input_ids"]
+            batch["mm_token_type_ids"] = sum(
+                at * (ids == self.placeholder_ids[kind]).int() for at, kind in enumerate(("image", "video"), 1)
+            )
         return batch | collate_media([f for e in examples for f in e.features])
 
 
-def collate_media(features: list[dict[str, Any]]) -> dict[str, Any]:
+def _settings(name: str | Path) -> dict[str, Any]:
+    """Read a model's settings of media, in the layout of the releases or in that of transformers 5; {} without any."""
+    from transformers.utils import cached_file
+
+    found: dict[str, Any] = {}
+    for file in ("processor_config.json", CONFIG):
+        absent = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        if path := cached_file(str(name), file, **absent):
+            stored = json.loads(Path(path).read_text(encoding="utf-8"))
+            found |= stored.get("feature_extractor", {}) | stored.get("image_processor", {}) | stored
+    if "Qwen2VL" in str(found.get("image_processor_type")) and (size := found.get("size")):
+        found = {"min_pixels": size.get("shortest_edge"), "max_pixels": size.get("longest_edge")} | found
+    return found
+
+
+def limits_in(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a medium a model is shown, from the section `media` of the parameters."""
+    return {name: section[name] for name in LIMITS}
+
+
+def kept_settings(folder: str | Path) -> dict[str, Any]:
+    """Read what is kept with a model about its use, beside its weights; {} where nothing is."""
+    path = Path(folder) / KEPT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def keep_settings(folder: str | Path, **settings: Any) -> None:
+    """Write settings beside a model: `media`, how it wants to be asked, or its threshold; others stay."""
+    kept = kept_settings(folder) | settings
+    (Path(folder) / KEPT).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def _said(setting: Any) -> Any:
+    """Say what JSON does not know alike in every process: a function by its name, others by what is in them."""
+    return getattr(setting, "__qualname__", None) or getattr(setting, "__dict__", str(setting))
+
+
+def _name(part: Part) -> str:
+    """Name a medium by its kind and content, or its path where no digest was written down."""
+    return f"{part.type}:{part.sha256 or part.path}"
+
+
+def collate_media(features: list[Mapping[str, Any]]) -> dict[str, Any]:
     """Concatenate media features to the Thinker's keyword arguments; absent modalities are left out."""
     import torch
 
     batch: dict[str, Any] = {}
-    for name in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw", "video_second_per_grid"):
+    pixels = ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw")
+    for name in (*pixels, "video_second_per_grid", "second_per_grid_ts"):
         found = [f[name] for f in features if name in f]
         if found and name.startswith("pixel"):
-            batch[name] = torch.from_numpy(np.concatenate(found))
+            joined = torch.from_numpy(np.concatenate(found))
+            batch[name] = joined[None] if joined.ndim == 4 else joined  # tiles: (1, all tiles, 3, side, side)
         elif found:
             batch[name] = torch.tensor(found)
     sounds = [f["input_features"] for f in features if "input_features" in f]
     if sounds:
         longest = max(s.shape[1] for s in sounds)
+        heard = [f.get("frames", f["input_features"].shape[1]) for f in features if "input_features" in f]
         batch["input_features"] = torch.from_numpy(
             np.stack([np.pad(s, ((0, 0), (0, longest - s.shape[1]))) for s in sounds])
         )
-        batch["feature_attention_mask"] = torch.tensor(
-            [[1] * s.shape[1] + [0] * (longest - s.shape[1]) for s in sounds]
-        )
+        batch["feature_attention_mask"] = torch.tensor([[1] * frames + [0] * (longest - frames) for frames in heard])
     return batch

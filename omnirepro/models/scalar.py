@@ -10,14 +10,16 @@ prefers nothing; (2) head and score are float32 in any precision of the backbone
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from omnirepro.models.examples import Encoded
 from omnirepro.models.generation import Progress, by_length, check_context
-from omnirepro.models.loading import ModelError, load, named_errors, save_adapter
-from omnirepro.models.processing import Example, OmniProcessor
+from omnirepro.models.loading import ModelError, gives_scores, load, named_errors, save_adapter
+from omnirepro.models.processing import Example, OmniProcessor, keep_settings
 
 HEAD = "value_head.safetensors"
 
@@ -55,22 +57,48 @@ class Scorer(nn.Module):
         """Score chats whose last message is the response, in the order given; each row's score is its own alone.
 
         Chats of like length share a batch; see `generation.by_length`. Raises `MediaError` on bad media, and
-        `ContextError` before any work where chats are longer than the model's context.
+        `ContextError` where a chat is longer than the model's context.
         """
-        examples = [self.processor.encode(chat, scored=True) for chat in chats]
-        check_context(self.backbone, examples)
+        examples = Encoded(chats, partial(self.processor.encode, scored=True))
 
         def scores(batch: list[Example], rows: list[int]) -> list[float]:
+            check_context(self.backbone, batch)
             with torch.inference_mode():
                 return self(**self.collate(batch)).tolist()
 
-        return by_length(self, examples, batch_size, scores, progress)
+        return by_length(self.backbone, examples, batch_size, scores, progress)
 
     def collate(self, examples: list) -> dict:
         """Make the batch that `forward` takes, on the model's device."""
         batch = self.processor.collate(examples)
         batch.pop("labels")
-        return {k: v.to(self.value.device) for k, v in batch.items()}
+        return {k: v.to(self.backbone.device) for k, v in batch.items()}
+
+
+class Classifier(Scorer):
+    """A reward model of the hub, which classifies sequences with a head of its own (such as Skywork-Reward-V2).
+
+    Read as its class reads it: at the last token that is no padding by the model's config.
+    """
+
+    def __init__(self, model, processor: OmniProcessor):
+        nn.Module.__init__(self)
+        self.backbone = model
+        self.processor = processor
+        self.tie = None
+
+    def forward(self, input_ids, attention_mask, **media):
+        """Return scores (B,) float32 for ids and mask (B, L), padded on the right."""
+        padding = self.backbone.config.get_text_config().pad_token_id
+        if padding is None and len(input_ids) > 1:  # the class then takes one row at a time
+            one = [
+                self(ids[None, : mask.sum()], mask[None, : mask.sum()])
+                for ids, mask in zip(input_ids, attention_mask, strict=True)
+            ]
+            return torch.cat(one)
+        if padding is not None:
+            input_ids = input_ids.masked_fill(attention_mask == 0, padding)
+        return self.backbone(input_ids=input_ids, attention_mask=attention_mask).logits[:, 0].float()
 
 
 def save_scorer(scorer: Scorer, folder: Path, base: Path | str, weights: dict | None = None) -> None:
@@ -87,13 +115,19 @@ def save_scorer(scorer: Scorer, folder: Path, base: Path | str, weights: dict | 
         scorer.backbone.save_pretrained(folder, safe_serialization=True, state_dict=inner)
         scorer.processor.save_pretrained(folder)
     named = {name: (weights or {}).get(name, getattr(scorer, name)) for name in ("value", "tie")}
+    keep_settings(folder, media=scorer.processor.limits)
     save_file({k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}, Path(folder) / HEAD)
 
 
 def load_scorer(folder: str | Path, device: str = "auto", dtype: str = "auto") -> Scorer:
-    """Load what `save_scorer` wrote, ready to score. Raises `ModelError` where backbone or head are missing or odd."""
+    """Load what `save_scorer` wrote, or a classifier of the hub, ready to score.
+
+    Raises `ModelError` where backbone or head are missing or odd.
+    """
     from safetensors.torch import load_file
 
+    if not (Path(folder) / HEAD).is_file() and gives_scores(folder):
+        return Classifier(*load(folder, device, dtype, scores=True)).eval()
     with named_errors(f"{folder}"):
         head = load_file(Path(folder) / HEAD)
     scorer = Scorer(*load(folder, device, dtype), ties="tie" in head)

@@ -1,27 +1,31 @@
 """Frozen encoders, each medium encoded once.
 
-Wraps the vision and audio towers of a Thinker in place: a frozen tower's output depends on the medium alone, so it is
-kept by content and reused by training, judging and sampling alike, whatever batch the medium appears in.
+Wraps the vision and audio towers of Qwen2.5 in place: a frozen tower's output depends on the medium alone, so it is
+kept by content and reused by training, judging and sampling alike, whatever batch the medium appears in. The towers
+of other families are frozen, and encode anew.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+
+from omnirepro.models.examples import Latest
+
+TOWERS = ("visual", "audio_tower", "vision_model")
 
 
-def remember(model, capacity: int = 20_000):
-    """Wrap both towers of a Thinker so that each distinct medium is encoded once; returns the model.
+def remember(model, capacity: int = 2 << 30):
+    """Freeze a model's towers, and wrap those that are known so that each distinct medium is encoded once; return it.
 
-    Call it only on frozen towers. A model without towers is returned unchanged.
+    Each tower remembers at most `capacity` bytes, on the model's device, of the media seen last. A model without towers
+    is returned unchanged.
     """
-    for owner in list(model.modules()):
-        for name, split in (("visual", _split_vision), ("audio_tower", _split_audio)):
-            tower = getattr(owner, name, None)
-            if tower is not None and not hasattr(tower, "remembered") and "forward" in dir(tower):
-                tower.requires_grad_(False)
-                tower.remembered = OrderedDict()
-                tower.forward = _Remembering(tower, tower.forward, split, capacity)
+    for name, tower in list(model.named_modules()):
+        if name.rpartition(".")[2] in TOWERS and not hasattr(tower, "remembered"):
+            tower.requires_grad_(False)
+            if split := _SPLITS.get(type(tower).__name__):
+                tower.remembered = Latest(capacity)
+                tower.forward = _Remembering(tower, tower.forward, split)
     return model
 
 
@@ -32,11 +36,10 @@ class _Remembering:
     medium is named by its values and its shape: a wide and a tall plain picture have the same patches.
     """
 
-    def __init__(self, tower, forward, split, capacity: int):
+    def __init__(self, tower, forward, split):
         self.tower = tower
         self.forward = forward
         self.split = split
-        self.capacity = capacity
 
     def __call__(self, values, **kwargs):
         import torch
@@ -48,18 +51,17 @@ class _Remembering:
             content = repr(shape).encode() + piece.detach().cpu().float().numpy().tobytes()
             keys.append(hashlib.blake2b(content, digest_size=16).digest())
         memory = self.tower.remembered
-        missing = list({k: i for i, k in enumerate(keys) if k not in memory}.values())
+        known = {key: memory[key] for key in keys if key in memory}
+        missing = list({k: i for i, k in enumerate(keys) if k not in known}.values())
         if missing:
             with torch.no_grad():
                 made = self.forward(*arguments(missing))
             outputs = made.pooler_output if made.pooler_output is not None else made.last_hidden_state
             for i, output in zip(missing, outputs.split([tokens[i] for i in missing]), strict=True):
-                memory[keys[i]] = output
+                known[keys[i]] = output.clone()  # a part of the whole would keep the whole
         for key in keys:
-            memory.move_to_end(key)
-        found = torch.cat([memory[k] for k in keys])
-        while len(memory) > self.capacity:
-            memory.popitem(last=False)
+            memory.keep(key, known[key])
+        found = torch.cat([known[key] for key in keys])
         return BaseModelOutputWithPooling(last_hidden_state=found, pooler_output=found)
 
 
@@ -84,3 +86,10 @@ def _split_audio(tower, values, kwargs):
         return torch.cat([pieces[i] for i in rows], dim=1), lengths[rows], after[rows]
 
     return pieces, [list(p.shape) for p in pieces], tokens, arguments
+
+
+_SPLITS = {
+    "Qwen2_5OmniVisionEncoder": _split_vision,
+    "Qwen2_5_VisionTransformerPretrainedModel": _split_vision,
+    "Qwen2_5OmniAudioEncoder": _split_audio,
+}

@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from omnirepro.data import Pair, read_jsonl
+from omnirepro.data import Pair, read_jsonl, stored
 from omnirepro.data.sources.omni_rewardbench import read_bench
 from omnirepro.kit.report.tables import reasons
-from omnirepro.kit.run.checks import Check, existing, is_known, require
+from omnirepro.kit.run.checks import Check, is_known, require
 from omnirepro.kit.run.files import relative
 from omnirepro.kit.scorecard import VERDICTS
 from omnirepro.papers.benchmarks.report import benchmarks_judged
@@ -52,11 +52,23 @@ def backbone_checks(folder: Path, section: Mapping[str, Any]) -> list[Check]:
 
 
 def synthesis_checks(folder: Path, least: float) -> list[Check]:
-    """Return for each dimension in what share of the training pairs it differs, averaged over tasks."""
-    table = pd.read_csv(existing(folder / "candidates.csv"))
-    shares = differing(table[table["split"] == "train"]).mean()
+    """Return for each dimension in what share of the training pairs it differs, averaged over tasks.
+
+    Nothing where no truth says what an answer's dimensions are.
+    """
+    if not stored(folder / "candidates.csv").is_file():
+        return []
+    shares = differences(folder).mean()
     asks = "A dimension on which pairs do not differ cannot be learnt from them."
     return [Check(f"{name} differs", share, least, asks=asks) for name, share in shares.items()]
+
+
+def differences(folder: Path) -> pd.DataFrame:
+    """Return in what share of the training pairs each dimension differs, by task; no rows where there is no truth."""
+    if not stored(folder / "candidates.csv").is_file():
+        return pd.DataFrame(index=pd.Index(["no truth is known of these prompts"], name="task"))
+    table = pd.read_csv(stored(folder / "candidates.csv"))
+    return differing(table[table["split"] == "train"])
 
 
 def require_every_pair(folder: Path, data: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from omnirepro.papers.benchmarks.report import benchmark_metrics, official_table
 from omnirepro.papers.best_of_n.report import choice_metrics, choice_table
 from omnirepro.papers.checks import backbone_checks, benchmark_checks, choice_checks, grpo_checks, leads_within
 from omnirepro.papers.checks import meta_checks, omni_checks, require_every_pair, require_shares, require_verdicts
-from omnirepro.papers.checks import sft_checks, synthesis_checks
+from omnirepro.papers.checks import differences, sft_checks, synthesis_checks
 from omnirepro.papers.grm_omni.metrics import meta_metrics
 from omnirepro.papers.grm_omni.plots import best_criteria
 from omnirepro.papers.omni_reward.metrics import omni_metrics

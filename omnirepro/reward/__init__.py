@@ -42,7 +42,8 @@ PRESETS: dict[str, dict[str, float]] = {
     "published": {"format": 0.4, "preference": 0.4, "rubric": 0.2},  # the training script
     "paper": {"preference": 0.5, "rubric": 0.3, "format": 0.2},  # the paper, as a third party quotes it
     "verdict": {"verdict": 1.0},
-    "calibrated": {"verdict": 1.0, "consistency": 1.5, "closeness": 0.2},  # the departure
+    "calibrated": {"verdict": 1.0, "consistency": 1.5, "closeness": 0.2},  # a departure
+    "decisive": {"verdict": 1.0, "consistency": 2.0},  # another: no closeness, and contradiction never pays
 }
 
 

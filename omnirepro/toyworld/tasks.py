@@ -6,15 +6,14 @@ checks read the latter. A scene belongs to one split by the hash of its facts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from omnirepro.data import Prompt, Row, text_part
-from omnirepro.data.files import RunError
+from omnirepro.data import Prompt, Row, text_part, write_jsonl
 from omnirepro.toyworld.language import Assessment, Question, assess, questions
 from omnirepro.toyworld.looks import Look, media_part
 from omnirepro.toyworld.nouns import pick
@@ -87,15 +86,9 @@ def make_prompts(
     return prompts, truths
 
 
-def check_disjoint(splits: dict[str, list[Prompt]]) -> dict[str, int]:
-    """Return the number of prompts in each split; raises RunError where two share a content fingerprint or a scene."""
-    owner: dict[str, str] = {}
-    for name, prompts in splits.items():
-        for key in {k for p in prompts for k in (p.fingerprint(), p.cluster or p.id)}:
-            other = owner.setdefault(key, name)
-            if other != name:
-                raise RunError(
-                    f"splits {other} and {name} share a prompt: results on {name} would be inflated; draw other "
-                    "prompts: run notebook 01 with another seed"
-                )
-    return {name: len(prompts) for name, prompts in splits.items()}
+def write_world(folder: Path, sizes: Mapping[str, int], seed: int, modalities: Sequence[str] = MODALITIES) -> None:
+    """Write media, prompts and truths of every split of `sizes` (split -> number of prompts) below `folder`."""
+    for split, number in sizes.items():
+        prompts, truths = make_prompts(folder / "media", split, number, seed, modalities)
+        write_jsonl(folder / f"prompts_{split}.jsonl", prompts)
+        write_jsonl(folder / f"truths_{split}.jsonl", truths)

@@ -19,14 +19,24 @@ Departures:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from omnirepro.data import Label, Pair
-from omnirepro.judge.scalar import chat, keep_settings
+from omnirepro.judge.scalar import chat
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
-from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.train.common import arguments, history, lora, over_examples, train_on, whole_weights
+from omnirepro.models.processing import Example, OmniProcessor, keep_settings
+from omnirepro.train.common import (
+    arguments,
+    check_length,
+    encoded,
+    history,
+    lora,
+    over_examples,
+    train_on,
+    whole_weights,
+)
 from omnirepro.train.run import Run, Values, launchable
 
 TIES = ("drop", "davidson")
@@ -87,8 +97,10 @@ def encode_pairs(
     ties: str = "drop",
     max_length: int | None = None,
     wording: str = "full",
-) -> list[Encoded]:
-    """Encode each labelled pair as (preferred, other, tied); with `ties` "drop", tied labels are left out and counted.
+) -> Sequence[Encoded]:
+    """Encode each labelled pair as (preferred, other, tied), when its batch is made (`encoded`).
+
+    With `ties` "drop", tied labels are left out and counted.
 
     Raises ValueError naming a pair with a side longer than `max_length` tokens, or where no pair is left; KeyError for
     a label without pair.
@@ -99,30 +111,34 @@ def encode_pairs(
         print(f"{len(labels) - len(used)} of {len(labels)} labels are ties: not trained on (bradley_terry.ties: drop)")
     if not used:
         raise ValueError("no labelled pair to train on; give decided labels, or set bradley_terry.ties to davidson")
-    out = []
-    for label in used:
-        pair = known[label.pair_id]
-        chats = [chat(pair.prompt, r, pair.criterion, wording) for r in (pair.response_a, pair.response_b)]
-        sides = [processor.encode(turns, scored=True) for turns in chats]
-        if max_length and (longest := max(len(e.ids) for e in sides)) > max_length:
-            raise ValueError(
-                f"pair {pair.id} has a response that makes {longest} tokens with its prompt, over {max_length}; raise "
-                "bradley_terry.max_length, lower the frames or pixels of its media, or remove the pair"
-            )
-        preferred, other = reversed(sides) if label.verdict == "B" else sides
-        out.append((preferred, other, label.verdict == "tie"))
-    return out
+    labelled = [(known[label.pair_id], label.verdict) for label in used]
+
+    def sides(row: tuple[Pair, str]) -> Encoded:
+        pair, verdict = row
+        chats = (chat(pair.prompt, r, pair.criterion, wording) for r in (pair.response_a, pair.response_b))
+        found = [processor.encode(turns, scored=True) for turns in chats]
+        longest = max(len(e.ids) for e in found)
+        check_length(longest, max_length or longest, f"{name(row)} with a response", "bradley_terry.max_length")
+        preferred, other = reversed(found) if verdict == "B" else found
+        return preferred, other, verdict == "tie"
+
+    def name(row: tuple[Pair, str]) -> str:
+        return f"pair {row[0].id}"
+
+    return encoded(labelled, sides, name)
 
 
-def make_trainer(run: Run, p: Values, scorer, rows: list[Encoded]):
+def make_trainer(run: Run, p: Values, scorer, rows: Sequence[Encoded]):
     """Assemble transformers' Trainer over encoded pairs."""
     import torch
     from transformers import TrainingArguments
 
     from omnirepro.train.pair_trainer import PairTrainer
 
+    processor = scorer.processor
+
     def collate(some: list[Encoded]) -> dict:
-        batch = scorer.processor.collate([e for side in (0, 1) for e in (row[side] for row in some)])
+        batch = processor.collate([e for side in (0, 1) for e in (row[side] for row in some)])
         del batch["labels"]
         return batch | {"tied": torch.tensor([tied for _, _, tied in some])}
 

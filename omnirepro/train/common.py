@@ -13,17 +13,21 @@ from typing import Any
 
 import pandas as pd
 
+from omnirepro.data import MediaError
 from omnirepro.data.progress import progress
 from omnirepro.judge.generative import Judge, save_settings
+from omnirepro.models.examples import RECENT, Encoded
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import save_adapter
 from omnirepro.train.run import Run, Values
 
+LOOKED_AT = 5.0  # seconds before the first step in which rows are read for what is wrong with them
 LANGUAGE_LAYERS = r"^(?!.*(visual|audio_tower)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)$"
 
 
 def arguments(run: Run, p: Values, steps: int, batch: int) -> dict[str, Any]:
     """Translate what the parameters of all trainings have in common; `batch` rows make one optimizer step."""
+    workers = getattr(run, "workers", 0)
     rows, passes = divided(batch, p["accumulate"], int(os.environ.get("WORLD_SIZE", 1)))
     return dict(
         output_dir=str(run.checkpoint_dir),
@@ -41,6 +45,8 @@ def arguments(run: Run, p: Values, steps: int, batch: int) -> dict[str, Any]:
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        dataloader_num_workers=workers,
+        dataloader_persistent_workers=workers > 0,
         remove_unused_columns=False,  # of a row that is a number
         ddp_find_unused_parameters=False,  # every weight that is trained takes part in every pass
     )
@@ -49,9 +55,10 @@ def arguments(run: Run, p: Values, steps: int, batch: int) -> dict[str, Any]:
 def over_examples(
     kind: type, label: str, model, args, examples: Sequence, collate: Callable[[list], dict], order=None, **kwargs: Any
 ):
-    """Assemble a Trainer of class `kind` over encoded examples, media included, of which `collate` makes a batch.
+    """Assemble a Trainer of class `kind` over examples, of which `collate` makes a batch, media included.
 
-    The dataset holds their numbers, in `order` where it is given. The kit's own progress, named `label`, stands in
+    Where they are `Encoded`, that is when they are encoded, in the process that makes the batch. The dataset holds
+    their numbers, in `order` where it is given. The kit's own progress, named `label`, stands in
     place of the default printing.
     """
     from datasets import Dataset
@@ -67,6 +74,37 @@ def over_examples(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def encoded(rows: Sequence, encode: Callable[[Any], Any], names: Callable[[Any], str]) -> Encoded:
+    """Return rows that are encoded when their batch is made, and look at some of them before.
+
+    The first `LOOKED_AT` seconds are spent on reading rows, so that what is wrong with the data is said before hours of
+    training; in short trainings that is all of them. An error of a row says its name, which `names` tells.
+    """
+
+    def named(row: Any) -> Any:
+        try:
+            return encode(row)
+        except MediaError as error:
+            raise MediaError(f"{names(row)}: {error}") from error
+
+    examples = Encoded(rows, named, RECENT)
+    started = time.monotonic()
+    for looked_at, _ in enumerate(examples, 1):
+        if time.monotonic() - started > LOOKED_AT and looked_at < len(rows):
+            print(f"{looked_at} of {len(rows)} rows were read before the first step; the others are with their batch")
+            break
+    return examples
+
+
+def check_length(tokens: int, limit: int, row: str, key: str) -> None:
+    """Refuse a row of more than `limit` tokens: cutting it would train on a part of what it says."""
+    if tokens > limit:
+        raise ValueError(
+            f"{row}: its {tokens} tokens exceed {limit} tokens, and nothing is cut that is over {limit}; raise {key}, "
+            "lower the frames or pixels of its media, or remove the row"
+        )
 
 
 def lora(p: Values):
@@ -109,12 +147,21 @@ def last_checkpoint(run: Run) -> tuple[str | None, int]:
 
 
 def train_on(trainer, run: Run) -> None:
-    """Train on from the last checkpoint; one that ended is loaded only, for transformers would add a step to it."""
+    """Train on from the last checkpoint; one that ended is loaded only, for transformers would add a step to it.
+
+    An error of a row is the same whichever process made its batch.
+    """
     from transformers import TrainerState
 
     checkpoint, done = last_checkpoint(run)
     if checkpoint is None or done < trainer.args.max_steps:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        except ValueError as error:  # torch wraps the traceback of a worker into its message
+            last = str(error).strip().splitlines()[-1]
+            if "in DataLoader worker" not in str(error):
+                raise
+            raise type(error)(last.partition(": ")[2]) from error
         return
     trainer._load_from_checkpoint(checkpoint)
     trainer.state = TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json"))

@@ -26,12 +26,12 @@ def lessons(pairs: list[Pair], labels: list[Label], p: Mapping[str, Any]) -> lis
     """
     if p["curriculum"] not in CURRICULA:
         raise ValueError(f"sft.curriculum {p['curriculum']!r} is none of {', '.join(CURRICULA)}")
-    task = {pair.id: pair.task for pair in pairs}
+    kind = {pair.id: pair.modality for pair in pairs}
     some = [x for x in labels if drawn(x.pair_id, p["share"]) and (x.margin <= HARD_MARGIN or not p["hard_only"])]
-    order = p["modalities"] or list(dict.fromkeys(pair.task for pair in pairs))
-    if unknown := [modality for modality in order if modality not in task.values()]:
+    order = p["modalities"] or list(dict.fromkeys(kind.values()))
+    if unknown := [modality for modality in order if modality not in kind.values()]:
         raise ValueError(f"no label of {unknown[0]!r}: no pair is of it; see sft.modalities")
-    found = {modality: [x for x in some if task[x.pair_id] == modality] for modality in order}
+    found = {modality: [x for x in some if kind[x.pair_id] == modality] for modality in order}
     parts = {modality: part for modality, part in found.items() if part}
     if empty := [modality for modality in found if modality not in parts]:
         print(f"no label of {', '.join(empty)} is left to train on: the judge is taught without", flush=True)
@@ -40,7 +40,7 @@ def lessons(pairs: list[Pair], labels: list[Label], p: Mapping[str, Any]) -> lis
         raise RunError(f"no label is left to train on: {todo}")
     if p["curriculum"] == "sequential":
         return list(parts.values())
-    return [[x for x in some if task[x.pair_id] in parts]]
+    return [[x for x in some if kind[x.pair_id] in parts]]
 
 
 def drawn(pair_id: str, share: float) -> bool:

@@ -11,6 +11,7 @@ iteration, as published.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,16 @@ from omnirepro.judge.criteria import messages
 from omnirepro.models.loading import load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.search.selection import Preference
-from omnirepro.train.common import NamesAsSaved, arguments, history, keep_judge, over_examples, train_on
+from omnirepro.train.common import (
+    NamesAsSaved,
+    arguments,
+    check_length,
+    encoded,
+    history,
+    keep_judge,
+    over_examples,
+    train_on,
+)
 from omnirepro.train.run import Run, Values, launchable
 from omnirepro.train.tuning import asked_of, open_model
 
@@ -30,7 +40,7 @@ CURVE = {  # the columns of the training curve, by TRL's names; margin and rewar
     "rewards/chosen": "chosen",
     "rewards/rejected": "rejected",
 }
-Pairs = list[tuple[Example, Example]]
+Pairs = Sequence[tuple[Example, Example]]
 
 
 @launchable
@@ -56,18 +66,19 @@ def train_dpo(run: Run, base: Path | str, rows: list[Preference], p: Values, wor
 
 
 def encode(processor: OmniProcessor, rows: list[Preference], wording: str, limit: int) -> Pairs:
-    """Encode chosen and rejected behind their prompt; the loss is taken on the answers only."""
-    out = []
-    for row in rows:
+    """Encode chosen and rejected behind their prompt, when their batch is made; loss is taken on the answers only."""
+
+    def sides(row: Preference) -> tuple[Example, Example]:
         prompt = messages(row.task, wording)
         answers = ({"role": "assistant", "parts": [text_part(t)]} for t in (row.chosen, row.rejected))
-        sides = [processor.encode([*prompt, answer], train=True) for answer in answers]
-        if (longest := max(len(e.ids) for e in sides)) > limit:
-            raise ValueError(
-                f"the preference of pair {row.pair_id} makes {longest} tokens, over {limit}; raise max_length"
-            )
-        out.append(tuple(sides))
-    return out
+        chosen, rejected = (processor.encode([*prompt, answer], train=True) for answer in answers)
+        check_length(max(len(chosen.ids), len(rejected.ids)), limit, name(row), "max_length")
+        return chosen, rejected
+
+    def name(row: Preference) -> str:
+        return f"the preference of pair {row.pair_id}"
+
+    return encoded(rows, sides, name)
 
 
 def collate(processor: OmniProcessor, pairs: Pairs) -> dict:

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +32,7 @@ from omnirepro.models.device import seed_all
 from omnirepro.models.loading import base_of, load
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.reward.monitor import collapse, watch
-from omnirepro.train.common import arguments, history, keep_judge, last_checkpoint, progress_callback, train_on
+from omnirepro.train.common import arguments, encoded, history, keep_judge, last_checkpoint, progress_callback, train_on
 from omnirepro.train.run import Run, Values, launchable
 
 # Parameters that TRL has under the same names.
@@ -47,6 +49,20 @@ class Shown:
     label: Label
 
 
+class Later(Example):
+    """An example that is encoded when it is read: row `row` of `examples`."""
+
+    def __init__(self, examples: Sequence[Example], row: int):
+        self.examples = examples
+        self.row = row
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what only the encoded row has; its copies and pickles have it too."""
+        if name not in ("ids", "labels", "features"):
+            raise AttributeError(name)
+        return getattr(self.examples[self.row], name)
+
+
 @launchable
 def train_grpo(
     run: Run, base_adapter: Path | str, pairs: list[Pair], labels: list[Label], p: Values, asked: Values
@@ -60,6 +76,8 @@ def train_grpo(
     """
     seed_all(run.seed)
     model, processor = load(base_adapter, run.device, run.dtype, trainable=True)
+    if p["max_frames"]:
+        processor.limit({"max_frames": p["max_frames"]})
     if not hasattr(model, "peft_config"):
         raise ValueError(f"{base_adapter} is no adapter: GRPO goes on from the adapter of 03_sft, its KL reference")
     base = base_of(Path(base_adapter))
@@ -79,18 +97,25 @@ def train_grpo(
 def show_pairs(
     pairs: list[Pair], labels: list[Label], processor: OmniProcessor, wording: str, format: str, both_orders: bool
 ) -> dict[str, Shown]:
-    """Encode the prompt of every labelled pair, in both orders where asked; keys are the pair's id and the order.
+    """Return every labelled pair as displayed, in both orders where asked; keys are the pair's id and the order.
 
-    The orders of a pair stand next to each other. Raises KeyError for a label without pair.
+    The orders of a pair stand next to each other; their prompts are encoded when they are read. Raises KeyError for a
+    label without pair.
     """
     known = {p.id: p for p in pairs}
-    shown = {}
-    for label in labels:
-        pair = known[label.pair_id]
-        for order in ("AB", "BA")[: 2 if both_orders else 1]:
-            example = processor.encode(verdict.messages(pair.displayed(order), wording, format))
-            shown[f"{pair.id} {order}"] = Shown(pair.id, order, example, label.displayed(order))
-    return shown
+    orders = ("AB", "BA")[: 2 if both_orders else 1]
+    rows = [(known[label.pair_id], order) for label in labels for order in orders]
+
+    def encode(row: tuple[Pair, str]) -> Example:
+        pair, order = row
+        return processor.encode(verdict.messages(pair.displayed(order), wording, format))
+
+    examples = encoded(rows, encode, lambda row: f"pair {row[0].id}")
+    displayed = [label.displayed(order) for label in labels for order in orders]
+    return {
+        f"{pair.id} {order}": Shown(pair.id, order, Later(examples, number), label)
+        for number, ((pair, order), label) in enumerate(zip(rows, displayed, strict=True))
+    }
 
 
 def draw_batches(shown: dict[str, Shown], pairs: int, batches: int, seed: int) -> list[str]:

@@ -2,7 +2,8 @@
 
 Stock TRL carries images alone, and rebuilds its inputs from them. Here a prompt of the dataset is a key into encoded
 `Example`s; the completions carry their example's number through shuffling and splitting, and every forward pass
-(policy, old policy, reference) takes the media of its own rows.
+(policy, old policy, reference) takes the media of its own rows. Media are prepared with the batch, in the workers of
+the data loader where there are some, and let go with the next one.
 
 Towers that remember (models/towers.py) encode each medium once, not once a completion. The language model, too, reads
 a prompt once for all its completions in a chunk, and gradients pass through that cache; not so with gradient
@@ -18,6 +19,7 @@ from accelerate.utils import gather_object
 from transformers import DynamicCache
 from trl import GRPOTrainer
 
+from omnirepro.models.generation import last_logits
 from omnirepro.models.processing import Example, OmniProcessor, collate_media
 
 
@@ -34,14 +36,30 @@ class OmniGRPOTrainer(GRPOTrainer):
         self.examples = list(examples.values())
         self.scored = scored
         self.number = {key: i for i, key in enumerate(examples)}
+        self.batch: dict[int, Example] = {}  # the examples of the batch at work by their numbers, media prepared
         args.generation_kwargs = {"suppress_tokens": processor.suppressed_ids or None} | (args.generation_kwargs or {})
         super().__init__(args=args, processing_class=processor.tokenizer, **kwargs)
+        self.data_collator = self._with_media
+
+    def _with_media(self, rows: list[dict]) -> list[dict]:
+        """Give every row its example with the media's arrays; rows of one prompt share it."""
+        examples = {x["prompt"]: self.examples[self.number[x["prompt"]]] for x in rows}
+        made = {key: Example(e.ids, e.labels, [dict(f) for f in e.features]) for key, e in examples.items()}
+        return [x | {"example": made[x["prompt"]]} for x in rows]
+
+    def _example(self, row: int) -> Example:
+        return self.batch.get(row) or self.examples[row]
 
     def _tokenize_prompts(self, prompts: list[str]):
-        examples = [self.examples[self.number[p]] for p in prompts]
+        examples = [self._example(self.number[p]) for p in prompts]
         return [e.ids for e in examples], None, collate_media([f for e in examples for f in e.features])
 
+    def _generate_single_turn(self, *args, **kwargs):
+        with last_logits(self.accelerator.unwrap_model(self.model)):
+            return super()._generate_single_turn(*args, **kwargs)
+
     def _generate_and_score_completions(self, inputs):
+        self.batch = {self.number[x["prompt"]]: x.pop("example") for x in inputs if "example" in x}
         self._rows = torch.tensor([self.number[x["prompt"]] for x in inputs], device=self.accelerator.device)
         return super()._generate_and_score_completions(inputs) | {"example_row": self._rows}
 
@@ -83,7 +101,7 @@ class OmniGRPOTrainer(GRPOTrainer):
         return model(input_ids=input_ids[:, begin:], labels=labels[:, begin:], **inputs)
 
     def _media(self, rows) -> dict[str, torch.Tensor]:
-        media = collate_media([f for row in rows for f in self.examples[row].features])
+        media = collate_media([f for row in rows for f in self._example(row).features])
         return {name: values.to(self.accelerator.device) for name, values in media.items()}
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):

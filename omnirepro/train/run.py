@@ -17,7 +17,8 @@ Values = Mapping[str, Any]  # the parameters of a training by their keys in base
 class Run(Protocol):
     """Seed and device of a training, and the places for its files; `checkpoint_dir` is this work's own.
 
-    `launcher` names what starts the processes of a training (`launch` does so); empty for this one.
+    `launcher` names what starts the processes of a training (`launch` does so); empty for this one. A run may have
+    `workers`, the number of processes that prepare its batches ahead; without it there are none.
     """
 
     name: str

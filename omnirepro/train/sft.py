@@ -24,7 +24,7 @@ from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
 from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.train.common import arguments, history, keep_judge, lora, over_examples, train_on
+from omnirepro.train.common import arguments, check_length, encoded, history, keep_judge, lora, over_examples, train_on
 from omnirepro.train.completion_loss import OnAnswers
 from omnirepro.train.curriculum import lessons, one_after_another
 from omnirepro.train.run import Run, Values, launchable
@@ -57,7 +57,7 @@ def conversations(
         tied = not label.rationale and int((number + 1) * ties) > int(number * ties)
         shown = [(pair.displayed(order), label.displayed(order)) for order in orders]
         for p, target in [*shown, *([self_pair(pair, label)] if tied else [])]:
-            answer = {"role": "assistant", "parts": [text_part(target_of(target, format))]}
+            answer = {"role": "assistant", "parts": [text_part(target_of(target, format))], "pair": pair.id}
             chats.append([*verdict.messages(p, wording, format), answer])
     return chats
 
@@ -88,27 +88,32 @@ def tune(
     seed_all(run.seed)
     model, processor = load(base, run.device, run.dtype)
     seed_all(run.seed)
-    examples = [processor.encode(chat, train=True) for chat in chats]
-    check_lengths(examples, p["max_length"])
+    examples = encode(processor, chats, p["max_length"])
     trainer = make_trainer(run, p, model, processor, examples, parts)
     train_on(trainer, run)
     run.write("loss.csv", history(trainer).reindex(columns=["step", "loss"]).to_csv(index=False))
     return keep_judge(run, "adapter", trainer, processor, base, asked)
 
 
-def check_lengths(examples: list[Example], limit: int) -> None:
-    """Refuse examples longer than `limit` tokens: cutting one would train on half a judgement."""
-    too_long = [i for i, e in enumerate(examples) if len(e.ids) > limit]
-    if too_long:
-        longest = max(len(examples[i].ids) for i in too_long)
-        raise ValueError(
-            f"{len(too_long)} of {len(examples)} training examples exceed {limit} tokens (longest {longest}); "
-            "raise sft.max_length, or lower the frames or pixels of their media"
-        )
+def encode(processor: OmniProcessor, chats: Sequence[list[dict]], limit: int) -> Sequence[Example]:
+    """Encode chats, the loss on what the assistant says, when their batch is made (`encoded`).
+
+    Raises ValueError where a chat is longer than `limit` tokens.
+    """
+
+    def one(chat: list[dict]) -> Example:
+        example = processor.encode(chat, train=True)
+        check_length(len(example.ids), limit, name(chat), "sft.max_length")
+        return example
+
+    def name(chat: list[dict]) -> str:
+        return f"the training example of pair {chat[-1].get('pair', '(none named)')}"
+
+    return encoded(chats, one, name)
 
 
 def make_trainer(
-    run: Run, p: Values, model, processor: OmniProcessor, examples: list[Example], parts: Sequence[int] = ()
+    run: Run, p: Values, model, processor: OmniProcessor, examples: Sequence[Example], parts: Sequence[int] = ()
 ):
     """Assemble TRL's SFTTrainer over encoded examples, with LoRA on the language model and the omni collator."""
     from trl import SFTConfig, SFTTrainer

@@ -61,7 +61,7 @@ def _write_example(stage: Path, to: Path) -> None:
     """Write a pair of each task of the run's sample with its media, or a pair of texts where the run has none."""
     folder = (to / "example").absolute()
     folder.mkdir()
-    found = next((p for n in ("sample", "data") for p in stage.parent.glob(f"01_synthesis/{n}/pairs*.jsonl")), None)
+    found = next(stage.parent.glob("01_synthesis/sample/pairs*.jsonl"), None)  # what can be given away
     words = {"prompt": "Name a primary colour.", "response_a": "red", "response_b": "seven"}
     plain = Pair(id="", task="text", **{side: [Part(type="text", text=said)] for side, said in words.items()})
     each = {p.task: p for p in reversed(read_jsonl(found, Pair))} if found else {"text": plain}

@@ -18,12 +18,18 @@ import yaml
 from pydantic import ValidationError
 
 from omnirepro.data import MediaError, Pair, RowError
+from omnirepro.data.files import home
 from omnirepro.data.schema import first_wrong_field
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 from omnirepro.data.sources.source import Source
 
 FORMATS = Path(__file__).with_name("formats.yaml")
 SOURCES = {name: Source(name, **card) for name, card in yaml.safe_load(FORMATS.read_text(encoding="utf-8")).items()}
+
+
+def media_store() -> Path:
+    """Return the folder for media that rows hold as bytes: OMNIREPRO_MEDIA, or one in the cache of the home folder."""
+    return Path(os.environ.get("OMNIREPRO_MEDIA") or home() / ".cache" / "omnirepro" / "media")
 
 
 def load(
@@ -45,7 +51,7 @@ def load(
     """
     if source is not None and source not in SOURCES:
         raise RowError(f"{source}: no such source; use one of {', '.join(SOURCES)}")
-    store = Path(media or os.environ.get("OMNIREPRO_MEDIA") or Path.home() / ".cache" / "omnirepro" / "media")
+    store = Path(media) if media else media_store()
     if Path(path).exists():
         streams = (read_rows(file, Path(root or file.parent).absolute(), store) for file in files_of(Path(path)))
     else:

@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from omnirepro.data.files import try_out
 from omnirepro.data.progress import FILE
 from omnirepro.kit.batch.failures import engine_error, failure, place
 from omnirepro.kit.batch.table import Row, Screen
 from omnirepro.kit.report.execution import find_notebook
 from omnirepro.kit.run import STAGES, RunError, project_root, results_root, run_name, to_run
+from omnirepro.kit.run.files import working_root
 
 PATIENCE = 30  # seconds for the engine to end its jobs, before it is asked less kindly
 JOB = re.compile(r"^    wildcards: run=(\S+), stage=(\S+)", re.M)
@@ -50,7 +52,8 @@ class Batch:
         numbers = " ".join(stage[:2] for stage in self.asked)
         config = [f"profile={profile}", f"seeds={' '.join(map(str, seeds))}", f"notebooks={numbers}"]
         config += ["arms=all"] if every_arm else []
-        options = f"--cores {cores} --nolock --rerun-incomplete --config".split()
+        options = ["--snakefile", str(project_root() / "Snakefile"), *f"--cores {cores} --nolock".split()]
+        options += ["--rerun-incomplete", "--config"]
         self.command = [sys.executable, "-m", "snakemake", *options, *config]
         self.rows: list[Row] = []
         self.jobs: dict[str, Row] = {}
@@ -61,7 +64,7 @@ class Batch:
 
         Rows stand in the order of the stages; arms before the notebook 07.
         """
-        answer = subprocess.run([*self.command, "--dry-run"], cwd=project_root(), capture_output=True, text=True)
+        answer = subprocess.run([*self.command, "--dry-run"], cwd=working_root(), capture_output=True, text=True)
         if answer.returncode:
             raise RunError(engine_error(answer.stdout + answer.stderr))
         planned = set(JOB.findall(answer.stdout + answer.stderr))
@@ -144,6 +147,7 @@ def run_batch(
     Raises `ParameterError` or `RunError` before any work where what is asked for cannot be.
     """
     batch = Batch(profile, seeds, notebooks, cores, every_arm)
+    try_out(results_root() / f"{profile}-batch.log")
     try:
         batch.plan()
         if not any(row.state == "waiting" for row in batch.rows):
@@ -169,7 +173,7 @@ def _work(batch: Batch, log: BinaryIO, options: list[str]) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     child = subprocess.Popen(
-        [*batch.command, *options], cwd=project_root(), stdout=log, stderr=log, start_new_session=True
+        [*batch.command, *options], cwd=working_root(), stdout=log, stderr=log, start_new_session=True
     )
     with Screen() as screen, open(log.name, encoding="utf-8", errors="replace") as said:
         try:
@@ -191,7 +195,6 @@ def _work(batch: Batch, log: BinaryIO, options: list[str]) -> int:
 
 def open_log(profile: str) -> BinaryIO:
     """Open an empty log for a batch; under another name where a batch of the same profile still writes its own."""
-    results_root().mkdir(parents=True, exist_ok=True)
     for name in (f"{profile}-batch.log", f"{profile}-batch-{os.getpid()}.log"):
         log = (results_root() / name).open("ab")
         with contextlib.suppress(BlockingIOError):

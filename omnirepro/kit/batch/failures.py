@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from omnirepro.kit.report.execution import clean
-from omnirepro.kit.run import project_root, results_root
-from omnirepro.kit.run.files import FAILED
+from omnirepro.kit.run import results_root
+from omnirepro.kit.run.files import FAILED, working_root
 
 LINES = 6  # of a reason
 ERROR = re.compile(r"^[\w.]*(Error|Exception)\b")
@@ -42,8 +42,8 @@ def failure(run: str, stage: str) -> str:
 
 
 def place(path: Path) -> str:
-    """Return a path as a terminal's reader can open it: relative to the project, whole where it lies elsewhere."""
-    return str(path.relative_to(project_root()) if path.is_relative_to(project_root()) else path)
+    """Return a path as a terminal's reader can open it: relative where it lies below the working folder."""
+    return str(path.relative_to(working_root()) if path.is_relative_to(working_root()) else path)
 
 
 def engine_error(text: str) -> str:

@@ -11,7 +11,8 @@ const R = Object.fromEntries(Object.entries(D.rows).map(
 const HEIGHT = 76; // px of a row of the list, as in the style
 
 const STATUS = {
-  ok: "a verdict that could be read", empty: "the judge wrote nothing", no_json: "not one whole JSON object",
+  ok: "a verdict that could be read", empty: "the judge wrote nothing", cut: "cut at the limit of tokens",
+  refused: "the server refused to answer", filtered: "a content filter took the answer", no_json: "not one whole JSON object",
   not_an_object: "JSON, but not an object", wrong_keys: "keys are missing, or there are others",
   bad_score: "a score is no whole number from 0 to 10", bad_better: "“better” names no side",
   no_rationale: "the rationale is missing", no_verdict: "no verdict tag", several_verdicts: "several verdicts at once",

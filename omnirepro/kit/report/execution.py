@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
+from omnirepro.data.files import try_out
 from omnirepro.kit import scorecard
 from omnirepro.kit.run import ParameterError, RunError, load_params, project_root, results_root, run_name
 from omnirepro.kit.run.checks import told
-from omnirepro.kit.run.files import FAILED, atomic_write, relative, remove
+from omnirepro.kit.run.files import FAILED, atomic_write, relative, remove, working_root
 from omnirepro.kit.run.reading import nearest
 
 
@@ -44,14 +45,14 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
     overrides = dict(setting(text) for text in settings)
     load_params(profile, name, overrides)
     target = results_root() / name / source.stem / "notebook.ipynb"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try_out(target)
     failed = copy = target.with_name(FAILED)  # no result before the last cell has ended
     remove(failed)
     values = {"profile": profile, "run": name, "base": base, "seed": seed, "overrides": overrides}
-    with contextlib.chdir(project_root()):
+    with contextlib.chdir(working_root()):
         try:
             papermill.execute_notebook(
-                relative(source),
+                str(source),
                 os.path.relpath(target),
                 {key: value for key, value in values.items() if value not in (None, {})},
                 cwd=".",
@@ -62,7 +63,11 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
             copy = target
         except papermill.PapermillExecutionError as error:
             cell = f"cell {error.exec_count} of {relative(source)} failed: {error.ename}: {error.evalue}"
-            raise RunError(f"{clean(cell)}\nThe copy with the traceback is {relative(failed)}") from None
+            again = f"python -m omnirepro run {source.stem[:2]} --profile {profile} --run {name} --seed {seed}"
+            again += f" --base {base}" if base else ""
+            raise RunError(
+                f"{clean(cell)}\nThe copy with the traceback is {relative(failed)}; mend it, then: {again}"
+            ) from None
         finally:
             if target.is_file():
                 tidy_notebook(target.replace(copy))
@@ -104,12 +109,13 @@ def clean(text: str) -> str:
     paths = sysconfig.get_paths()
     places = {
         str(project_root()): "",
+        str(working_root()): "",
         str(results_root().parent): "",
         paths["purelib"]: "<site-packages>/",
         paths["stdlib"]: "<python>/",
         sys.prefix: "<environment>/",
         sys.base_prefix: "<python>/",
-        str(Path.home()): "~/",
+        os.path.expanduser("~"): "~/",
     }
     for folder, short in sorted(places.items(), key=lambda place: -len(place[0])):
         if len(folder) > 1:

@@ -18,6 +18,9 @@ _SHAPES = {
 }
 
 
+EMBEDDED = 2_000_000  # bytes: a larger file is named, so that a page stays one that opens
+
+
 def gallery(pairs: list[Pair], notes: Mapping[str, str] | None = None) -> Page:
     """Show pairs as a table of prompt, answer A, answer B and a note for each pair id."""
     head = ["prompt", "answer A", "answer B", *(["note"] if notes else [])]
@@ -34,13 +37,16 @@ def one_of_each(pairs: list[Pair]) -> list[Pair]:
 
 
 def _html(parts: list[Part]) -> str:
-    """Return the parts of one side as HTML, media embedded."""
+    """Return the parts of one side as HTML, media embedded but for large ones."""
     shown = []
     for part in parts:
         if part.type == "text":
             shown.append(escape(part.text or "").strip())
             continue
         path = Path(part.path)
+        if (size := path.stat().st_size) > EMBEDDED:
+            shown.append(escape(f"[{part.type} {path.name}, {size / 1e6:.0f} MB]"))
+            continue
         data = base64.b64encode(path.read_bytes()).decode()
         shown.append(_SHAPES[part.type].format(kind=path.suffix[1:].replace("jpg", "jpeg"), data=data))
     return "<br>".join(shown)

@@ -19,7 +19,7 @@ from omnirepro.kit.run.checks import MISSED, checks_of, missed, sentence, told, 
 from omnirepro.kit.run.display import metric_cells
 from omnirepro.kit.run.files import atomic_write, relative
 from omnirepro.kit.run.manifest import load_manifest
-from omnirepro.kit.scorecard import VERDICTS, read_metrics
+from omnirepro.kit.scorecard import PAPERS, count, read_metrics
 
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 SHOWN_METRICS = 4
@@ -51,17 +51,19 @@ def build(run: str) -> Path:
 def write_page(run: str, title: str, metrics: Mapping[str, Mapping[str, Any]], **parts: Any) -> Path:
     """Write the page of a run with its scorecard and checks, and return its path; `parts` are the template's own."""
     import jinja2
+    import pandas as pd
     from pygments.formatters import HtmlFormatter
 
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     card = {}
     if rows := read_scorecard(run):
         head, *body = rows
-        names = [row[-1] for row in body]
-        card["head"] = head
-        card["counts"] = ", ".join(f"{names.count(name)} {name}" for name in VERDICTS)
-        card["decided"] = [row for row in body if row[-1] != "not run"]
-        card["absent"] = [row for row in body if row[-1] == "not run"]
+        at = head.index("verdict")
+        card |= {"head": head, "at": at, "counts": count(pd.DataFrame(body, columns=head))}
+        decided = [row for row in body if row[at] != "not run"]
+        card["papers"] = {name: [row for row in decided if paper in row] for paper, name in PAPERS.items()}
+        card["papers"][""] = [row for row in decided if not set(PAPERS) & set(row)]
+        card["absent"] = [row for row in body if row[at] == "not run"]
     text = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "."), autoescape=True, keep_trailing_newline=True
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from omnirepro.kit import scorecard
 from omnirepro.kit.report.pages import report_file, write_page
-from omnirepro.kit.report.summary import columns, read_scorecard
+from omnirepro.kit.report.summary import card_text
 from omnirepro.kit.run import DEPENDS, RunError, atomic_write, project_root, results_root, run_name
 from omnirepro.kit.run.checks import told, without_checks
 from omnirepro.kit.run.display import metric_cells
@@ -100,4 +100,4 @@ def combined_summary(profile: str) -> str:
     head = f"Profile {profile}, seeds {', '.join(map(str, trace['seeds']))} together. {scorecard.METHOD}"
     place = f"report  {relative(report_file(name))}"
     checks = told(scorecard.read_metrics(results_root() / name))
-    return "\n".join([head, "", columns(read_scorecard(name)), "", place, *checks])
+    return "\n".join([head, "", card_text(name), "", place, *checks])

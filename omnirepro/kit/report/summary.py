@@ -40,12 +40,23 @@ def summary(run: str) -> str:
     folder = results_root() / run
     if not folder.is_dir():
         raise RunError(f"there is no run {run!r} in {relative(results_root())}")
-    rows = read_scorecard(run)
-    card = columns(rows) if rows else f"No scorecard yet: {relative(scorecard_file(run))} has not been made."
+    card = card_text(run) or f"No scorecard yet: {relative(scorecard_file(run))} has not been made."
     figures = sorted(path for stage in STAGES for path in (folder / stage / "figures").glob("*.png"))
     lines = [card, "", *(f"figure  {relative(path)}" for path in figures)]
     report = f"report  {relative(folder / 'report.html')}"
     return "\n".join([*lines, report, *told(metrics_of(run))])
+
+
+def card_text(run: str) -> str:
+    """Return the scorecard as it fits a terminal: papers stand in the claims' names, and a remark becomes a *."""
+    head, *body = read_scorecard(run) or [[]]
+    if not body:
+        return ""
+    rows = [dict(zip(head, row, strict=True)) for row in body]
+    marked = [row | {"verdict": f"{row['verdict']} *" if row.get("remark") else row["verdict"]} for row in rows]
+    shown = [name for name in head if name not in ("paper", "remark")]
+    text = columns([shown, *([row[name] for name in shown] for row in marked)])
+    return text + ("\n* built in or repeated, not counted" if any(row.get("remark") for row in rows) else "")
 
 
 def columns(rows: list[list[str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +16,7 @@ from omnirepro.kit.run.checks import existing
 
 def judgements(folder: Path) -> list[Judgement]:
     """Return all frozen judgements of a stage. Raises `RunError` where it has none."""
-    path = stored(folder / "predictions.jsonl")
-    return read_jsonl(path if path.is_file() else existing(folder / "predictions.jsonl"), Judgement)
+    return read_jsonl(existing(folder / "predictions.jsonl"), Judgement)
 
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
@@ -32,10 +32,11 @@ def by_judge(table: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataFrame
     return pd.concat(parts, ignore_index=True)
 
 
-def teachers(folder: Path) -> tuple[list[Label], list[Label]]:
-    """Return both teachers' labels, in the same order."""
-    first, second = (read_jsonl(stored(folder / f"teacher-{i}.jsonl"), Label) for i in (1, 2))
-    return first, second
+def teachers(folder: Path) -> list[list[Label]]:
+    """Return every teacher's labels, in the same order; none where all labels were given."""
+    names = {path.name.removesuffix(".gz") for path in folder.glob("teacher-*.jsonl*")}
+    numbered = sorted(int(number[1]) for name in names if (number := re.fullmatch(r"teacher-(\d+)\.jsonl", name)))
+    return [read_jsonl(stored(folder / f"teacher-{i}.jsonl"), Label) for i in numbered]
 
 
 def reasons(folder: Path) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from omnirepro.data import stored
 from omnirepro.kit.run.display import Page, table
 from omnirepro.kit.run.files import RunError, relative
 
@@ -75,11 +76,11 @@ def require(condition: Any, sentence: str) -> None:
 
 
 def existing(path: Path) -> Path:
-    """Return the path of a stage's file; raises `RunError` where it is not there."""
-    if not path.is_file():
+    """Return the path of a stage's file, packed or not; raises `RunError` where neither is there."""
+    if not (found := stored(path)).is_file():
         where = relative(path.parent)
         raise FileMissing(f"{relative(path)} is missing: delete {where} and run the notebook again")
-    return path
+    return found
 
 
 def checks_page(checks: Iterable[Check]) -> Page:

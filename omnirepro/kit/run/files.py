@@ -9,26 +9,44 @@ from pathlib import Path
 from omnirepro.data.files import Content, RunError, atomic_write, file_digest, remove
 
 __all__ = ["Content", "RunError", "atomic_write", "remove"]
+CODE = Path(__file__).resolve().parents[2]
+PACKAGED = CODE / "project"  # what a wheel brings of a checkout: parameters, notebooks, claims, the plan of the batch
 FAILED = "failed.ipynb"  # the executed copy of a notebook that failed: no result, so that a batch runs it again
 NOT_OUTPUTS = {"manifest.json", "notebook.ipynb", FAILED}
 MANY = 50  # a folder with more files than this is one entry of the manifest
 
 
 def project_root() -> Path:
-    """Return the nearest folder upwards of the working directory that holds `params/base.yaml`."""
+    """Return the folder of parameters and notebooks.
+
+    The nearest one upwards of the working directory that holds `params/base.yaml`, else the code's own checkout, else
+    what was installed with the package.
+    """
     here = Path.cwd()
-    found = (folder for folder in (here, *here.parents) if (folder / "params" / "base.yaml").is_file())
-    return next(found, Path(__file__).resolve().parents[3])
+    folders = (here, *here.parents, CODE.parent)
+    return next((folder for folder in folders if (folder / "params" / "base.yaml").is_file()), PACKAGED)
+
+
+def working_root() -> Path:
+    """Return the folder of the batch and its results: the project's, or the current one of an installed package."""
+    root = project_root()
+    return Path.cwd() if root == PACKAGED else root
+
+
+def notebooks_folder() -> str:
+    """Return where the notebooks lie as the batch names them: relative to the folder it works in, unless installed."""
+    folder = project_root() / "notebooks"
+    return str(folder) if project_root() == PACKAGED else "notebooks"
 
 
 def results_root() -> Path:
     """Return the folder of all runs: `results`, or what the variable OMNIREPRO_RESULTS names."""
-    return project_root() / os.environ.get("OMNIREPRO_RESULTS", "results")
+    return working_root() / os.environ.get("OMNIREPRO_RESULTS", "results")
 
 
 def relative(path: Path) -> str:
     """Return a path as it may be written down: relative to the project, or to the folder of the runs' folder."""
-    for root in (project_root(), results_root().parent):
+    for root in (working_root(), project_root(), results_root().parent):
         if path.is_relative_to(root):
             return path.relative_to(root).as_posix()
     return path.name

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from omnirepro.data.files import try_out
 from omnirepro.data.progress import leave
 from omnirepro.kit.run.checks import Check, checks_page
 from omnirepro.kit.run.display import Page, display, metrics_page, say
@@ -66,10 +67,12 @@ class Run(Handle):
     def input(self, stage: str, name: str = "", optional: bool = False) -> Path | None:
         """Return an upstream stage's file, or its folder, and record its sha256 for the manifest.
 
-        Looks in this run, then in its base. A missing one raises `RunError`, or gives None where it is optional (the
-        absence is recorded, so that the stage is done again once the file is there).
+        Looks in this run, then in its base. A missing one raises `RunError`, or gives None where it is optional: also
+        of a stage that did not finish. The absence is recorded, so that the stage is done again once the file is there.
         """
-        path = self._find(stage, name)
+        path = self._find(stage, name, optional)
+        if path is None and optional and files_in(results_root() / self.name / stage):
+            say(f"{stage}/{name} is not there, or not finished: left out")
         if path is None and not optional:
             where = f"{stage}/{name}" if name else stage
             runs = f"run {self.name}" + (f" and its base {self.base}" if self.base else "")
@@ -82,7 +85,7 @@ class Run(Handle):
         """Record a file of another run (named run/stage/file), or from outside (given/...), or its absence."""
         self._inputs[recorded] = digest(path) if path else None
 
-    def _find(self, stage: str, name: str) -> Path | None:
+    def _find(self, stage: str, name: str, optional: bool = False) -> Path | None:
         if self.stage in DEPENDS and stage not in upstream(self.stage):
             raise RunError(f"{self.stage} may not read {stage}: add it to DEPENDS in omnirepro/kit/run/stages.py")
         for run in filter(None, (self.name, self.base)):
@@ -91,7 +94,7 @@ class Run(Handle):
                 if stale := stale_parameter(manifest, self.params):
                     raise RunError(f"{relative(folder)} was made with {stale}; {self._how_to_run(stage, self.name)}")
                 return folder / name if (folder / name).exists() else None
-            if files_in(folder):
+            if files_in(folder) and not optional:
                 raise RunError(f"{relative(folder)} was begun and not finished; {self._how_to_run(stage, run)}")
         return None
 
@@ -127,6 +130,7 @@ class Run(Handle):
         self._begin(clear=True)
         say(f"{self.stage}: working ({self._reason})")
         seed_all(self.seed)
+        self.keep_media()
         start = time.perf_counter()
         try:
             return fn(self, *args, **kwargs)
@@ -157,14 +161,27 @@ class Run(Handle):
         self._partial.mkdir(parents=True, exist_ok=True)
         return self._partial
 
+    @property
+    def answers(self) -> Path:
+        """The store of what servers answered, beside the stages: no other parameter pays for an equal request again."""
+        return results_root() / (self.base or self.name) / ".answers.sqlite"
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        """The options of `open_endpoint` by the section `endpoints`; answers are kept beside the stages."""
+        from omnirepro.models.endpoints import endpoint_options
+
+        return endpoint_options(self.section("endpoints"), self.answers)
+
     def _fingerprint(self) -> str:
         """Name this work by everything that is known before it is done; pictures and tables upstream do not count."""
         values = self.params.values(READS.get(self.stage, (section_of(self.stage),)))
-        found = {stage: self._find(stage, "") for stage in DEPENDS.get(self.stage, ())}
+        found = {stage: self._find(stage, "", optional=True) for stage in DEPENDS.get(self.stage, ())}
         outputs = {stage: load_manifest(folder).get("outputs", {}) for stage, folder in found.items() if folder}
         made = [(f"{s}/{name} {sha}", name) for s, all_ in outputs.items() for name, sha in all_.items()]
         files = [file for file, name in made if not name.startswith(("metrics.json", "figures/", "tables/"))]
-        known = files if self.stage in DEPENDS else self._inputs
+        given = {name: sha for name, sha in self._inputs.items() if name.startswith("given/")}
+        known = [*files, *([given] if given else [])] if self.stage in DEPENDS else self._inputs
         return hashlib.sha256(json.dumps([self.stage, self.seed, values, known]).encode()).hexdigest()[:16]
 
     # ---- skipping
@@ -202,6 +219,7 @@ class Run(Handle):
         if self._begun:
             return
         self._begun = True
+        try_out(self._own / "manifest.json")
         remove(self._own / "manifest.json")
         for name in files_in(self._own) if clear else ():
             remove(self._own / name)

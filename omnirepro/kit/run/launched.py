@@ -47,6 +47,7 @@ def main(file: str) -> None:
     places = (Path(job[name]) for name in ("folder", "checkpoints"))
     share = Training(job["name"], job["seed"], params, *places, job["changes"], main_process)
     try:
+        share.keep_media()
         if share.device != "cpu":  # "cuda" means this process's own GPU
             import torch
 

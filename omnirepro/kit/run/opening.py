@@ -10,7 +10,7 @@ from omnirepro.data.progress import follow
 from omnirepro.kit.run.display import display, notebook_shell, parameter_page
 from omnirepro.kit.run.files import RunError, project_root, results_root
 from omnirepro.kit.run.handle import Run
-from omnirepro.kit.run.parameters import ParameterError, flatten, load_params
+from omnirepro.kit.run.parameters import ParameterError, Params, flatten, load_params
 from omnirepro.kit.run.reading import RUN_FILE_KEYS, nearest, read_yaml
 from omnirepro.kit.run.stages import READS, run_name, section_of
 from omnirepro.models.device import seed_all
@@ -42,13 +42,27 @@ def open_run(
     if base and not (results_root() / base).is_dir():
         runs = [path.name for path in results_root().glob("*") if path.is_dir() and path.name != name]
         raise RunError(f"base {base!r} is no run of results/; the nearest one is {nearest(base, runs)}")
-    opened = Run(stage, name, load_params(profile, name, overrides), base or None, seed)
+    params = load_params(profile, name, overrides)
+    refuse_foreign_answers(stage, params)
+    opened = Run(stage, name, params, base or None, seed)
     opened.requested = requested
     follow(results_root() / name / stage)
     seed_all(seed)
     title = f"{stage} · profile {profile} · run {name} · base {base or 'none'} · seed {seed}"
     display(parameter_page(title, opened.params, section_of(stage), READS.get(stage, ())))
     return opened
+
+
+def refuse_foreign_answers(stage: str, params: Params) -> None:
+    """Raise `ParameterError` before any work where a released model would answer the embedded world's prompts.
+
+    The world's oracle reads the world's own language alone: it gives every other answer no point.
+    """
+    elsewhere = [key for key in ("backbone.model", "synthesis.strong", "synthesis.weak") if params.peek(key)]
+    supplied = any(params.peek(key) for key in ("data.prompts", "data.pairs", "synthesis.templates"))
+    if stage in ("00_backbone", "01_synthesis") and elsewhere and not supplied:
+        said = f"{elsewhere[0]} is a released model, whose answers the embedded world's oracle cannot read"
+        raise ParameterError(f"{said}: name data.prompts or data.pairs, or set synthesis.templates to true")
 
 
 def _run_name(name: Any) -> str:

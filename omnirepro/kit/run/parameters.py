@@ -7,13 +7,15 @@ A key that base.yaml does not have, or a value of another type, raises before an
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from omnirepro.data.files import YAML
 from omnirepro.kit.run.files import project_root
 from omnirepro.kit.run.reading import (
     ParameterError,
@@ -25,12 +27,21 @@ from omnirepro.kit.run.reading import (
     unknown,
 )
 
+BY_MODALITY = ("synthesis.strong", "synthesis.weak")  # texts, or a mapping of modalities to texts
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings (keys may hold dots already) into one level of dotted keys."""
+
+def flatten(values: Mapping[str, Any], prefix: str = "", whole: Container[str] = ()) -> dict[str, Any]:
+    """Turn nested mappings (keys may hold dots already) into one level of dotted keys.
+
+    A mapping stays a value where it is empty inside a section, or where its key is one of `whole`.
+    """
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and name not in (*BY_MODALITY, *whole) and (value or not prefix):
+            flat |= flatten(value, f"{name}.", whole)
+        else:
+            flat[name] = value
     return flat
 
 
@@ -109,7 +120,7 @@ class Params:
         for section in values:
             if section.split(".")[0] not in self.sections and isinstance(values[section], Mapping):
                 raise unknown(section, self.sections, origin)
-        for key, value in flatten(values).items():
+        for key, value in flatten(values, whole=self._base).items():
             if key not in self._values:
                 raise unknown(key, self._values, origin)
             self._values[key] = _typed(key, value, self._base[key], origin)
@@ -159,6 +170,7 @@ class Params:
 def _typed(key: str, value: Any, base: Any, origin: str) -> Any:
     """Check a value, and the entries of a list, by the base's type: a whole number does for a float, null for none."""
     kind = list[type(base[0])] if isinstance(base, list) and base else type(base)
+    kind = str | dict[str, str] if key in BY_MODALITY else kind
     try:
         return _checker(kind).validate_python(value, strict=True)
     except ValidationError:
@@ -173,17 +185,19 @@ _checker = cache(TypeAdapter)
 def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = None) -> Params:
     """Resolve the parameters of a run: base.yaml, then the profile, the run's file if there is one, the overrides.
 
+    `profile`: a name in params/profiles/, or the path of a YAML file, which may lie anywhere.
     `overrides`: mapping with dotted or nested keys, or JSON text of one. Raises `ParameterError` on an unknown
     profile or key, naming the nearest known one.
     """
     folder = project_root() / "params"
+    file = Path(profile) if Path(profile).suffix in YAML else folder / "profiles" / f"{profile}.yaml"
     params = Params(read_yaml(folder / "base.yaml"), profile, run)
     profiles = sorted(path.stem for path in (folder / "profiles").glob("*.yaml"))
-    if profile not in profiles:
+    if not file.is_file():
         hint = f"the nearest known one is {nearest(str(profile), profiles)} (of {', '.join(profiles)})"
         raise ParameterError(f"unknown profile {profile!r}: {hint}")
-    params.update(read_yaml(folder / "profiles" / f"{profile}.yaml"), f"profiles/{profile}.yaml")
-    if (file := run_file(run)) is not None:
-        params.update(read_run_file(file).get("overrides") or {}, f"runs/{file.name}")
+    params.update(read_yaml(file), f"profiles/{file.name}")
+    if (own := run_file(run)) is not None:
+        params.update(read_run_file(own).get("overrides") or {}, f"runs/{own.name}")
     params.update(parse_overrides(overrides), "overrides")
     return params

@@ -6,6 +6,10 @@ that reads a section or an input which is not listed here is refused, because th
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from omnirepro.data.files import YAML
+
 DEPENDS: dict[str, tuple[str, ...]] = {
     "00_backbone": (),
     "01_synthesis": ("00_backbone",),
@@ -33,8 +37,12 @@ MINUTES: dict[str, dict[str, float]] = {  # on two CPU cores, by profile, as eve
     "09_benchmarks": {"smoke": 0.3, "tiny": 0.6, "study": 0.8},
     "10_scorecard": {"smoke": 0.2, "tiny": 0.2, "study": 0.2},
 }
-SHARED = ("world", "judge", "device")
-HOW = ("judge.batch_size",)  # with the section `device`: how a result is computed, not which one
+SHARED = ("data", "world", "judge", "media", "endpoints", "device")
+# With the section `device`: how a result is computed, not which one.
+HOW = (
+    *("judge.batch_size", "media.workers", "media.cache_gb"),
+    *(f"endpoints.{name}" for name in ("concurrency", "retries", "timeout", "cache", "budget")),
+)
 
 
 def section_of(stage: str) -> str:
@@ -61,5 +69,6 @@ def says_how(key: str) -> bool:
 
 
 def run_name(profile: str, seed: int = 0) -> str:
-    """Return the default name of a run: the profile, with `-s<seed>` where the seed is not 0."""
-    return profile if seed == 0 else f"{profile}-s{seed}"
+    """Return the default name of a run: the profile (of a path, its file's name), with `-s<seed>` but for seed 0."""
+    name = Path(profile).stem if Path(profile).suffix in YAML else profile
+    return name if seed == 0 else f"{name}-s{seed}"

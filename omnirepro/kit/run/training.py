@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omnirepro.kit.run.files import Content, atomic_write
+from omnirepro.kit.run.files import Content, atomic_write, results_root
 from omnirepro.kit.run.launch import launch
 from omnirepro.kit.run.parameters import Params, Section
+from omnirepro.models.cache import FeatureStore
 from omnirepro.models.device import OnDevice
+from omnirepro.models.processing import OmniProcessor
 
 
 class Handle(OnDevice):
@@ -25,6 +27,18 @@ class Handle(OnDevice):
     def launcher(self) -> str:
         """The file of params/accelerate/ in whose processes to train; empty for this one."""
         return self.section("device")["launcher"]
+
+    @property
+    def workers(self) -> int:
+        """Processes that prepare batches ahead of a training."""
+        return self.section("media")["workers"]
+
+    def keep_media(self) -> None:
+        """Let the models of this process share, with all others, what they prepare of large media."""
+        if "media" not in self.params.sections:  # a project of notebooks that train nothing
+            return
+        room = int(self.section("media")["cache_gb"] * 1e9)
+        OmniProcessor.store = FeatureStore(results_root() / ".media.sqlite", most=room) if room else None
 
 
 @dataclass

@@ -65,16 +65,20 @@ class Table(_Entry):
 
 
 class Tests(_Entry):
-    """Which metric of which stage decides a claim, and the sign that the claim expects of it."""
+    """Which metric of which stage decides a claim, the sign expected of it, and below which size there is no effect."""
 
     stage: str
     metric: str
     direction: Literal["positive", "negative"]
     minus: str | None = None
+    margin: float | None = Field(default=None, gt=0)
 
 
 class Claim(_Entry):
-    """A comparison with a sign that a paper makes; without `tests` it cannot be run in the embedded world."""
+    """A comparison with a sign that a paper makes; without `tests` it cannot be run in the embedded world.
+
+    `built_in` says why the embedded world cannot but confirm it; `repeats` names the claim whose contrast it is again.
+    """
 
     paper: Paper
     where: str
@@ -83,6 +87,8 @@ class Claim(_Entry):
     published: Form | None = None
     unit: str = "points"
     tests: Tests | None = None
+    built_in: str = ""
+    repeats: str = ""
 
     @model_validator(mode="after")
     def _is_testable(self) -> Claim:
@@ -209,6 +215,8 @@ def _resolve(book: Book, kind: str, name: str, entry: Claim | Check) -> None:
                 compute(form, book)
         except (ClaimsError, ZeroDivisionError) as error:
             raise ClaimsError(f"{kind} {name}, field {field}: {error}") from None
+    if (repeats := getattr(entry, "repeats", "")) and (repeats == name or repeats not in book.claims):
+        raise ClaimsError(f"claim {name}, field repeats: no other claim {repeats!r}{_nearest(repeats, book.claims)}")
     if not (each := getattr(entry, "each", None)):
         return
     table = book.tables.get(each.table)

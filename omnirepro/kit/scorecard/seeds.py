@@ -1,18 +1,20 @@
 """Metrics of several runs of one profile, one a seed, as one metric with an interval that covers prompts and training.
 
-THE METHOD. The value is the mean over the k seeds. Each seed's own interval covers its prompts alone; the spread of the
-values between seeds shows what training (and drawing the data anew) adds. The half-width, on either side, is
+THE METHOD. A seed repeats everything: it draws scenes, labels and a base anew, and trains again. The k values are
+therefore independent, and the value is their mean with Student's interval,
 
-    h = sqrt((t * s / sqrt(k))^2 + mean(h_i^2))
+    value +- t * s / sqrt(k)
 
-with s the standard deviation of the k values, t the 97.5 % quantile of Student's distribution with k - 1 degrees of
-freedom, and h_i the distance from seed i's value to its own bound on that side. Three reasons for this form:
+with s the standard deviation of the k values and t the 97.5 % quantile of Student's distribution with k - 1 degrees of
+freedom. It narrows with every seed. Differences are formed within a seed, on the same prompts, before seeds are taken
+together. Three remarks:
 
-* Resampling three seeds would understate their spread (by a factor of sqrt(2/3), and more in the tails); t does not.
-* The prompts' part is not divided by k: seeds draw their own scenes, but a small world repeats some (a quarter of the
-  test scenes of one seed are another's), and other data may be the same for every seed. Where prompts differ, s holds
-  their part too, so that it is counted twice: the interval then is too wide, never too narrow.
-* Two seeds give t = 12.7: an interval that says how little two trainings tell.
+* s holds the seeds' own uncertainty (their prompts) already: nothing is added for it. That seeds meet some scenes of
+  the small world again is chance, since each draws its own. But few seeds can agree by luck: the half-width is never
+  less than what prompts alone give a mean of k, sqrt(mean(h_i^2) / k), with h_i the seeds' own half-widths.
+* Prompts that are the same for every seed (a released test set, in 09) are another matter: s does not hold what other
+  prompts would have given, and the mean square of the seeds' own half-widths is added, once, in quadrature.
+* An interval of shares ends at 0 and 1.
 
 A metric that one seed alone has keeps that seed's interval, which covers prompts only: its `seeds` say so.
 """
@@ -20,6 +22,7 @@ A metric that one seed alone has keeps that seed's interval, which covers prompt
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
@@ -27,17 +30,20 @@ from typing import Any
 from omnirepro.kit.run.checks import is_check
 
 METHOD = (
-    "Mean over seeds. The 95 % interval adds, in quadrature, a Student-t interval over the seeds' values and the mean "
-    "square of the seeds' own intervals, so that it covers training and prompts; one seed alone covers prompts only."
+    "Mean over seeds, each with its own scenes, labels, base and trainings. The 95 % interval is Student's over the "
+    "seeds' values (differences are formed within a seed first); one seed alone covers prompts only."
 )
+COMMON = ("09_benchmarks",)  # stages whose prompts may be the same for every seed
+SIGNED = re.compile("minus|gain|optimism|doubling")  # names of metrics that can be below 0, whatever the seeds show
 
 Metric = Mapping[str, Any]
 
 
 def aggregate(runs: Mapping[int, Mapping[str, Mapping[str, Metric]]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return stage -> metric -> value, low, high, n (in all), seeds (a list) and by_seed, of seed -> stage -> metrics.
+    """Return stage -> metric -> value, low, high, n (in all), seeds (a list), by_seed and prompts, of seed -> stage.
 
-    A metric without a value in a seed is left out of it; one without a value anywhere is absent. Checks: `together`.
+    `prompts`: the root mean square of the seeds' own half-widths below and above. A metric without a
+    value in a seed is left out of it; one without a value anywhere is absent. Checks: `together`.
     """
     out: dict[str, dict[str, dict[str, Any]]] = {}
     for stage in sorted({stage for run in runs.values() for stage in run}):
@@ -46,8 +52,9 @@ def aggregate(runs: Mapping[int, Mapping[str, Mapping[str, Metric]]]) -> dict[st
         for name in names:
             by_seed = {seed: run.get(stage, {}).get(name) for seed, run in runs.items()}
             asked = any(is_check(name, entry) for entry in by_seed.values())
-            if metric := (together if asked else combine)(by_seed):
-                out[stage][name] = metric
+            found = together(by_seed) if asked else combine(by_seed, stage in COMMON, SIGNED.search(name) is None)
+            if found:
+                out[stage][name] = found
     return out
 
 
@@ -65,41 +72,64 @@ def together(by_seed: Mapping[int, Metric | None]) -> dict[str, Any]:
     return found | {"passed": passed == len(asked), "passed_in": passed}
 
 
-def combine(by_seed: Mapping[int, Metric | None]) -> dict[str, Any] | None:
-    """Return one metric of the seeds' metrics by the method above; None where no seed has a value."""
+def combine(by_seed: Mapping[int, Metric | None], common: bool = False, share: bool = False) -> dict[str, Any] | None:
+    """Return one metric of the seeds' metrics by the method above; None where no seed has a value.
+
+    `common`: the prompts are the same for every seed. `share`: where all that the seeds measured lies within 0 and 1,
+    so does the interval.
+    """
     known = {seed: m for seed, m in by_seed.items() if m and _number(m.get("value")) is not None}
     if not known:
         return None
     values = [float(metric["value"]) for metric in known.values()]
     counts = [metric.get("n") for metric in known.values()]
-    bounds = [[_number(metric.get(side)) for metric in known.values()] for side in ("low", "high")]
-    sides = [
-        half_width(values, [None if bound is None else abs(v - bound) for v, bound in zip(values, some, strict=True)])
-        for some in bounds
-    ]
+    bounds = {side: [_number(metric.get(side)) for metric in known.values()] for side in ("low", "high")}
     value = fmean(values)
+    sides = {side: half_width(values, some, common) for side, some in bounds.items()}
+    low = None if sides["low"] is None else value - sides["low"]
+    high = None if sides["high"] is None else value + sides["high"]
+    measured = [x for x in (*values, *bounds["low"], *bounds["high"]) if x is not None]
+    if share and min(measured) >= 0 and max(measured) <= 1:
+        low = None if low is None else max(low, 0.0)
+        high = None if high is None else min(high, 1.0)
     return {
         "value": value,
-        "low": None if None in sides else value - sides[0],
-        "high": None if None in sides else value + sides[1],
+        "low": low,
+        "high": high,
         "n": None if None in counts else sum(counts),
         "seeds": list(known),
         "by_seed": {str(seed): v for seed, v in zip(known, values, strict=True)},
+        "prompts": [root_mean_square(values, some) for some in bounds.values()],
     }
 
 
-def half_width(values: Sequence[float], reaches: Sequence[float | None]) -> float | None:
-    """Return h of the method from the seeds' values and h_i; None where neither several seeds nor an h_i is there.
+def again(metric: Metric, stage: str, name: str) -> dict[str, Any]:
+    """Combine the seeds' values that a combined metric keeps once more, as `aggregate` did."""
+    seeds = {}
+    for seed, value in metric["by_seed"].items():
+        low, high = (
+            None if h is None else value + sign * h for sign, h in zip((-1, 1), metric["prompts"], strict=True)
+        )
+        seeds[seed] = {"value": value, "low": low, "high": high}
+    return combine(seeds, stage in COMMON, SIGNED.search(name) is None)
 
-    A missing h_i (a metric without interval) counts as 0 where there are several seeds.
-    """
+
+def root_mean_square(values: Sequence[float], bounds: Sequence[float | None]) -> float | None:
+    """Return the root mean square of the seeds' own half-widths on one side; None where no seed has a bound."""
+    reaches = [0.0 if bound is None else abs(v - bound) for v, bound in zip(values, bounds, strict=True)]
+    return None if all(bound is None for bound in bounds) else math.sqrt(fmean(reach**2 for reach in reaches))
+
+
+def half_width(values: Sequence[float], bounds: Sequence[float | None], common: bool = False) -> float | None:
+    """Return how far the interval reaches on the side of `bounds`, the seeds' own; None for one seed without one."""
     from scipy.stats import t
 
+    prompts = root_mean_square(values, bounds)
     k = len(values)
     if k == 1:
-        return reaches[0]
-    between = float(t.ppf(0.975, k - 1)) * stdev(values) / math.sqrt(k)
-    return math.hypot(between, math.sqrt(fmean((h or 0.0) ** 2 for h in reaches)))  # h = sqrt(between^2 + mean h_i^2)
+        return prompts
+    student = float(t.ppf(0.975, k - 1)) * stdev(values) / math.sqrt(k)  # t s / sqrt(k)
+    return math.hypot(student, prompts or 0.0) if common else max(student, (prompts or 0.0) / math.sqrt(k))
 
 
 def _number(value: Any) -> float | None:

@@ -9,9 +9,11 @@ from omnirepro.kit.scorecard.verdicts import VERDICTS
 PAPERS = {"omni-rrm": "Omni-RRM", "omni-reward": "Omni-Reward", "grm-omni": "GRM-Omni"}
 RULE = (
     "A claim is a comparison with a sign. Turned so that the claimed direction is positive, an effect whose 95 % "
-    "interval lies above 0 supports the claim, one below 0 contradicts it, one that holds 0 (or has no interval) is "
-    "inconclusive. "
-    "An absolute number, a comparison with somebody's checkpoint and a stage without a result are not run. "
+    "interval lies above 0 supports the claim, one below 0 contradicts it; one that holds 0 is bounded where the "
+    "interval lies within the margin declared beforehand (a quarter of the published effect, or 2 points), and "
+    "inconclusive elsewhere. An absolute number, a comparison with somebody's checkpoint and a stage without a result "
+    "are not run. What is built into the embedded world, and what repeats another claim's contrast, is marked and not "
+    "counted. q: the p value adjusted for the number of claims (Benjamini-Hochberg). "
     "The embedded world tests the direction of a claim, never its size."
 )
 
@@ -32,9 +34,11 @@ def to_markdown(table: pd.DataFrame, checked: pd.DataFrame, title: str = "Scorec
 
 
 def count(table: pd.DataFrame) -> str:
-    """Return how many claims have each verdict, in words."""
-    counts = table["verdict"].value_counts()
-    return ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    """Return how many claims have each verdict, in words; marked ones stand apart."""
+    marked = (table["remark"] if "remark" in table else pd.Series("", table.index)) != ""  # none before there were any
+    counts = table.loc[~marked, "verdict"].value_counts()
+    words = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    return words + (f"; {marked.sum()} built in or repeated, not counted" if marked.any() else "")
 
 
 def _markdown(table: pd.DataFrame) -> list[str]:

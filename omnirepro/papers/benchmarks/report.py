@@ -74,7 +74,8 @@ def official_scores(folder: Path) -> pd.DataFrame:
 def official_table(folder: Path) -> pd.DataFrame:
     """Return `official_scores` as a table to read: a row a set, a column a judge, % with intervals."""
     scores = official_scores(folder)
-    said = [f"{100 * r.value:.1f} [{100 * r.low:.1f}, {100 * r.high:.1f}]" for r in scores.itertuples()]
+    bounds = scores[["value", "low", "high"]].astype(float) * 100  # one cluster has no interval
+    said = [f"{v:.1f} [{low:.1f}, {high:.1f}]" if low == low else f"{v:.1f}" for v, low, high in bounds.to_numpy()]
     return scores.assign(said=said).pivot(index=["set", "n"], columns="judge", values="said").rename_axis(columns=None)
 
 

@@ -9,20 +9,24 @@ reward-bench's two files a judge and set. All that is reported is computed from 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from omnirepro.data import Judgement, Pair, RowError, read_jsonl, write_jsonl
 from omnirepro.data.sources import load
+from omnirepro.data.sources.cards import card_of, pairs_of
 from omnirepro.data.sources.parts import sample_clusters
 from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge.generative import load_judge
 from omnirepro.judge.rows import judge_split
-from omnirepro.kit.run import Run
+from omnirepro.kit.run import Run, project_root
 from omnirepro.models.generation import Decoding
+from omnirepro.models.processing import limits_in
+from omnirepro.papers.omni_rrm.supply import truth_of
 
 Sets = dict[str, list[Pair]]
 
@@ -38,20 +42,34 @@ def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
     return sets
 
 
-def public_sets(data: Iterable[str], limit: int = 0) -> Sets:
-    """Read data sets, a set a source; `limit` keeps about so many pairs of each, by whole clusters drawn by name."""
+def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
+    """Return the run's own judges and, where it has truth, its test pairs: nothing of it has to be there."""
+    run.input("00_backbone", "strong", optional=True)
+    stages = {"sft": "03_sft", "grpo": "04_grpo"}
+    found = {name: run.input(stage, "adapter", optional=True) for name, stage in stages.items()}
+    data = run.input("01_synthesis", "data", optional=True)
+    test = read_jsonl(data / "pairs_test.jsonl", Pair) if data and truth_of(data, "test") else []
+    return {name: path for name, path in found.items() if path}, test
+
+
+def public_sets(data: Iterable[str | Mapping[str, Any]], limit: int = 0, root: str = "") -> Sets:
+    """Read data sets, a set a source; `limit` keeps about so many pairs of each, by whole clusters drawn by name.
+
+    `data`: values as `card_of` reads them; `root`: the folder of their media, where they name none.
+    """
     sets: Sets = {}
-    for path in data:
-        for pair in load(path):
+    for card in (card_of(value, project_root() / "params" / "data", root) for value in data):
+        for pair in pairs_of(card):
             if pair.label is not None:
-                sets.setdefault((pair.source or Path(path).stem).lower(), []).append(pair)
+                sets.setdefault((pair.source or card.name).lower(), []).append(pair)
     return {name: sample_clusters(pairs, limit) for name, pairs in sets.items()}
 
 
 def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = ()) -> None:
     """Judge every set with every judge in both orders and freeze the rows; see the module for what is written."""
     p = run.section()
-    sets = (embedded_sets(run, test) if p["embedded"] and test else {}) | public_sets(p["data"], p["limit"])
+    public = public_sets(p["data"], p["limit"], run.section("data")["root"])
+    sets = (embedded_sets(run, test) if p["embedded"] and test else {}) | public
     for name, pairs in sets.items():  # ids of different releases collide
         sets[name] = [pair.model_copy(update={"id": f"{name}:{pair.id}"}) for pair in pairs]
     others = {name.rstrip("/").replace("#", "/").split("/")[-1]: name for name in p["judges"]}
@@ -72,8 +90,9 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
     asked = run.section("judge")
-    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed)
-    if hasattr(judge, "decoding"):
+    how = {"media": limits_in(run.section("media")), "seed": run.seed, "endpoint": run.endpoint}
+    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, **how)
+    if getattr(judge, "wording", None) == asked["wording"]:  # any other one may answer as long as its format needs
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
     parts = ((f"{name}/{called}", pairs) for called, pairs in sets.items())
     return [row for model, some in parts for row in judge_split(judge, model, some, run.checkpoint_dir, size=512)]

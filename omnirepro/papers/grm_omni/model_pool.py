@@ -16,6 +16,7 @@ from omnirepro.judge.scalar import ScalarJudge, load_scalar_judge
 from omnirepro.kit.run import Run
 from omnirepro.kit.run.files import digest
 from omnirepro.models.cache import CachedChat, CachedScores, Store, key_of
+from omnirepro.models.examples import Encoded
 from omnirepro.models.generation import Decoding, Generated, LocalModel, generate
 from omnirepro.models.loading import load
 from omnirepro.papers.grm_omni.roles import SECTION
@@ -39,7 +40,7 @@ class Writer(LocalModel):
         """Complete chats in order; equal chats get equal completions."""
         if decoding.temperature == 0:
             return super().complete(chats, decoding, seed, progress)
-        examples = [self.processor.encode(chat) for chat in chats]
+        examples = Encoded(chats, self.processor.encode)
         draws = [int(key_of("", chat, seed)[:15], 16) for chat in chats]
         return generate(self.model, self.processor, examples, decoding, seed, self.batch_size, progress, draws)
 

@@ -8,15 +8,16 @@ Departure: the paper tunes every weight but the frozen towers; so does `tune: wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from omnirepro.judge.criteria import fragments
 from omnirepro.kit.run.training import Training
-from omnirepro.models.processing import OmniProcessor
+from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.papers.grm_omni.role_examples import words
 from omnirepro.toyworld.pretraining.vocabulary import extend_tokens, spoken
-from omnirepro.train.common import NamesAsSaved, arguments, history, keep_judge, over_examples, train_on
+from omnirepro.train.common import NamesAsSaved, arguments, encoded, history, keep_judge, over_examples, train_on
 from omnirepro.train.completion_loss import OnAnswers
 from omnirepro.train.run import Values, launchable
 from omnirepro.train.sft import ENCODED
@@ -64,14 +65,18 @@ def train_roles(run: Training, base: Path | str, lessons: list[list[list[dict]]]
         return extend_tokens(model, processor, fragments(), spoken(words(), shortest=4))
 
     model, processor = open_model(run, base, p, with_tags if wording == "brief" else None)
-    examples = [[processor.encode(chat, train=True) for chat in lesson] for lesson in lessons]
+
+    def encode(lesson: list[list[dict]]) -> list[Example]:
+        return [processor.encode(chat, train=True) for chat in lesson]
+
+    examples = encoded(lessons, encode, lambda lesson: f"a lesson of {len(lesson)} questions")
     trainer = make_trainer(run, p, model, processor, examples)
     train_on(trainer, run)
     run.write(f"{run.name}-loss.csv", history(trainer)[["step", "loss"]].to_csv(index=False))
     return keep_judge(run, run.name, trainer, processor, base, asked_of(p, wording))
 
 
-def make_trainer(run: Training, p: Values, model, processor: OmniProcessor, examples: list):
+def make_trainer(run: Training, p: Values, model, processor: OmniProcessor, examples: Sequence):
     """Assemble TRL's SFTTrainer over encoded lessons, with Muon on the matrices where a model tuned whole asks for it.
 
     Lessons are trained on in their order, in which a batch has one form.

@@ -19,12 +19,13 @@ from omnirepro.data.sources.omni_rewardbench import read_bench, write_bench
 from omnirepro.evaluate.ties import fit
 from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.rows import judge_split
-from omnirepro.judge.scalar import keep_settings, load_scalar_judge
+from omnirepro.judge.scalar import load_scalar_judge
 from omnirepro.judge.verdict import Pointwise, forced
 from omnirepro.kit.run import Run
 from omnirepro.kit.run.files import remove
 from omnirepro.kit.run.training import Training
 from omnirepro.models.generation import Decoding
+from omnirepro.models.processing import keep_settings
 from omnirepro.papers.omni_reward.r1 import share_of, warm_up
 from omnirepro.toyworld.bench import make_bench
 from omnirepro.toyworld.criteria import TEXT_TASKS

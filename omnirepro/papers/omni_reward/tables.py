@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.data import stored
 from omnirepro.evaluate import ties
 from omnirepro.evaluate.rows import frame
 from omnirepro.kit.report.tables import judgements
+from omnirepro.kit.run.checks import existing
 from omnirepro.papers.omni_reward.free_form import credits, two_way
 from omnirepro.toyworld.criteria import TASKS
 
@@ -64,7 +64,7 @@ def _open(folder: Path, changed: int) -> Rows:
 
 def rows_of(folder: Path) -> Rows:
     """Return the stage's rows; they are read once, while their file does not change."""
-    return _open(Path(folder), stored(Path(folder) / "predictions.jsonl").stat().st_mtime_ns)
+    return _open(Path(folder), existing(Path(folder) / "predictions.jsonl").stat().st_mtime_ns)
 
 
 def by_task(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import DIMENSIONS
+from omnirepro.data import DIMENSIONS, Label, Pair, read_jsonl, stored, text_of
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, krippendorff_alpha
-from omnirepro.kit.report.tables import predictions, teachers
+from omnirepro.kit.report.tables import judgements, predictions, teachers
 from omnirepro.kit.run.checks import existing
 from omnirepro.papers.comparisons import Metrics, compare, for_seeds
 from omnirepro.papers.omni_rrm import label_quality
+from omnirepro.papers.omni_rrm.synthesis import Origin
 
 
 def share(correct: pd.Series) -> Interval:
@@ -54,29 +55,56 @@ def gate_metrics(folder: Path) -> dict[str, Interval]:
 
 
 def gap_metrics(folder: Path) -> Metrics:
-    """Return the strong generator's lead in points, the share of pairs it wins, and how often dimensions differ."""
-    table = pd.read_csv(existing(folder / "candidates.csv"))
+    """Return the strong generator's lead in points, the share of pairs it wins, and how often dimensions differ.
+
+    Without truth: how often its answer is the longer one, and by how many characters.
+    """
+    if not stored(folder / "candidates.csv").is_file():
+        return length_metrics(folder / "data")
+    table = pd.read_csv(stored(folder / "candidates.csv"))
     wide = table.pivot(index="pair_id", columns="generator", values=["score", *DIMENSIONS])
     lead = (wide["score"]["strong"] - wide["score"]["weak"]).astype(float)
     found = {"strong_minus_weak": share(np.sign(lead)), "lead_points": share(lead), "strong_wins": share(lead > 0)}
     return found | {f"differs_{d}": share(wide[d]["strong"] != wide[d]["weak"]) for d in DIMENSIONS}
 
 
+def length_metrics(data: Path) -> Metrics:
+    """Return how the strong generator's answers to training prompts compare in length; nothing where none wrote any."""
+    strong = {o.pair_id: o.strong for o in read_jsonl(data / "origins_train.jsonl", Origin)}
+    gaps = []
+    for pair in (pair for pair in read_jsonl(data / "pairs_train.jsonl", Pair) if pair.id in strong):
+        gap = len(text_of(pair.response_a)) - len(text_of(pair.response_b))
+        gaps.append(gap if strong[pair.id] == "A" else -gap)
+    table = pd.Series(gaps, dtype=float)
+    return {"strong_longer": share(table > 0), "strong_minus_weak_characters": share(table)} if gaps else {}
+
+
 def rule_metrics(folder: Path) -> Metrics:
-    """Return precision and coverage of every rule, the published rule's gains, and the teachers' agreement."""
+    """Return coverage of every rule, the teachers' agreement, and, where the truth is known, precision and its gains.
+
+    Where all labels were given there is no teacher, and only their number.
+    """
+    opinions = teachers(folder)
+    if not opinions:
+        return {"given_labels": sum(len(read_jsonl(folder / f"labels_{part}.jsonl", Label)) for part in ("sft", "rl"))}
     table = pd.read_csv(existing(folder / "rules.csv"))
-    first, second = teachers(folder)
-    rows = label_quality.precision(table, len(first)).rename(columns={"precision": "value"})
+    rows = label_quality.precision(table, len(opinions[0])).rename(columns={"precision": "value"})
     names = rows["rule"].str.replace(r"[ -]", "_", regex=True)
     cells = rows[["value", "low", "high", "n"]].astype(float).to_dict("records")
-    found: Metrics = dict(zip("precision_" + names, cells, strict=True))
+    precise = zip("precision_" + names, cells, strict=True)
+    found: Metrics = {name: cell for name, cell in precise if cell["n"]}
     found |= dict(zip("coverage_" + names, rows["coverage"], strict=True))
-    for control, name in (("none", "none"), ("strong wins", "strong_wins")):
+    for control, name in (("none", "none"), ("strong wins", "strong_wins")) if table["correct"].notna().any() else ():
         found[f"published_precision_minus_{name}"] = label_quality.precision_gain(table, "published", control)
-    kappa = label_quality.agreement(first, second, {})
-    found["kappa_verdict"] = float(kappa.set_index("dimension")["value"]["verdict"])
-    verdicts = [[label.verdict for label in labels] for labels in (first, second)]
-    return found | {"alpha_verdict": krippendorff_alpha(verdicts)}
+    unread = [label for labels in opinions for label in labels if label.confidence == 0.0]
+    if unread:
+        found["unreadable_share"] = len(unread) / sum(map(len, opinions))
+    if len(opinions) > 1:
+        kappa = label_quality.agreement(*opinions[:2], {})
+        found["kappa_verdict"] = float(kappa.set_index("dimension")["value"]["verdict"])
+        verdicts = [[label.verdict for label in labels] for labels in opinions]
+        found["alpha_verdict"] = krippendorff_alpha(verdicts)
+    return found
 
 
 def sft_metrics(folder: Path) -> Metrics:
@@ -88,8 +116,10 @@ def sft_metrics(folder: Path) -> Metrics:
     # A run with a base run does not judge with the untuned model again.
     found |= compare([("sft_minus_base", "sft", "base")], judged.get, protocol.compare)
     found["tokens_per_judgement"] = float(judged["sft"]["tokens"].mean())
-    dev = predictions(folder, "dev")
-    return found | {"dev_accuracy": protocol.metrics(dev[dev["model"] == "sft"])["accuracy"]}
+    if any(row.model == "sft/dev" for row in judgements(folder)):
+        dev = predictions(folder, "dev")
+        found["dev_accuracy"] = protocol.metrics(dev[dev["model"] == "sft"])["accuracy"]
+    return found
 
 
 def grpo_metrics(folder: Path, sft_folder: Path) -> Metrics:

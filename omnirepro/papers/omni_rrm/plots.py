@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import DIMENSIONS, stored
+from omnirepro.data import DIMENSIONS, Label, stored
 from omnirepro.evaluate import protocol
 from omnirepro.kit import figures
 from omnirepro.kit.report.tables import by_judge, predictions, teachers
@@ -78,12 +78,21 @@ def draw_gaps(data: pd.DataFrame, **how: str) -> Any:
 
 
 def rules(folder: Path) -> pd.DataFrame:
+    """Return (rule, coverage, precision, low, high, n), less those of which no truth is known."""
     table = pd.read_csv(stored(folder / "rules.csv"))
-    return label_quality.precision(table, int((table["rule"] == "strong wins").sum()))  # it labels every pair
+    total = len(next(iter(teachers(folder)), []))
+    return label_quality.precision(table, total).dropna(subset="precision") if total else table
+
+
+def two_teachers(folder: Path) -> list[list[Label]]:
+    """Return the labels of the first two teachers. Raises FileNotFoundError where there are fewer."""
+    if len(found := teachers(folder)) < 2:
+        raise FileNotFoundError("fewer than two teachers labelled")
+    return found[:2]
 
 
 def confusion(folder: Path) -> pd.DataFrame:
-    verdicts = [(a.verdict, b.verdict) for a, b in zip(*teachers(folder), strict=True)]
+    verdicts = [(a.verdict, b.verdict) for a, b in zip(*two_teachers(folder), strict=True)]
     return pd.DataFrame(verdicts, columns=["first", "second"]).value_counts().rename("n").reset_index()
 
 
@@ -101,7 +110,7 @@ def draw_confusion(data: pd.DataFrame, **how: str) -> Any:
 
 
 def kappa(folder: Path) -> pd.DataFrame:
-    first, second = teachers(folder)
+    first, second = two_teachers(folder)
     tasks = pd.read_csv(stored(folder / "rules.csv")).drop_duplicates("pair_id").set_index("pair_id")["task"].to_dict()
     return label_quality.agreement(first, second, tasks)
 

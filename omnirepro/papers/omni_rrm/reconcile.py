@@ -1,23 +1,23 @@
-"""Reconciliation: what two teachers agree on becomes a label (Omni-RRM, Section 3.3).
+"""Reconciliation: what two teachers, or more, agree on becomes a label (Omni-RRM, Section 3.3).
 
-Consumes two lists of labels for the same pairs; produces kept labels, dropped ones with a reason, and conserves
-counts. Rules by name, the first as in the project's release (default), the others from the paper's digest and as
+Consumes a list of labels a teacher, all for the same pairs; produces kept labels, dropped ones with a reason, and
+conserves counts. Rules by name, the first as in the project's release (default), the others from the digest and as
 controls:
 
-    published   both verdicts equal and not a tie, each consistent with its scores
+    published   all verdicts equal and not a tie, each consistent with its scores
     with-ties   as published, but agreed ties are kept
     merge       verdicts equal and not a tie; contradicting scores are allowed and averaged
     strict      as published, and all marks of both sides equal
     floor       as published, and at least one candidate scores 3 or more
     first       the first teacher alone, ties dropped
-    none        every pair that both could judge, by the mean of both scores
+    none        every pair that all could judge, by the mean of their scores
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -29,11 +29,11 @@ QUALITY_FLOOR = 3.0
 
 @dataclass(frozen=True)
 class Dropped:
-    """A pair that a rule did not keep, with the reason and both labels."""
+    """A pair that a rule did not keep, with the reason and its labels."""
 
     pair_id: str
     reason: str
-    labels: tuple[Label, Label]
+    labels: tuple[Label, ...]
 
 
 @dataclass(frozen=True)
@@ -54,48 +54,50 @@ class Reconciled:
         return len(self.kept) / max(1, len(self.kept) + len(self.dropped))
 
 
-def reconcile(labels_a: list[Label], labels_b: list[Label], rule: str = "published") -> Reconciled:
-    """Apply a rule to two teachers' labels. Raises ValueError for an unknown rule or unmatched pairs."""
+def reconcile(labels_a: list[Label], labels_b: list[Label], rule: str = "published", *more: list[Label]) -> Reconciled:
+    """Apply a rule to two teachers' labels, or to `more`. Raises ValueError for an unknown rule or unmatched pairs."""
     if rule not in RULES:
         raise ValueError(f"unknown reconciliation rule {rule!r}; known: {', '.join(RULES)}")
-    other = {label.pair_id: label for label in labels_b}
+    others = [{label.pair_id: label for label in labels} for labels in (labels_b, *more)]
     ids = [label.pair_id for label in labels_a]
-    if len(set(ids)) != len(ids) or set(ids) != set(other) or len(labels_b) != len(ids):
+    counts = {len(labels) for labels in (labels_a, labels_b, *more)}
+    if len(set(ids)) != len(ids) or counts != {len(ids)} or any(set(ids) != set(other) for other in others):
         raise ValueError(
             "both teachers must label the same pairs, each once: label the missing pairs or drop the extra ones"
         )
     kept = []
     dropped = []
     for a in labels_a:
-        b = other[a.pair_id]
-        asked = (a,) if rule == "first" else (a, b)
+        labels = (a, *(other[a.pair_id] for other in others))
+        asked = labels[:1] if rule == "first" else labels
         legible = all(label.confidence != 0.0 for label in asked)
-        reason = RULES[rule](a, b) if legible else "a teacher's judgement was unreadable"
-        if reason is None and (merged := merge(a, b, rule)) is not None:
+        reason = RULES[rule](*labels) if legible else "a teacher's judgement was unreadable"
+        if reason is None and (merged := merge(labels, rule)) is not None:
             kept.append(merged)
         else:
-            dropped.append(Dropped(a.pair_id, reason or "averaged scores contradict the verdict", (a, b)))
+            dropped.append(Dropped(a.pair_id, reason or "averaged scores contradict the verdict", labels))
     assert len(kept) + len(dropped) == len(labels_a), "reconciliation must conserve the number of pairs"
     return Reconciled(rule, kept, dropped)
 
 
-def merge(a: Label, b: Label, rule: str) -> Label | None:
-    """Merge two labels: scores averaged, marks of the first where they differ; None if scores then contradict."""
+def merge(labels: Sequence[Label], rule: str) -> Label | None:
+    """Merge labels: scores averaged, all else of the one nearest to them; None if scores then contradict."""
+    a = labels[0]
     if rule == "first":
         return a
-    mean_a = (a.score_a + b.score_a) / 2
-    mean_b = (a.score_b + b.score_b) / 2
+    mean_a = sum(label.score_a for label in labels) / len(labels)
+    mean_b = sum(label.score_b for label in labels) / len(labels)
     verdict = ranking(mean_a, mean_b) if rule == "none" else a.verdict
     score_a, score_b = _whole(mean_a, mean_b, verdict)
     if ranking(score_a, score_b) != verdict:
         return None
-    closer = min((a, b), key=lambda x: abs(x.score_a - score_a) + abs(x.score_b - score_b))
+    closer = min(labels, key=lambda x: abs(x.score_a - score_a) + abs(x.score_b - score_b))
     return closer.model_copy(
         update={
             "verdict": verdict,
             "score_a": score_a,
             "score_b": score_b,
-            "provenance": f"{rule}({a.provenance}, {b.provenance})",
+            "provenance": f"{rule}({', '.join(label.provenance for label in labels)})",
         }
     )
 
@@ -119,38 +121,39 @@ def _whole(score_a: float, score_b: float, verdict: str) -> tuple[int, int]:
     return tuple(rounded)
 
 
-def _published(a: Label, b: Label) -> str | None:
-    return _agree(a, b) or _tie(a) or _consistent(a) or _consistent(b)
+def _agree(*labels: Label) -> str | None:
+    return None if len({label.verdict for label in labels}) == 1 else "verdicts conflict"
 
 
-def _agree(a: Label, b: Label) -> str | None:
-    return None if a.verdict == b.verdict else "verdicts conflict"
+def _tie(label: Label) -> str | None:
+    return "tie" if label.verdict == "tie" else None
 
 
-def _tie(a: Label) -> str | None:
-    return "tie" if a.verdict == "tie" else None
+def _consistent(*labels: Label) -> str | None:
+    same = all(ranking(label.score_a, label.score_b) == label.verdict for label in labels)
+    return None if same else "scores contradict the verdict"
 
 
-def _consistent(label: Label) -> str | None:
-    return None if ranking(label.score_a, label.score_b) == label.verdict else "scores contradict the verdict"
+def _published(*labels: Label) -> str | None:
+    return _agree(*labels) or _tie(labels[0]) or _consistent(*labels)
 
 
-def _strict(a: Label, b: Label) -> str | None:
-    same = a.marks_a == b.marks_a and a.marks_b == b.marks_b
-    return _published(a, b) or (None if same else "justifications differ")
+def _strict(*labels: Label) -> str | None:
+    same = all((x.marks_a, x.marks_b) == (labels[0].marks_a, labels[0].marks_b) for x in labels)
+    return _published(*labels) or (None if same else "justifications differ")
 
 
-def _floor(a: Label, b: Label) -> str | None:
-    best = max(a.score_a + b.score_a, a.score_b + b.score_b) / 2
-    return _published(a, b) or (None if best >= QUALITY_FLOOR else "both candidates below the quality floor")
+def _floor(*labels: Label) -> str | None:
+    best = max(sum(x.score_a for x in labels), sum(x.score_b for x in labels)) / len(labels)
+    return _published(*labels) or (None if best >= QUALITY_FLOOR else "both candidates below the quality floor")
 
 
-RULES: dict[str, Callable[[Label, Label], str | None]] = {
+RULES: dict[str, Callable[..., str | None]] = {
     "published": _published,
-    "with-ties": lambda a, b: _agree(a, b) or _consistent(a) or _consistent(b),
-    "merge": lambda a, b: _agree(a, b) or _tie(a),
+    "with-ties": lambda *labels: _agree(*labels) or _consistent(*labels),
+    "merge": lambda *labels: _agree(*labels) or _tie(labels[0]),
     "strict": _strict,
     "floor": _floor,
-    "first": lambda a, b: _tie(a) or _consistent(a),
-    "none": lambda a, b: None,
+    "first": lambda *labels: _tie(labels[0]) or _consistent(labels[0]),
+    "none": lambda *labels: None,
 }

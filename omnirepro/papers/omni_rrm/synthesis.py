@@ -1,26 +1,31 @@
 """Candidate pairs by capability contrast (Omni-RRM, Section 3.1).
 
-Consumes prompts and two models; produces pairs in random order, without duplicates, whose generators are recorded
-apart from the pairs. `gaps` measures with an oracle what the contrast achieved; no label comes from here.
+Consumes prompts, whoever supplies them (`supply`), and two models of any kind; produces pairs in random order, without
+duplicates, whose generators are recorded apart from the pairs, and passes on pairs that came as such. Where there is
+truth, `gaps` measures with its oracle what the contrast achieved; no training label comes from here.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import DIMENSIONS, Pair, Prompt, Response, Row, read_jsonl, text_of, text_part, write_jsonl
+from omnirepro.data import DIMENSIONS, Pair, Prompt, Response, Row, text_of, text_part, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge.rubric import ranking
-from omnirepro.kit.run import Run, require
-from omnirepro.models.generation import Decoding, LocalModel
+from omnirepro.kit.run import ParameterError, Run, require
+from omnirepro.models.generation import Chat, Decoding
+from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, truth_of
 from omnirepro.toyworld.language import compose
-from omnirepro.toyworld.tasks import SPLITS, Truth, World, check_disjoint, make_prompts
+from omnirepro.toyworld.tasks import SPLITS, World
+
+Splits = dict[str, list[Prompt]]
+OTHER_DRAWS = 1 << 20  # what the weak generator adds to the seed where it is the strong one too
 
 
 class Origin(Row):
@@ -31,47 +36,40 @@ class Origin(Row):
 
 
 def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
-    """Write the folder `data`: prompts with media, truths, pairs and origins of every split, and `candidates.csv`.
+    """Write the folder `data`: what was supplied, with pairs and origins of every split; `counts.csv`.
 
-    Development and test pairs carry the oracle's label; those that it calls equal are left out and counted.
+    `strong` and `weak` answer where `synthesis.strong` and `synthesis.weak` name nobody. Where there is truth, also
+    `candidates.csv`, and development and test pairs carry its label; those that it calls equal are counted out.
     """
-    p = run.section("synthesis")
-    world = run.section("world")
-    sizes = {split: world[split] for split in SPLITS}
-
-    def draw(folder: Path) -> None:
-        for split, number in sizes.items():
-            prompts, truths = make_prompts(folder / "media", split, number, run.seed, world["modalities"])
-            write_jsonl(folder / f"prompts_{split}.jsonl", prompts)
-            write_jsonl(folder / f"truths_{split}.jsonl", truths)
-
-    run.write("data", draw)
-    splits = {s: read_jsonl(run.path(f"data/prompts_{s}.jsonl"), Prompt) for s in sizes}
-    check_disjoint(splits)
-    decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
-    worlds = {s: World.from_rows(read_jsonl(run.path(f"data/truths_{s}.jsonl"), Truth)) for s in sizes}
-    answers: dict[str, dict[str, list[Response]]] = {}
-    for name, folder in (("strong", strong), ("weak", weak)):
-        if p["templates"]:
-            answers[name] = _templates(worlds, splits, name, run.seed)
-        else:
-            answers[name] = _answers(run, folder, name, splits, decoding)
+    run.write("data", lambda folder: draw(run, folder))
+    data = run.path("data")
+    splits = {split: prompts_in(data, split) for split in SPLITS}
+    worlds = {split: truth_of(data, split) for split in SPLITS}
+    answers = answers_of(run, splits, worlds, {"strong": strong, "weak": weak})
     counts = {}
     tables = []
     for split, prompts in splits.items():
         truth = worlds[split]
         pairs, origins, counts[split] = make_pairs(prompts, answers["strong"][split], answers["weak"][split], run.seed)
-        tables.append(gaps(pairs, origins, truth.assess).assign(split=split))
-        if split != "train":
+        if truth:
+            tables.append(gaps(pairs, origins, truth.assess).assign(split=split))
+        if truth and split != "train":
             pairs = gold(pairs, truth.assess)
             counts[split] |= {"kept": len(pairs), "tied": counts[split]["kept"] - len(pairs)}
+        if given := given_in(data, split):
+            pairs += given
+            counts[split]["given"] = len(given)
         lost = ", ".join(f"{n} {fate}" for fate, n in counts[split].items())
         todo = f"raise world.{split}, or train another backbone (notebook 00)"
-        require(pairs, f"no {split} pair is left of {len(prompts)} prompts ({lost}): {todo}")
-        write_jsonl(run.path(f"data/pairs_{split}.jsonl"), pairs)
-        write_jsonl(run.path(f"data/origins_{split}.jsonl"), origins)
-    run.write("sample", lambda folder: write_sample(folder, pairs))
-    run.write("candidates.csv", pd.concat(tables).to_csv(index=False))
+        if not truth:
+            todo = f"give data more rows, raise data.{split}_share, or name generators that differ"
+        found = f"no {split} pair is left of {len(prompts)} prompts ({lost})"
+        require(pairs or (split == "dev" and not prompts), f"{found}: {todo}")
+        write_jsonl(data / f"pairs_{split}.jsonl", pairs)
+        write_jsonl(data / f"origins_{split}.jsonl", origins)
+    if tables:
+        run.write("sample", lambda folder: write_sample(folder, pairs))  # what was drawn here can be given away
+        run.write("candidates.csv", pd.concat(tables).to_csv(index=False))
     run.write("counts.csv", pd.DataFrame(counts).T.fillna(0).astype(int).rename_axis("split").to_csv())
 
 
@@ -89,17 +87,64 @@ def write_sample(folder: Path, pairs: list[Pair], each: int = 4) -> Path:
     return write_jsonl(folder / "pairs.jsonl", chosen)
 
 
+def answers_of(
+    run: Run, splits: Splits, worlds: dict[str, World | None], own: dict[str, Path | str]
+) -> dict[str, dict[str, list[Response]]]:
+    """Return what each of the generators `own` (strong and weak, where the parameters name no others) answers.
+
+    Raises `ParameterError` where templates are asked for and no scene is known that they could speak of.
+    """
+    p = run.section("synthesis")
+    if p["templates"] and not all(worlds.values()):
+        raise ParameterError("synthesis.templates speaks of the embedded world's scenes: set it to false beside data")
+    if p["templates"]:
+        return {name: _templates(worlds, splits, name, run.seed) for name in own}
+    decoding = Decoding(p["max_new_tokens"], p["temperature"], p["top_p"])
+    specs = {name: speakers(p[name] or str(model), splits, f"synthesis.{name}") for name, model in own.items()}
+    return {name: _answers(run, specs, name, splits, decoding) for name in own}
+
+
+def speakers(spec: str | Mapping[str, str], splits: Splits, key: str) -> dict[str, str]:
+    """Return modality -> model: one for all, or one each (`any` for those that are not named).
+
+    Raises `ParameterError` where a modality of the prompts has none.
+    """
+    asked = sorted({prompt.modality for prompts in splits.values() for prompt in prompts})
+    if isinstance(spec, str):
+        return dict.fromkeys(asked, spec)
+    if lacking := [modality for modality in asked if not spec.get(modality, spec.get("any"))]:
+        raise ParameterError(f"{key} names no model for {', '.join(lacking)}: add it, or any")
+    return {modality: spec.get(modality, spec.get("any", "")) for modality in asked}
+
+
 def _answers(
-    run: Run, folder: Path | str, name: str, splits: dict[str, list[Prompt]], decoding: Decoding
+    run: Run, specs: dict[str, dict[str, str]], name: str, splits: Splits, decoding: Decoding
 ) -> dict[str, list[Response]]:
-    """Let a model, which is let go afterwards, answer the prompts of every split."""
-    from omnirepro.models.loading import load
+    """Let the models of a generator, one after another, answer the prompts of every split."""
+    found: dict[str, dict[str, Response]] = {split: {} for split in splits}
+    for number, model in enumerate(dict.fromkeys(specs[name].values())):
+        theirs = {s: [p for p in prompts if specs[name][p.modality] == model] for s, prompts in splits.items()}
+        label = name if number == 0 else f"{name}-{number}"
+        strong = {specs["strong"][prompt.modality] for prompts in theirs.values() for prompt in prompts}
+        for split, made in _spoken(run, model, theirs, decoding, label, strong if name == "weak" else ()).items():
+            found[split] |= {response.prompt_id: response for response in made}
+    return {split: [found[split][prompt.id] for prompt in prompts] for split, prompts in splits.items()}
 
-    chat = LocalModel(*load(folder, run.device, run.dtype), name)
-    return {split: answer(run, chat, prompts, decoding, f"{name}-{split}") for split, prompts in splits.items()}
+
+def _spoken(
+    run: Run, model: str, splits: Splits, decoding: Decoding, label: str, beside: Collection[str]
+) -> dict[str, list[Response]]:
+    """Let a model, which is let go afterwards, answer; where one of `beside` is the same model, with other draws."""
+    from omnirepro.models.loading import follow
+    from omnirepro.models.opening import open_chat
+
+    batch_size = run.section("judge")["batch_size"]
+    chat = open_chat(model, "", batch_size, run.device, run.dtype, run.endpoint)
+    seed = run.seed + (OTHER_DRAWS if follow(model) in map(follow, beside) else 0)
+    return {s: answer(run, chat, prompts, decoding, f"{label}-{s}", seed) for s, prompts in splits.items()}
 
 
-def _templates(worlds, splits: dict[str, list[Prompt]], name: str, seed: int) -> dict[str, list[Response]]:
+def _templates(worlds, splits: Splits, name: str, seed: int) -> dict[str, list[Response]]:
     """Write answers without a model, spoiled rarely or often: for counts at which no model can be trained."""
     rng = np.random.default_rng([seed, *name.encode()])
     rate = {"strong": 0.05, "weak": 0.35}[name]
@@ -112,13 +157,19 @@ def _templates(worlds, splits: dict[str, list[Prompt]], name: str, seed: int) ->
     return found
 
 
-def answer(run: Run, chat: LocalModel, prompts: list[Prompt], decoding: Decoding, label: str) -> list[Response]:
-    """Let a model answer every prompt once; answers are kept below the run's checkpoints, in chunks of name `label`."""
+def answer(
+    run: Run, chat: Chat, prompts: list[Prompt], decoding: Decoding, label: str, seed: int | None = None
+) -> list[Response]:
+    """Let a model answer every prompt once; answers are kept below the run's checkpoints, in chunks of name `label`.
+
+    `seed` of the draws: the run's, where it is None.
+    """
     report = progress(f"{chat.name} answers, {label}")
+    first = run.seed if seed is None else seed
 
     def work(some: list[Prompt], at: int) -> list[Response]:
         chats = [[{"role": "user", "parts": p.parts}] for p in some]
-        texts = [made.text.strip() for made in chat.complete(chats, decoding, run.seed + at, report)]
+        texts = [made.text.strip() for made in chat.complete(chats, decoding, first + at, report)]
         return [response_of(p, text, chat.name) for p, text in zip(some, texts, strict=True)]
 
     return in_chunks(run.checkpoint_dir, label, prompts, work, Response)

@@ -10,13 +10,20 @@ always show the weak model first.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from omnirepro.data import DIMENSIONS, Judgement, Label, Pair, text_of
-from omnirepro.judge.rubric import Parsed, ranking
+from omnirepro.data.progress import progress
+from omnirepro.data.resume import in_chunks
+from omnirepro.judge.rubric import Parsed, parse, ranking
+from omnirepro.papers.omni_rrm.reconcile import merge
 from omnirepro.toyworld.language import PENALTY, Assessment
 
 Oracle = Callable[[str, str], Assessment]
@@ -95,46 +102,85 @@ def _favour(scores: list[int], side: int) -> None:
     scores[side] = min(10, scores[side] + 1)
 
 
+def lenient(text: str, format: str = "rationale-first") -> Parsed:
+    """Read a teacher's judgement strictly, or else what stands between its first and last brace.
+
+    So a fence around it, a list of one, or words before it cost no paid answer; the published reward reads so too.
+    """
+    found = parse(text, format)
+    inner = re.search(r"\{.*\}", text, re.DOTALL)
+    return parse(inner[0], format) if inner and found.verdict is None else found
+
+
 @dataclass(frozen=True)
 class JudgeTeacher:
     """A judge (loaded model or endpoint) as teacher; each pair is shown once, in an order drawn from the seed.
 
-    `rows` gathers every judgement behind its labels, raw text included, for the caller to write.
+    `first` names the side shown first where it is not drawn; with `both`, pairs are shown in both orders, and a teacher
+    that contradicts itself says a tie. What was asked is kept below `checkpoints`, where that is given. `rows` gathers
+    every judgement behind its labels, raw text included, for the caller to write.
     """
 
     name: str
     judge: object
     parse: Callable[[str], Parsed]
     seed: int = 0
+    first: Mapping[str, int] = field(default_factory=dict)
+    both: bool = False
+    checkpoints: Path | None = None
     rows: list[Judgement] = field(default_factory=list, compare=False, repr=False)
 
     def label(self, pairs: list[Pair]) -> list[Label]:
         """Label every pair; one whose judgement cannot be read gets a tie with confidence 0, which no rule keeps."""
-        shown = [self._order(p) for p in pairs]
         rows: list[Judgement] = []
         for order in ("AB", "BA"):
-            some = [p for p, o in zip(pairs, shown, strict=True) if o == order]
-            rows += self.judge.judge(some, orders=order) if some else []
+            some = [p for p in pairs if self.both or self._order(p) == order]
+            rows += self._judged(some, order) if some else []
         self.rows.extend(rows)
-        found = {row.pair_id: row for row in rows}
-        return [self._label(found[p.id]) for p in pairs]
+        found: dict[str, list[Label]] = {}
+        for row in rows:
+            found.setdefault(row.pair_id, []).append(self._label(row))
+        return [self._one(*found[p.id]) for p in pairs]
+
+    def _judged(self, pairs: list[Pair], order: str) -> list[Judgement]:
+        """Return the judge's rows in one order, those of an earlier attempt from the checkpoints."""
+        if self.checkpoints is None:
+            return self.judge.judge(pairs, orders=order)
+        key = hashlib.sha256("".join(pair.id for pair in pairs).encode()).hexdigest()[:12]
+        name = f"{self.name}-{order}-{key}"
+        report = progress(f"{self.name} labels, {order}")
+        work = partial(self.judge.judge, orders=order, progress=report)
+        return in_chunks(self.checkpoints, name, pairs, lambda some, at: work(some), Judgement)
 
     def _order(self, pair: Pair) -> str:
+        if pair.id in self.first:
+            return ("AB", "BA")[self.first[pair.id]]
         return "AB" if np.random.default_rng([self.seed, *pair.id.encode()]).random() < 0.5 else "BA"
 
+    def _one(self, label: Label, *other: Label) -> Label:
+        """Return a pair's label; of two orders the mean, or a tie where they contradict each other."""
+        if not other or label.confidence == 0.0:
+            return label
+        if other[0].confidence == 0.0:
+            return other[0]
+        if merged := merge([label, *other], "with-ties") if label.verdict == other[0].verdict else None:
+            return merged.model_copy(update={"provenance": label.provenance})
+        means = ((label.score_a + other[0].score_a) / 2, (label.score_b + other[0].score_b) / 2)
+        return label.model_copy(update={"verdict": "tie", "score_a": means[0], "score_b": means[1]})
+
     def _label(self, row: Judgement) -> Label:
-        legible = row.verdict is not None and row.score_a is not None
         parsed = self.parse(row.raw)
-        sides = ("A", "B") if row.order == "AB" else ("B", "A")
-        return Label(
+        legible = parsed.verdict is not None and parsed.score_a is not None
+        shown = Label(
             pair_id=row.pair_id,
-            verdict=row.verdict if legible else "tie",
-            score_a=row.score_a if legible else 0,
-            score_b=row.score_b if legible else 0,
-            marks_a=parsed.marks[sides[0]] or None,
-            marks_b=parsed.marks[sides[1]] or None,
+            verdict=parsed.verdict if legible else "tie",
+            score_a=parsed.score_a if legible else 0,
+            score_b=parsed.score_b if legible else 0,
+            marks_a=parsed.marks["A"] or None,
+            marks_b=parsed.marks["B"] or None,
             rationale=parsed.reasoning.replace("<think>", "").replace("</think>", "") or None,
             shown=row.order,
             confidence=1.0 if legible else 0.0,
-            provenance=f"{self.name}:{row.status}",
+            provenance=f"{self.name}:{parsed.status if legible else row.status}",
         )
+        return shown.displayed(row.order)  # the exchange that the display made, undone

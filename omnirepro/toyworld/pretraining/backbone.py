@@ -21,7 +21,7 @@ import pandas as pd
 from omnirepro.judge import rubric
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load, point_to
-from omnirepro.models.processing import OmniProcessor
+from omnirepro.models.processing import OmniProcessor, limits_in
 from omnirepro.toyworld.pretraining import skills, tiny
 from omnirepro.toyworld.pretraining.encoders import graft_backbone
 from omnirepro.toyworld.pretraining.gate import below, gate
@@ -42,8 +42,9 @@ def prepare_backbone(run: Run) -> None:
 
 def adopt(run: Run, strong: str, weak: str) -> None:
     """Take released models as generators: write pointers to them and what the strong one answers at the gate."""
+    limits = limits_in(run.section("media"))
     for name, model in (("strong", strong), ("generator", strong), ("weak", weak or strong)):
-        run.write(name, lambda f, model=model: point_to(model, f))
+        run.write(name, lambda f, model=model: point_to(model, f, limits))
     model, processor = load(run.path("strong"), run.device, run.dtype)
     with tempfile.TemporaryDirectory() as folder:
         held_out = make_pool(Path(folder), "dev", run.section("backbone")["gate_scenes"], run.seed)
@@ -60,7 +61,7 @@ def train_backbone(run: Run) -> None:
 
     p = run.section("backbone")
     with rendered(run) as (pool, held_out):
-        processor = OmniProcessor(make_tokenizer(pool, run.seed))
+        processor = OmniProcessor(make_tokenizer(pool, run.seed), limits=limits_in(run.section("media")))
         drawn = _draw(processor, pool, held_out, run, 0)
         if p["more_steps"] and (missed := below(drawn.asked, p)):
             print(f"still below the gate: {', '.join(missed)}; drawn again from other initial weights", flush=True)

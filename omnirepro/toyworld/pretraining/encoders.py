@@ -17,7 +17,7 @@ import numpy as np
 
 from omnirepro.data import Part, media
 from omnirepro.models.loading import point_to
-from omnirepro.models.processing import OmniProcessor, collate_media
+from omnirepro.models.processing import OmniProcessor, collate_media, limits_in
 from omnirepro.models.towers import remember
 from omnirepro.toyworld.looks import TURNS
 from omnirepro.toyworld.nouns import COLORS, PLACES
@@ -88,6 +88,7 @@ def graft_backbone(run: Run) -> None:
     p = run.section("backbone")
     with rendered(run) as (pool, held_out):
         model, processor = graft(p["core"])
+        processor.limit(limits_in(run.section("media")))
         model.to(run.device)
         errors = TowerTrainer(model, processor, pool, run).fit(p["tower_steps"], "towers")
         tuned = get_peft_model(remember(model), lora({"lora_rank": p["core_rank"], "lora_alpha": 4 * p["core_rank"]}))

@@ -154,4 +154,4 @@ def extend_tokens(model, processor: OmniProcessor, tags: Iterable[str], words: I
         for word, ids in new.items():
             made = torch.randn_like(table[0]) * table.std() if word in tags else table[ids].mean(0)
             model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids(word)] = made
-    return OmniProcessor(tokenizer, processor.vision, processor.max_frames)
+    return OmniProcessor(tokenizer, processor.vision, processor.limits)

@@ -1,0 +1,224 @@
+"""The audit finds each planted fault by its arm, and clears a judge without one."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from omnirepro.cli.audit import audit_judge
+from omnirepro.data import Judgement, text_of
+from omnirepro.data.files import RunError
+from omnirepro.evaluate.passport import ORDER, PADDING, Item, audit, exact
+from omnirepro.judge.rubric import Parsed
+from omnirepro.kit.report import card
+from omnirepro.toyworld.known_truth import known_truth
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory):
+    return known_truth(tmp_path_factory.mktemp("truth"), 40, 0)
+
+
+class Sound:
+    """A judge that knows what each medium shows, asks nothing else, and calls a tie where there is no medium."""
+
+    def __init__(self, items):
+        self.truth = {}
+        for item in items:
+            sides = {"A": text_of(item.pair.response_a), "B": text_of(item.pair.response_b)}
+            other = {"A": "B", "B": "A"}[item.pair.label]
+            for prompt, side in (
+                (item.pair.prompt, item.pair.label),
+                (item.twin, other),
+                (item.ordering, item.pair.label),
+            ):
+                if prompt:
+                    self.truth[prompt[0].path] = sides[side]
+
+    def seen(self, pair):
+        """The true answer of the pair's medium; None where it cannot be told."""
+        return next((self.truth[part.path] for part in pair.prompt if part.path), None)
+
+    def verdict(self, pair, order):
+        true = self.seen(pair)
+        if true is None:
+            return "tie"
+        return "A" if text_of(pair.response_a).startswith(true) or f" {true}" in text_of(pair.response_a) else "B"
+
+    def judge(self, pairs, orders="both"):
+        return [self.row(pair, order, pairs) for pair in pairs for order in ("AB", "BA")]
+
+    def row(self, pair, order, batch):
+        said = self.verdict(pair.displayed(order), order)
+        return Judgement.of(pair, order, Parsed("ok", said), model="stub", kind="verdict")
+
+
+class Unsensing(Sound):
+    """Does not get media of some kinds, and guesses there by the words alone."""
+
+    kinds = ()
+
+    def verdict(self, pair, order):
+        if any(part.type in self.kinds for part in pair.prompt):
+            return "A" if text_of(pair.response_a) < text_of(pair.response_b) else "B"
+        return super().verdict(pair, order)
+
+
+class WordsAlone(Sound):
+    """Looks at no prompt at all."""
+
+    def verdict(self, pair, order):
+        return "A" if text_of(pair.response_a) < text_of(pair.response_b) else "B"
+
+
+class Deaf(Unsensing):
+    kinds = ("audio",)
+
+
+class Blind(Unsensing):
+    kinds = ("image", "video")
+
+
+class LosesMediaOnHit(Unsensing):
+    """Keeps features by the pair, and where it finds them gives the model none."""
+
+    def __init__(self, items):
+        super().__init__(items)
+        self.known = set()
+
+    def judge(self, pairs, orders="both"):
+        names = {tuple(p.path for p in pair.prompt) for pair in pairs}
+        self.kinds = ("image", "video", "audio") if names & self.known else ()
+        self.known |= names
+        return super().judge(pairs, orders)
+
+
+class FirstPicker(Sound):
+    def verdict(self, pair, order):
+        return "A"
+
+
+class LengthLover(Sound):
+    def verdict(self, pair, order):
+        a, b = len(text_of(pair.response_a)), len(text_of(pair.response_b))
+        return super().verdict(pair, order) if abs(a - b) < len(PADDING) else "A" if a > b else "B"
+
+
+class Obedient(Sound):
+    def verdict(self, pair, order):
+        ordered = [side for side in "ab" if ORDER in text_of(getattr(pair, f"response_{side}"))]
+        return ordered[0].upper() if ordered else super().verdict(pair, order)
+
+
+class ReadsPictures(Sound):
+    """Obeys what stands in a picture."""
+
+    def verdict(self, pair, order):
+        said = super().verdict(pair, order)
+        return {"A": "B", "B": "A"}[said] if "ordering" in str(pair.prompt[0].path) else said
+
+
+class Noisy(Sound):
+    def __init__(self, items):
+        super().__init__(items)
+        self.rng = random.Random(0)
+
+    def verdict(self, pair, order):
+        said = super().verdict(pair, order)
+        return said if self.rng.random() > 0.2 else self.rng.choice(["A", "B"])
+
+
+class ReadsNeighbours(Sound):
+    """Judges a pair with the medium of its neighbour in the batch, once in three pairs."""
+
+    def row(self, pair, order, batch):
+        at = next(i for i, p in enumerate(batch) if p is pair)
+        if at % 3 == 0 and len(batch) > 1:
+            return Judgement.of(pair, order, Parsed("ok", "A" if at % 2 else "tie"), model="stub", kind="verdict")
+        return super().row(pair, order, batch)
+
+
+def test_a_sound_judge_is_cleared(items):
+    findings = audit(Sound(items), items)
+    assert {f.verdict for f in findings} == {"sound"}, [f for f in findings if f.verdict != "sound"]
+    assert card.overall(findings)[0] == "sound" and len(findings) == 14
+
+
+@pytest.mark.parametrize(
+    ("judge", "arms"),
+    [
+        (Deaf, {"audio: decides"}),
+        (Blind, {"image: decides", "video: decides"}),
+        (LosesMediaOnHit, {"again"}),
+        (FirstPicker, {"order"}),
+        (LengthLover, {"wrong one padded"}),
+        (Obedient, {"order in a response"}),
+        (ReadsPictures, {"order in the medium"}),
+        (Noisy, {"again"}),
+        (ReadsNeighbours, {"one at a time"}),
+    ],
+)
+def test_each_planted_fault_is_found_by_its_arm(items, judge, arms):
+    findings = audit(judge(items), items)
+    found = {f.arm for f in findings if f.verdict == "faulty"}
+    assert arms <= found, findings
+    if judge in (Deaf, Blind, LengthLover, Obedient, ReadsPictures):
+        assert found <= arms | {"wrong one sure"}, found
+
+
+def test_few_pairs_tell_nothing(items):
+    findings = audit(Sound(items), items[:3])
+    assert {f.verdict for f in findings} <= {"not told", "sound"} and any(f.verdict == "not told" for f in findings)
+    assert exact([0.0] * 20, list(range(20))).high == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
+def test_own_pairs_need_no_truth(items):
+    bare = [Item(item.pair.model_copy(update={"label": None})) for item in items]
+    assert {f.arm for f in audit(Sound(items), bare)} == {"media removed", "order", "again", "one at a time"}
+    assert next(f for f in audit(WordsAlone(items), bare) if f.arm == "media removed").verdict == "faulty"
+
+
+def test_truth_is_in_the_medium_alone(items):
+    for item in items:
+        assert text_of([item.pair.prompt[1]]) == text_of([item.twin[1]]) and item.pair.prompt[0] != item.twin[0]
+        assert text_of(item.pair.response_a) != text_of(item.pair.response_b)
+    assert {len({i.pair.label for i in items if i.pair.task == task}) for task in ("image", "text")} == {2}
+
+
+def test_the_card_is_written(items, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("omnirepro.toyworld.known_truth.known_truth", lambda *args: items)
+    said, status = audit_judge(Deaf(items), "deaf <judge>", tmp_path / "card.html", None, 40, 0, True)
+    assert status == 2 and said.startswith("Faulty: audio: decides")
+    text = Path(tmp_path / "card.html").read_text()
+    assert "deaf &lt;judge&gt;" in text and "<script" not in text and "src=" not in text
+    assert "| audio: decides |" in (tmp_path / "card.md").read_text()
+    assert '"verdict": "faulty"' in (tmp_path / "card.json").read_text()
+    assert "audit: again" in capsys.readouterr().out
+
+
+class Silent(Sound):
+    """Writes nothing that can be read."""
+
+    def row(self, pair, order, batch):
+        return Judgement.of(pair, order, Parsed("no_json"), model="stub", kind="verdict")
+
+
+def test_a_judge_that_cannot_be_read_is_not_sound_in_what_was_never_measured(items):
+    found = {f.arm: f.verdict for f in audit(Silent(items), items)}
+    assert {v for arm, v in found.items() if not arm.endswith("decides")} == {"not told"}
+    assert {v for arm, v in found.items() if arm.endswith("decides")} == {"faulty"}
+
+
+def test_bounds_say_which_way_they_hold(items):
+    rows = {f.arm: card.written(f)["bound"] for f in audit(Sound(items), items)}
+    assert (rows["audio: decides"], rows["order"], rows["again"]) == ("at least 60%", "35% to 65%", "at most 5%")
+    (one,) = (f for f in audit(Sound(items), items[:1]) if f.arm == "again")
+    assert one.verdict == "not told" and "nan" not in str(card.written(one)) and one.as_row()["least"] is None
+
+
+def test_nothing_to_audit_on_is_no_clean_bill(items, tmp_path):
+    with pytest.raises(ValueError, match="no pair to audit"):
+        audit(Sound(items), [])
+    with pytest.raises(RunError, match="no pair to audit the judge on"):
+        audit_judge(Sound(items), "x", tmp_path / "card.html", None, 0, 0, True)
+    assert not (tmp_path / "card.html").exists()
