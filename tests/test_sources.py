@@ -16,6 +16,7 @@ from omnirepro.data.sources import SOURCES, detect, load, missing_media
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 CHAT = [{"role": "user", "content": "q one"}]
+SAID = {"role": "assistant", "content": "good"}
 RMB = {
     "conversation_input": [{"content": "q one", "language": "English", "role": "user"}],
     "category_path": "Pairwise_set/Helpfulness/Chat/Discussion",
@@ -134,6 +135,43 @@ ROWS = {
         {"conversations": [{"from": "system", "value": "be kind"}, {"from": "human", "value": "q one"}],
          "chosen": {"from": "gpt", "value": "good"}, "rejected": {"from": "gpt", "value": "bad"}, "images": []},
         ["A"], ["T2T"]),
+    "rewardbench-2": (
+        {"id": "7", "prompt": "q one", "chosen": ["good"], "rejected": ["bad", "worse"], "num_correct": 1,
+         "num_incorrect": 2, "total_completions": 3, "models": ["big", "small", "tiny"], "subset": "Math"},
+        ["A", "A"], ["Math"] * 2),
+    "rm-bench": (
+        {"id": "c1", "prompt": "q one", "chosen": ["good", "good two", "good three"],
+         "rejected": ["bad", "bad two", "bad three"], "domain": "code"}, ["A"] * 9,
+        [f"code/{level}" for level in "normal hard hard easy normal hard easy easy normal".split()]),
+    "omni-preference-sft": (
+        {"images": ["/data/x/one.png"], "messages": [
+            {"role": "user", "content": QUOTED}, {"role": "assistant", "content": f"```json\n{json.dumps(GOLD)}```"}]},
+        ["A"], ["TI2T"]),
+    "trl-preference": (
+        {"prompt": [{"role": "developer", "content": "be brief"}, *CHAT], "chosen": [SAID | {"content": "good"}],
+         "rejected": [SAID | {"content": "bad"}]}, ["A"], ["T2T"]),
+    "trl-implicit": ({"chosen": [*CHAT, SAID], "rejected": [*CHAT, SAID | {"content": "bad"}]}, ["A"], ["T2T"]),
+    "trl-unpaired": ({"prompt": "q one", "completion": "good", "label": True, "by": "me"}, ["A"], ["T2T"]),
+    "ultrafeedback-binarized": (
+        {"prompt": "q one", "prompt_id": "ab12", "chosen": [*CHAT, SAID],
+         "rejected": [*CHAT, SAID | {"content": "bad"}], "messages": [*CHAT, SAID],
+         "score_chosen": 8.5, "score_rejected": 3.0}, ["A"], ["T2T"]),
+    "sharegpt-ranking": (
+        {"conversations": [{"from": "system", "value": "be brief"}, {"from": "human", "value": "q one"},
+                           {"from": "function_call", "value": "seek(3)"}, {"from": "observation", "value": "a cup"}],
+         "chosen": {"from": "gpt", "value": "good"}, "rejected": {"from": "gpt", "value": "bad"},
+         "videos": ["v/1.mp4"], "tools": "seek: a second of the film"}, ["A"], ["TV2T"]),
+    "openai-ranking": (
+        {"messages": CHAT, "chosen": SAID, "rejected": SAID | {"content": "bad"}, "audios": ["a/1.wav"]},
+        ["A"], ["TA2T"]),
+    "ms-swift-ranking": (
+        {"messages": [*CHAT, SAID], "rejected_response": "bad", "images": ["x.png"]}, ["A"], ["TI2T"]),
+    "alpaca-ranking": (
+        {"instruction": "q one", "input": "more", "chosen": "good", "rejected": "bad", "system": "be brief",
+         "history": [["earlier", "answered"]]}, ["A"], ["T2T"]),
+    "pairs": (
+        {"id": "p1", "prompt": "q one", "response_a": "good", "response_b": "bad", "label": 1, "by": "me"},
+        ["B"], ["T2T"]),
     "codec_mushra": (FLAT, ["B"], ["audio_quality"]),
     "mathvision": (FLAT | {"source": "mathvision", "response_a": "good", "response_b": "bad", "label": "A",
                            "meta": {"answer": "6"}}, ["A"], ["audio_quality"]),
@@ -147,7 +185,8 @@ ROWS = {
          "criteria": "short", "criteria_preference": "tie", "id": "r1"}, ["tie"], ["T2T"]),
 }  # fmt: skip
 WHOLE = (
-    "omni-preference", "unifiedreward", "llava-critic", "sharegptvideo-dpo", "unifiedreward-rl", "r1-reward-rl",
+    "omni-preference", "omni-preference-sft", "unifiedreward", "llava-critic", "sharegptvideo-dpo", "unifiedreward-rl",
+    "r1-reward-rl",
 )  # fmt: skip
 CODED = {  # labels, which are translated, and what is not content
     "label", "human_ranking", "Better", "vote_type", "overall_response", "criteria_preference", "scores", "role",
@@ -176,6 +215,12 @@ def file_of(tmp_path, name, *rows):
         return write(tmp_path, *rows, name="text_to_text_preferences.json")
     if name == "llmbar":
         return write(tmp_path / "Adversarial" / "GPTOut", *rows, name="dataset.json")
+    if name == "trl-unpaired":  # a pair is made of two rows
+        rows = [
+            row | extra
+            for row in rows
+            for extra in ({}, {"completion": "bad"} | ({"label": False} if "label" in row else {}))
+        ]
     binary = "bytes" in repr(rows) or "array" in repr(rows)
     return write(tmp_path, *rows, name="rows.parquet" if binary else "rows.jsonl")
 

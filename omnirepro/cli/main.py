@@ -15,7 +15,7 @@ from typing import Any
 
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
-from omnirepro.data import MediaError, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data import MediaError, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
 from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, results_root, run_name
@@ -38,10 +38,26 @@ ASSUMED = [
 ]
 
 
+def _column(text: str) -> tuple[str, str]:
+    """Read `COLUMN=FIELD` of --column."""
+    column, said, field = text.partition("=")
+    if not said:
+        raise argparse.ArgumentTypeError(f"{text}: write the column, = and the field that it is")
+    return column, field
+
+
+SOURCE = arg("--source", help="format of the data (default: guessed from its fields)")
+ROOT = arg("--root", help="folder that the rows' media paths are relative to (default: the file's)")
+COLUMNS = arg(
+    "--column", action="append", default=[], type=_column, metavar="HERE=FIELD", help="field that a column is"
+)
+
+
 @command(
     "judge",
-    arg("file", help="pairs, one JSON object a line"),
+    arg("file", help="pairs or public data: a file, a folder, a hub id, or a source's name"),
     MODEL,
+    *(SOURCE, ROOT, COLUMNS),
     arg("--out", required=True, help="file for the judgements, one JSON object a line"),
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
@@ -50,7 +66,9 @@ ASSUMED = [
 )
 def judge_pairs(args: argparse.Namespace) -> None:
     """Judge the pairs of a file and write one row a pair and order."""
-    pairs = read_jsonl(args.file, Pair, check_media=True)
+    from omnirepro.data.sources import load
+
+    pairs = list(load(args.file, args.source, args.root, columns=dict(args.column), check_media=True))
     judge = _judge(args)
     rows = judge.judge(pairs, args.orders, args.criterion, progress=progress("judging"))
     write_jsonl(args.out, rows)
@@ -94,7 +112,7 @@ def score_responses(args: argparse.Namespace) -> None:
     """Score the responses of a file, each by itself, under a criterion in words."""
     from omnirepro.judge.scalar import Answered, score_rows
 
-    rows = read_jsonl(args.file, Answered, check_media=True)
+    rows = read_jsonl(args.file, Answered, check_media=True, unique=True)
     judge = _judge(args)
     scored = score_rows(judge, rows, args.criterion, progress("scoring"))
     write_jsonl(args.out, scored)
@@ -107,6 +125,7 @@ def score_responses(args: argparse.Namespace) -> None:
     arg("data", nargs="+", help="preferences: pair files, public files or folders, hub ids, or names of sources"),
     arg("--model", required=True, help="model to start from: model folder, hub id or package"),
     arg("--test", nargs="*", default=[], help="more such data, tested on alone"),
+    ROOT,
     arg("--held-out", type=float, default=0.25, help="share of the prompts held out of training (default: 0.25)"),
     arg("--limit", type=int, default=0, help="pairs of each test set, by whole prompts (default: all)"),
     arg("--beside", nargs="*", default=[], help="generative judges to ask for a bare verdict on the same pairs"),
@@ -118,7 +137,8 @@ def train_scalar(args: argparse.Namespace) -> None:
     from omnirepro.kit.report.execution import setting
 
     run = open_run(preferences.STAGE, args.profile, args.run, None, args.seed, dict(map(setting, args.set)))
-    train, sets = preferences.prepare(run, args.model, args.data, args.test, args.held_out, args.limit, args.beside)
+    chosen = (args.data, args.test, args.held_out, args.limit, args.beside, args.root)
+    train, sets = preferences.prepare(run, args.model, *chosen)
     run.do(preferences.train_and_test, args.model, train, sets, args.beside)
     found = preferences.preference_metrics(run.path())
     run.finish(found)
@@ -152,8 +172,7 @@ def choose_best(args: argparse.Namespace) -> None:
     "data",
     arg("action", choices=("check",), help="what to do: check counts, media, licence and leaks"),
     arg("path", help="pairs or public data: a file, a folder, a hub id, or a source's name"),
-    arg("--source", help="format of the data (default: guessed from its fields)"),
-    arg("--root", help="folder that the rows' media paths are relative to (default: the file's)"),
+    *(SOURCE, ROOT, COLUMNS),
 )
 def check_data(args: argparse.Namespace) -> None:
     """Report what a preference data set holds and which features without content give its labels away."""
@@ -161,7 +180,7 @@ def check_data(args: argparse.Namespace) -> None:
     from omnirepro.data.sources import load
     from omnirepro.evaluate.statistics import clustered_bootstrap
 
-    print(report(list(load(args.path, args.source, args.root)), clustered_bootstrap))
+    print(report(list(load(args.path, args.source, args.root, columns=dict(args.column))), clustered_bootstrap))
 
 
 @command(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.data import Judgement, Pair, Part, RowError, read_jsonl, write_jsonl
-from omnirepro.data.sources import load
+from omnirepro.data.schema import refuse_repeat
+from omnirepro.data.sources import SOURCES, load
 from omnirepro.data.sources.parts import group, sample_clusters, shared
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, paired_bootstrap
@@ -38,15 +40,26 @@ Sets = dict[str, list[Pair]]
 Names = Sequence[str]
 
 
-def read_sets(data: Names, seed: int) -> Sets:
-    """Read decided pairs, a set a source (LLMBar's sections apart), sides exchanged by coin, ids led by the set."""
+def read_sets(data: Names, seed: int, root: str | None = None) -> Sets:
+    """Read decided pairs, a set a source (LLMBar's sections apart), sides exchanged by coin, ids led by the set.
+
+    Raises `RowError` where two files of own pairs share an id; those of released sets are numbered.
+    """
     sets: Sets = {}
+    places: dict[str, str] = {}
+    times: Counter[str] = Counter()
     for path in data:
-        for pair in load(path, sides=seed):
+        for pair in load(path, root=root, sides=seed):
             if pair.label in ("A", "B"):
                 section = (pair.meta or {}).get("section")
                 name = "-".join(filter(None, (pair.source or Path(path).stem, section))).lower()
-                changed = {"id": f"{name}:{pair.id}", "cluster": group(pair)}
+                key = f"{name}:{pair.id}"
+                times[key] += 1
+                if times[key] > 1 and pair.source not in SOURCES:
+                    refuse_repeat(key, str(path), places)
+                places[key] = str(path)
+                number = f"#{times[key]}" if times[key] > 1 else ""
+                changed = {"id": key + number, "cluster": group(pair)}
                 sets.setdefault(name, []).append(pair.model_copy(update=changed))
     return sets
 
@@ -83,7 +96,14 @@ def short(pairs: Sequence[Pair], processor: Any, limit: int) -> list[Pair]:
 
 
 def prepare(
-    run: Run, model: str, data: Names, tests: Names, held_out: float, limit: int, beside: Names = ()
+    run: Run,
+    model: str,
+    data: Names,
+    tests: Names,
+    held_out: float,
+    limit: int,
+    beside: Names = (),
+    root: str | None = None,
 ) -> tuple[list[Pair], Sets]:
     """Read, split and filter; returns training pairs and test sets of at most about `limit` pairs each.
 
@@ -92,8 +112,8 @@ def prepare(
     """
     from omnirepro.models.loading import load as load_model
 
-    train, sets = divide(read_sets(data, run.seed), held_out)
-    sets |= read_sets(tests, run.seed)
+    train, sets = divide(read_sets(data, run.seed, root), held_out)
+    sets |= read_sets(tests, run.seed, root)
     _, processor = load_model(model, run.device, run.dtype)
     longest = run.section("bradley_terry")["max_length"]
     fitting = {name: short(pairs, processor, longest) for name, pairs in (sets | {"train": train}).items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -15,18 +16,20 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import ValidationError
 
 from omnirepro.data.files import atomic_write
-from omnirepro.data.schema import MediaError, Part, Row, RowError, first_wrong_field, sha256_file
+from omnirepro.data.paths import is_url, locate
+from omnirepro.data.schema import MediaError, Part, Row, RowError, first_wrong_field, refuse_repeat, sha256_file
 
 R = TypeVar("R", bound=Row)
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> list[R]:
+def read_jsonl(path: str | Path, kind: type[R], check_media: bool = False, unique: bool = False) -> list[R]:
     """Read rows of one kind; every path comes back absolute.
 
-    Raises `RowError` with file, line, field and remedy; with `check_media`, also where a file is missing
-    or its sha256 differs from the row's.
+    Raises `RowError` with file, line, field and remedy; with `check_media`, also where a file is missing or its sha256
+    differs from the row's; with `unique`, where two rows have one id.
     """
-    return list(iter_jsonl(path, kind, check_media))
+    return list(iter_jsonl(path, kind, check_media, unique))
 
 
 def stored(path: Path) -> Path:
@@ -39,47 +42,72 @@ def open_rows(path: Path) -> BinaryIO:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
-def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False) -> Iterator[R]:
+def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False, unique: bool = False) -> Iterator[R]:
     """Stream `read_jsonl`, one row at a time; a name that ends in .gz is unpacked."""
     path = Path(path)
     if not path.is_file():
         raise RowError(f"{path}: no such file; check the path")
-    with open_rows(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield _parse_row(line, kind, path, number, check_media)
+    seen: dict[str, str] = {}
+    try:
+        with open_rows(path) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    row = _parse_row(line, kind, path, number, check_media)
+                    if unique:
+                        refuse_repeat(row.id, f"{path}:{number}", seen)
+                    yield row
+    except (EOFError, OSError, zlib.error) as error:
+        raise RowError(f"{path}: cannot be read ({error}); copy or write the file again") from None
+
+
+def parse_json(text: str) -> Any:
+    """Decode one JSON value. Raises ValueError also for half a character (a lone surrogate), which no file can hold."""
+    value = json.loads(text)
+    if "\\ud" in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def _parse_row(line: bytes, kind: type[R], path: Path, number: int, check_media: bool) -> R:
     where = f"{path}:{number}"
+    if line.startswith(UTF_16) or b"\0" in line:
+        raise RowError(f"{where}: UTF-16 or binary, not UTF-8 text; write the file again in that encoding")
     try:
-        row = kind.model_validate(json.loads(line.decode("utf-8")))
+        row = kind.model_validate(parse_json(line.decode("utf-8-sig")))
         for part in _parts(lambda name: getattr(row, name, None)):
             _resolve(part, path.parent, check_media)
-    except (json.JSONDecodeError, RecursionError) as error:
-        reason = getattr(error, "msg", "nested too deeply")
-        raise RowError(f"{where}: not one JSON object ({reason}); remove the line or write it again whole") from None
+    except UnicodeDecodeError:
+        raise RowError(f"{where}: not UTF-8 text; write the line again in that encoding") from None
+    except UnicodeEncodeError:
+        raise RowError(f"{where}: holds half a character (a lone surrogate); write the text again whole") from None
     except ValidationError as error:
         known = f"a {kind.__name__} row has: {', '.join(kind.model_fields)}"
         raise RowError(f"{where}: {first_wrong_field(error)}; {known}") from None
-    except UnicodeDecodeError:
-        raise RowError(f"{where}: not UTF-8 text; write the line again in that encoding") from None
     except MediaError as error:
         raise RowError(f"{where}: {error}") from None
+    except (ArithmeticError, RecursionError, ValueError) as error:
+        reason = getattr(error, "msg", "nested too deeply" if isinstance(error, RecursionError) else error)
+        raise RowError(f"{where}: not one JSON object ({reason}); remove the line or write it again whole") from None
     return row
 
 
 def _resolve(part: Part, folder: Path, check: bool) -> None:
     if part.path is None:
         return
-    part.path = os.path.abspath(folder / part.path)
+    part.path = locate(part.path, folder)
     if part.type == "text" and part.text is None:
         sha256_file(part.path)
         try:
             part.text = Path(part.path).read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise MediaError(f"{part.path}: not UTF-8 text; write the file again in that encoding") from None
-    if check and (digest := sha256_file(part.path)) != (part.sha256 or digest):
+    if check:
+        check_part(part)
+
+
+def check_part(part: Part) -> None:
+    """Raise `MediaError` where a part's file is missing or its sha256 differs from the row's."""
+    if part.path and (digest := sha256_file(part.path)) != (part.sha256 or digest):
         raise MediaError(f"{part.path}: its content changed since the row was written; restore it or drop 'sha256'")
 
 
@@ -92,7 +120,7 @@ def write_jsonl(path: str | Path, rows: Iterable[Row]) -> Path:
             for row in rows:
                 data = row.model_dump(exclude_defaults=True)
                 for part in _parts(data.get):
-                    if part.get("path"):
+                    if part.get("path") and not is_url(part["path"]):
                         part["path"] = os.path.relpath(part["path"], path.parent)
                 file.write(json.dumps(data, ensure_ascii=False) + "\n")
 

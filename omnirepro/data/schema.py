@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from omnirepro.data.files import file_digest
 
@@ -104,7 +104,7 @@ class Pair(Row):
     response_b: list[Part] = Field(min_length=1)
     criterion: str | None = None
     label: Verdict | None = None
-    margin: float | None = None
+    margin: FiniteFloat | None = None
     source: str | None = None
     cluster: str | None = None
     meta: dict[str, Any] | None = None
@@ -254,5 +254,14 @@ def sha256_file(path: str | Path) -> str:
     """Return the hex sha256 of a file; raises `MediaError` where it is missing."""
     try:
         return file_digest(path)
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror}); restore the file or correct its path") from error
+    except (OSError, ValueError) as error:  # ValueError: no file system takes such a name
+        if "://" in str(path):
+            raise MediaError(f"{str(path)[:80]}: an address; save it as a file and name its path") from error
+        why = getattr(error, "strerror", None) or error
+        raise MediaError(f"{path}: cannot be read ({why}); restore the file or correct its path") from error
+
+
+def refuse_repeat(name: str, where: str, seen: dict[str, str]) -> None:
+    """Note in `seen` where an id stands. Raises `RowError` naming both places where it stands twice."""
+    if (before := seen.setdefault(name, where)) is not where:
+        raise RowError(f"{where}: the id {name!r} stands twice, first at {before}; give every row its own")

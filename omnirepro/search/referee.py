@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from omnirepro.data import READ, Judgement, Pair, Part, Prompt, Response, Row, RowError, open_rows, read_jsonl
+from omnirepro.data import READ, Judgement, Pair, Part, Prompt, Response, Row, read_jsonl
 from omnirepro.judge import rubric, verdict
 from omnirepro.search.tournament import WAYS, Match, forms_of, frozen, highest, knock_out, round_robin
 
@@ -50,15 +50,7 @@ class Candidates(Row):
 
 def read_candidates(path: str | Path) -> list[Candidates]:
     """Read a file of candidates and check its media; a wrong or repeated row raises `RowError` with file and line."""
-    rows = read_jsonl(path, Candidates, check_media=True)
-    with open_rows(Path(path)) as file:  # a text may hold other ends of line, and the file be packed
-        numbers = [number for number, line in enumerate(file, 1) if line.strip()]
-    seen: set[str] = set()
-    for number, row in zip(numbers, rows, strict=True):
-        if row.id in seen:
-            raise RowError(f"{path}:{number}: the id {row.id!r} stands twice; give every row its own")
-        seen.add(row.id)
-    return rows
+    return read_jsonl(path, Candidates, check_media=True, unique=True)
 
 
 class Compared(Row):

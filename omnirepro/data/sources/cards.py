@@ -17,6 +17,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from omnirepro.data.files import YAML
+from omnirepro.data.paths import locate
 from omnirepro.data.schema import (
     MediaError,
     Pair,
@@ -29,7 +30,7 @@ from omnirepro.data.schema import (
     text_part,
 )
 from omnirepro.data.sources.loading import detect, load, media_store
-from omnirepro.data.sources.parts import locate, media
+from omnirepro.data.sources.parts import media
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 
 KINDS = ("image", "views3d", "video", "audio")
@@ -53,7 +54,7 @@ class Card(Row):
     @property
     def files(self) -> list[Path]:
         """The local files of its rows; none of a hub id."""
-        return files_of(Path(self.path)) if Path(self.path).exists() else []
+        return files_of(Path(self.path), self.split, self.config) if Path(self.path).exists() else []
 
     @property
     def how(self) -> dict[str, Any]:

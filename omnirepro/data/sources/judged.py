@@ -10,8 +10,8 @@ last sentence that names one, and the pair is marked ambiguous where an earlier 
 * LLaVA-Critic's `conversations` with one `image` (its own release and UnifiedReward's copy), and ShareGPTVideo-DPO's
   with `images`, the frames of one film.
 * R1-Reward-RL's `message`, a chat written as JSON text, with `question` and `answer`.
-* Omni-Preference (Omni-RRM, rows for reinforcement): the media's path that the prompt shows stays out of the pair's
-  prompt. Rows for SFT are not read: their fields are not published in a form that could be checked.
+* Omni-Preference (Omni-RRM): the media's path that the prompt shows stays out of the pair's prompt. Rows for
+  reinforcement have the verdict as `solution`, rows for SFT (`final_sft_data.jsonl`) as the chat's answer.
 * OmniRewardData: `conversations` hold the criterion (system) and the question, `images` the question's; where chosen
   and rejected have one and the same text it is the prompt, and `images` hold both generations.
 """
@@ -187,7 +187,7 @@ def omni_preference(raw: Raw) -> Iterator[Given]:
     found = _CONTEXT.search(asked) if isinstance(asked, str) else None
     if not found:
         raise RowError("field messages: no '### Context' with Question, Candidate A and B; get the file again")
-    gold = _solution(raw)
+    gold = _solution(raw, messages)
     shown = media(kinds[column], [_existing(path, raw) for path in raw.need(column, list)], raw)
     task = f"T{column[0].upper()}2T"
     headings = re.findall(r"(?m)^[ \t]*Candidate [AB]:", found[0])
@@ -195,7 +195,7 @@ def omni_preference(raw: Raw) -> Iterator[Given]:
     released |= {k: v for k, v in gold.items() if k not in ("score_A", "score_B", "better")}
     meta = {"score_a": gold["score_A"], "score_b": gold["score_B"], "as_released": released}
     yield {
-        "id": f"{task}/{raw.number}",
+        "id": f"{task}/{raw.number}" if "solution" in raw.fields else f"{task}/sft/{raw.number}",
         "task": task,
         "prompt": [*shown, text_part(found[1])],
         "sides": ([text_part(found[2])], [text_part(found[3])]),
@@ -205,15 +205,18 @@ def omni_preference(raw: Raw) -> Iterator[Given]:
     }
 
 
-def _solution(raw: Raw) -> dict[str, Any]:
+def _solution(raw: Raw, messages: list[Any]) -> dict[str, Any]:
+    """Return the verdict of a row: its solution, else the JSON of the chat's last answer."""
+    name = "solution" if "solution" in raw.fields else "messages"
     try:
-        gold = json.loads(raw.need("solution"))
+        told = raw.need("solution") if name == "solution" else messages[-1]["content"]
+        gold = json.loads(told[told.index("{") : told.rindex("}") + 1])
         known = gold["better"] in ("A", "B", "equal")
         if known and all(isinstance(gold[k], int | float) for k in ("score_A", "score_B")):
             return gold
     except (ValueError, KeyError, TypeError):
         pass
-    raise RowError("field solution: not JSON with score_A, score_B and better (A, B, equal); remove the row")
+    raise RowError(f"field {name}: not JSON with score_A, score_B and better (A, B, equal); remove the row")
 
 
 def _existing(path: Any, raw: Raw) -> Any:
@@ -240,6 +243,9 @@ def _name(path: str) -> str:
 def omni_reward_data(raw: Raw) -> Iterator[Given]:
     """Read two answers to a question, or two generations of one prompt, under a criterion."""
     messages = raw.need("conversations", list)
+    speakers = [m.get("from") for m in messages if m.get("from") != "system"]
+    if not {*speakers} <= {"human", "user"}:
+        raise RowError(f"field conversations: a turn of {', '.join(map(str, speakers))}; read it with sharegpt-ranking")
     given: Given = {"criterion": next((m["value"] for m in messages if m.get("from") == "system"), None)}
     sides = []
     for side in ("chosen", "rejected"):

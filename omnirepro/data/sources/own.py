@@ -13,18 +13,32 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.data import Pair, text_part
-from omnirepro.data.sources.parts import cluster, locate, media
+from omnirepro.data.paths import locate
+from omnirepro.data.sources.generic import preferred
+from omnirepro.data.sources.parts import cluster, media
 from omnirepro.data.sources.rows import Raw
 
 
 def own(raw: Raw) -> Iterator[Pair]:
     """Read a pair as `write_jsonl` writes it."""
-    pair = Pair.model_validate(raw.fields)
+    fields = _filled(raw.fields)
+    label, soft = preferred(fields.get("label"))
+    pair = Pair.model_validate(fields | {"label": label})
+    pair.meta = soft | (pair.meta or {}) or None
     for part in (*pair.prompt, *pair.response_a, *pair.response_b):
-        part.path = part.path and locate(part.path, raw.root)
+        part.path = part.path and locate(part.path, raw.root, *raw.above)
         if part.type == "text" and part.text is None and part.path:
             part.text = Path(part.path).read_text(encoding="utf-8")
     yield pair
+
+
+def _filled(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that are filled, also of parts: a table has null where another row says something."""
+    filled = {name: value for name, value in fields.items() if value is not None}
+    for name in ("prompt", "response_a", "response_b"):
+        if isinstance(parts := filled.get(name), list):
+            filled[name] = [_filled(part) if isinstance(part, dict) else part for part in parts]
+    return filled
 
 
 def flat(raw: Raw) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,7 @@
 """Released values to parts: conversations, and media that are a path, embedded bytes or an array.
 
 Embedded media are copied to files named by their content (a judge takes paths, and the released name could tell the
-better side); a path is looked for below the data's folder, also without its first folders, because releases carry the
-paths of the machine that wrote them.
+better side); where a path is looked for stands in `data.paths`.
 """
 
 from __future__ import annotations
@@ -11,32 +10,136 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from omnirepro.data import Pair, Part, RowError, text_part
-from omnirepro.data.files import atomic_write
+from omnirepro.data.files import RunError, atomic_write
+from omnirepro.data.paths import locate
 from omnirepro.data.sources.rows import Raw
 
 _MAGIC = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpg"), (b"GIF8", "gif"), (b"RIFF", "wav"), (b"fLaC", "flac"))
 _SUFFIX = {"image": "img", "views3d": "img", "video": "mp4", "audio": "mp3"}
-_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+_ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human", "tool", "observation", "function"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "function_call"), "assistant"),
+}
+_TOOLS = {"tool": "tool result", "observation": "tool result", "function": "tool result", "function_call": "tool call"}
+_COLUMNS = {"image": ("images", "image"), "video": ("videos", "video"), "audio": ("audios", "audio")}
+_MARKS = re.compile(r"<(image|video|audio)>")
 
 
-def conversation(messages: Sequence[Any]) -> list[Part]:
-    """Return the parts of a chat; a turn begins with a user's message. Raises `RowError` on an unknown role."""
+class Shown:
+    """The media of a row, put where its texts have `<image>`, `<video>`, `<audio>` or an empty piece of that type."""
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw = raw
+        self.left: dict[str, list[Part]] = {}
+        for kind, names in _COLUMNS.items():
+            held = next((raw.fields[name] for name in names if raw.fields.get(name)), [])
+            self.left[kind] = media(kind, held, raw) if held else []
+        self.marked = {kind for kind, parts in self.left.items() if parts}
+        self.placed: set[str] = set()
+
+    def text(self, text: str) -> list[Part]:
+        """Return the parts of a text: marks are media where the row has such, else they are letters."""
+        parts: list[Part] = []
+        at = 0
+        for mark in _MARKS.finditer(text):
+            if mark[1] in self.marked:
+                parts += [*_worded(text[at : mark.start()]), self.next(mark[1])]
+                at = mark.end()
+        return [*parts, *_worded(text[at:])] or [text_part(text)]
+
+    def next(self, kind: str) -> Part:
+        """Return the next medium of a kind. Raises `RowError` where the row names fewer than its texts show."""
+        if not self.left.get(kind):
+            raise RowError(f"field {kind}s: fewer files than the texts show; restore the list or take a mark out")
+        self.placed.add(kind)
+        return self.left[kind].pop(0)
+
+    def rest(self) -> list[Part]:
+        """Return the media that no text shows. Raises `RowError` where the texts show some of a kind and not all."""
+        for kind in self.placed:
+            if self.left[kind]:
+                raise RowError(
+                    f"field {kind}s: {len(self.left[kind])} files more than the texts show; mark their places"
+                )
+        return [part for parts in self.left.values() for part in parts]
+
+
+def _worded(text: str) -> list[Part]:
+    return [text_part(text)] if text.strip() else []
+
+
+def conversation(messages: Any, shown: Shown | None = None) -> list[Part]:
+    """Return the parts of a chat; a turn begins with a user's message, and tools speak in words that name them.
+
+    Messages have role and content or from and value; content is a text or a list of pieces. Raises `RowError` on an
+    unknown role or content.
+    """
+    if isinstance(messages, dict) and all(isinstance(column, list) for column in messages.values()):
+        messages = [dict(zip(messages, cells, strict=True)) for cells in zip(*messages.values(), strict=True)]
     parts: list[Part] = []
     turn = -1
-    for message in messages:
-        known = isinstance(message, dict) and message.get("role") in _ROLES
-        if not known or not isinstance(message.get("content"), str):
+    for message in messages if isinstance(messages, list) else [messages]:
+        name = (message.get("role") or message.get("from")) if isinstance(message, dict) else None
+        if not isinstance(name, str) or name not in _ROLES:
             raise RowError(f"a message needs role ({', '.join(_ROLES)}) and a text in content, not {message!r:.80}")
-        role = _ROLES[message["role"]]
-        turn += role == "user"
-        parts.append(text_part(message["content"], role, max(turn, 0)))
+        turn += _ROLES[name] == "user"
+        for part in _said(message, name, shown):
+            parts.append(part.model_copy(update={"role": _ROLES[name], "turn": max(turn, 0)}))
     return parts
+
+
+def _said(message: dict[str, Any], name: str, shown: Shown | None) -> list[Part]:
+    """Return what one message says, without speaker: its pieces in their order, then the tools that it calls."""
+    content = message.get("content", message.get("value"))
+    if name in _TOOLS:
+        said = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+        called = f" of {message['name']}" if message.get("name") else ""
+        return [text_part(f"[{_TOOLS[name]}{called}] {said}")]
+    calls = [f"[tool call] {json.dumps(call, ensure_ascii=False)}" for call in message.get("tool_calls") or ()]
+    pieces = content if isinstance(content, list) else [] if content is None and calls else [content]
+    parts: list[Part] = []
+    for piece in pieces:
+        parts += _piece({"type": "text", "text": piece} if isinstance(piece, str) else piece, shown)
+    if not pieces and not calls:
+        raise RowError(f"a message of {name} says nothing; remove the row")
+    return [*parts, *map(text_part, calls)]
+
+
+def _piece(piece: Any, shown: Shown | None) -> list[Part]:
+    """Return the parts of one piece of a message: a text, or a medium that it names or that is the row's next."""
+    if not isinstance(piece, dict) or not isinstance(piece.get("type"), str):
+        raise RowError(f"a message needs role ({', '.join(_ROLES)}) and a text in content, not {piece!r:.80}")
+    if isinstance(text := piece.get("text"), str) and piece["type"] in ("text", "input_text", "output_text"):
+        return shown.text(text) if shown else [text_part(text)]
+    kind = next((kind for kind in _COLUMNS if kind in piece["type"]), "")
+    if not kind or shown is None:
+        raise RowError(f"a piece of type {piece['type']} in a message is not read; write text, image, video or audio")
+    keys = (piece["type"], kind, "path", "url")
+    value = next((piece[key] for key in keys if piece.get(key)), None)
+    if isinstance(value, dict) and "url" in value:
+        value = value["url"]
+    return media(kind, value, shown.raw) if value else [shown.next(kind)]
+
+
+def parted(a: list[Part], b: list[Part]) -> dict[str, Any]:
+    """Split two dialogues into their common prompt and two responses. Raises `RowError` where nothing is common."""
+    same = len([*takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))])
+    same = min(same, len(a) - 1, len(b) - 1)
+    while same > 0 and not (a[same].role == b[same].role == "assistant"):
+        same -= 1
+    if same <= 0:
+        raise RowError("field chosen and rejected: no common prompt before an assistant's message; remove the row")
+    sides = tuple([text_part(x[-1].text or "")] if len(x) == same + 1 else x[same:] for x in (a, b))
+    return {"prompt": a[:same], "sides": sides}
 
 
 def media(kind: str, values: Any, raw: Raw) -> list[Part]:
@@ -56,7 +159,7 @@ def media(kind: str, values: Any, raw: Raw) -> list[Part]:
         if data:
             parts.append(_stored(kind, data, raw.media))
         elif isinstance(path, str) and path:
-            parts.append(Part(type=kind, path=locate(path, raw.root)))
+            parts.append(Part(type=kind, path=locate(path, raw.root, *raw.above)))
         else:
             found = type(value).__name__
             raise RowError(f"{kind}: neither path, bytes nor samples but {found}; download the media as well")
@@ -72,17 +175,12 @@ def _stored(kind: str, data: bytes, folder: Path) -> Part:
     digest = hashlib.sha256(data).hexdigest()
     path = folder / digest[:2] / f"{digest[:24]}.{suffix}"
     if not path.is_file():
-        atomic_write(path, data, shared=True)
+        try:
+            atomic_write(path, data, shared=True)
+        except OSError as error:
+            why = f"embedded media cannot be kept there ({error.strerror})"
+            raise RunError(f"{folder}: {why}; name a folder with OMNIREPRO_MEDIA") from None
     return Part(type=kind, path=os.path.abspath(path), sha256=digest)
-
-
-def locate(path: str, root: Path) -> str:
-    """Return where a released path lies: the longest tail of it that exists below `root`, else as if under it."""
-    names = [name for name in path.split("://")[-1].replace("\\", "/").split("/") if name not in ("", ".")]
-    if path.startswith("/") and Path(path).exists():
-        return path
-    tails = (Path(root, *names[i:]) for i in range(len(names)))
-    return os.path.abspath(next((tail for tail in tails if tail.exists()), Path(root, *names)))
 
 
 def cluster(*values: Any) -> str:

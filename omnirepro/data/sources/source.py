@@ -7,6 +7,7 @@ must be right (best-of-N), `weight` counts a pair more than once. `meta["section
 
 from __future__ import annotations
 
+import math
 import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,15 @@ from omnirepro.data.sources.parts import cluster, media, shared
 from omnirepro.data.sources.rows import Raw
 
 Hook = Callable[[Raw], Iterable[dict[str, Any] | Pair]]
-KINDS = {"any": object, "text": str, "list": list}
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "any": lambda value: True,
+    "text": lambda value: isinstance(value, str),
+    "list": lambda value: isinstance(value, list),
+    "said": lambda value: (
+        isinstance(value, str | dict)
+        or (isinstance(value, list) and all(isinstance(message, dict) for message in value))
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -50,12 +59,14 @@ class Source:
     rename: dict[str, str] = field(default_factory=dict)
     used: tuple[str, ...] = ()
     hook: str = ""
+    gather: str = ""
+    distinct: bool = False
 
     def matches(self, row: dict[str, Any]) -> bool:
         """Tell whether a row's fields are those of this source."""
 
         def fits(value: Any, kind: str) -> bool:
-            return isinstance(value, KINDS[kind]) if kind in KINDS else re.search(kind, str(value)) is not None
+            return KINDS[kind](value) if kind in KINDS else re.search(kind, str(value)) is not None
 
         found = all(name in row and fits(row[name], kind) for name, kind in self.fields.items())
         return found and not any(name in row for name in self.without)
@@ -64,10 +75,19 @@ class Source:
     def _hook(self) -> Hook | None:
         return pkgutil.resolve_name(f"{__package__}.{self.hook}") if self.hook else None
 
+    def gathered(self, rows: Iterator[Raw]) -> Iterator[Raw]:
+        """Bring rows together where a pair is made of several."""
+        return pkgutil.resolve_name(f"{__package__}.{self.gather}")(rows) if self.gather else rows
+
     def read(self, raw: Raw) -> Iterator[Pair]:
-        """Yield the pairs of a row. Raises `RowError` naming field and remedy."""
+        """Yield the pairs of a row; `meta` names the group that it stood in. Raises `RowError` naming field and remedy.
+
+        What JSON has no value for is kept in `meta` as null (NaN) or as its text (a date).
+        """
         for given in self._hook(raw) if self._hook else ({},):
-            yield given if isinstance(given, Pair) else self._pair(raw, **given)
+            pair = given if isinstance(given, Pair) else self._pair(raw, **given)
+            meta = ({"group": raw.group} if raw.group else {}) | (pair.meta or {})
+            yield pair.model_copy(update={"meta": _plain(meta)}) if meta else pair
 
     def _pair(
         self,
@@ -105,6 +125,17 @@ class Source:
             elif isinstance(value, str) and "://" in value:
                 kept[key] = value
         return Pair(**mapped | given, prompt=prompt, response_a=a, response_b=b, meta=kept | (meta or {}) or None)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(name): _plain(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)
 
 
 def _fields(spec: str) -> list[str]:

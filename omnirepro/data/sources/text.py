@@ -1,4 +1,4 @@
-"""Pairs of texts: HH-RLHF, Skywork-Reward-Preference, RewardBench, PPE, RMB, LLMBar, JudgeBench, PandaLM.
+"""Pairs of texts: HH-RLHF, Skywork-Reward-Preference, RewardBench 1 and 2, RM-Bench, PPE, RMB, LLMBar and others.
 
 Sets that name a better and a worse response have the better one first, so A is always preferred as read;
 `load(..., sides=seed)` exchanges half of the pairs, and judging in both orders needs no exchange. Dialogues are split
@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import takewhile
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from omnirepro.data import Part, RowError, text_part
-from omnirepro.data.sources.parts import cluster, conversation
+from omnirepro.data import RowError, text_part
+from omnirepro.data.sources.parts import cluster, conversation, parted
 from omnirepro.data.sources.rows import Raw
 
 Given = dict[str, Any]
@@ -31,18 +31,6 @@ _WEIGHT = {"math-prm": 984 / 447}
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 
 
-def _parted(a: list[Part], b: list[Part]) -> Given:
-    """Split two dialogues into their common prompt and two responses. Raises `RowError` where nothing is common."""
-    same = len([*takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))])
-    same = min(same, len(a) - 1, len(b) - 1)
-    while same > 0 and not (a[same].role == b[same].role == "assistant"):
-        same -= 1
-    if same <= 0:
-        raise RowError("field chosen and rejected: no common prompt before an assistant's message; remove the row")
-    sides = tuple([text_part(x[-1].text or "")] if len(x) == same + 1 else x[same:] for x in (a, b))
-    return {"prompt": a[:same], "sides": sides}
-
-
 def dialogues(raw: Raw) -> Iterator[Given]:
     """Read two dialogues: lists of messages, or HH-RLHF's transcripts."""
     both = []
@@ -56,7 +44,7 @@ def dialogues(raw: Raw) -> Iterator[Given]:
             turns = zip(rest[::2], rest[1::2], strict=True)
             messages = [{"role": role.lower(), "content": said} for role, said in turns]
         both.append(conversation(messages))
-    yield _parted(*both)
+    yield parted(*both)
 
 
 def rewardbench(raw: Raw) -> Iterator[Given]:
@@ -68,6 +56,53 @@ def rewardbench(raw: Raw) -> Iterator[Given]:
     subset = raw.need("subset")
     weight = {"weight": _WEIGHT[subset]} if subset in _WEIGHT else {}
     yield {"task": subset, "meta": {"section": _SECTION.get(subset, "other")} | weight}
+
+
+def rewardbench_2(raw: Raw) -> Iterator[Given]:
+    """Read each right response beside each wrong one; a list counts as a whole (`all_of`).
+
+    Of the subset Ties a question has two rows, `ref:7` and `tied:7`, which are one cluster.
+    """
+    name = str(raw.need("id", str, int))
+    subset = raw.need("subset")
+    good, bad = (_texts(raw, side) for side in ("chosen", "rejected"))
+    models = raw.fields.get("models") or []
+    for i, j in product(range(len(good)), range(len(bad))):
+        named = {"model_a": models[i], "model_b": models[len(good) + j]} if len(models) == len(good) + len(bad) else {}
+        question = {"cluster": f"ties/{name.rpartition(':')[2]}"} if ":" in name else {}
+        yield question | {
+            "id": f"{name}/{i}-{j}",
+            "task": subset,
+            "sides": ([text_part(good[i])], [text_part(bad[j])]),
+            "meta": named | {"section": subset, "all_of": name},
+        }
+
+
+def rm_bench(raw: Raw) -> Iterator[Given]:
+    """Read each style of the better response beside each of the worse: concise, detailed, detailed with markdown.
+
+    A pair is hard where the worse one has the richer style, easy where the better one has it, else normal.
+    """
+    good, bad = (_texts(raw, side) for side in ("chosen", "rejected"))
+    if not len(good) == len(bad) == 3:
+        raise RowError(f"field chosen and rejected: {len(good)} and {len(bad)} texts, not three styles; get it again")
+    domain = raw.need("domain")
+    name = raw.need("id", str, int)
+    for i, j in product(range(3), range(3)):
+        level = "hard" if i < j else "easy" if i > j else "normal"
+        yield {
+            "id": f"{name}/{i}-{j}",
+            "task": f"{domain}/{level}",
+            "sides": ([text_part(good[i])], [text_part(bad[j])]),
+            "meta": {"section": domain.split("-")[0], "style_a": i, "style_b": j},
+        }
+
+
+def _texts(raw: Raw, name: str) -> list[str]:
+    texts = raw.need(name, list)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise RowError(f"field {name}: a list of texts expected; get the file again")
+    return texts
 
 
 def ppe(raw: Raw) -> Iterator[Given]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from omnirepro.evaluate import protocol
-from omnirepro.evaluate.official import official
+from omnirepro.evaluate.official import PARTS, official
 from omnirepro.kit import figures
 from omnirepro.kit.report.tables import by_judge, judgements
 from omnirepro.kit.run import project_root
@@ -66,8 +66,11 @@ def official_scores(folder: Path) -> pd.DataFrame:
     out = []
     for (name, judge), rows in benchmarks_judged(folder).groupby(["set", "judge"], sort=False):
         known = facts[facts["set"] == name]
-        found = official(rows, known, str(known["source"].iloc[0]))
-        out.append({"set": name, "judge": judge, **found.as_metric()})
+        source = str(known["source"].iloc[0])
+        out.append({"set": name, "judge": judge, **official(rows, known, source).as_metric()})
+        for part in PARTS.get(source, ()):
+            some = rows[rows["task"].str.endswith(f"/{part}")]
+            out.append({"set": f"{name}-{part}", "judge": judge, **official(some, known, source).as_metric()})
     return pd.DataFrame(out).drop(columns="seeds")
 
 

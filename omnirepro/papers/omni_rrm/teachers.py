@@ -22,6 +22,7 @@ import numpy as np
 from omnirepro.data import DIMENSIONS, Judgement, Label, Pair, text_of
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
+from omnirepro.data.schema import refuse_repeat
 from omnirepro.judge.rubric import Parsed, parse, ranking
 from omnirepro.papers.omni_rrm.reconcile import merge
 from omnirepro.toyworld.language import PENALTY, Assessment
@@ -131,7 +132,13 @@ class JudgeTeacher:
     rows: list[Judgement] = field(default_factory=list, compare=False, repr=False)
 
     def label(self, pairs: list[Pair]) -> list[Label]:
-        """Label every pair; one whose judgement cannot be read gets a tie with confidence 0, which no rule keeps."""
+        """Label every pair; one whose judgement cannot be read gets a tie with confidence 0, which no rule keeps.
+
+        Raises `RowError` where two pairs share an id: one of them would get the other's label.
+        """
+        seen: dict[str, str] = {}
+        for number, pair in enumerate(pairs, 1):
+            refuse_repeat(pair.id, f"pair {number}", seen)
         rows: list[Judgement] = []
         for order in ("AB", "BA"):
             some = [p for p in pairs if self.both or self._order(p) == order]
