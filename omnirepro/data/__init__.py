@@ -24,4 +24,5 @@ from omnirepro.data.schema import (
     swap_verdict,
     text_of,
     text_part,
+    turns,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -237,6 +238,18 @@ def swap_verdict(verdict: str | None) -> Any:
 def text_part(text: str, role: Literal["system", "user", "assistant"] = "user", turn: int = 0) -> Part:
     """Return a part that holds a text."""
     return Part(type="text", text=text, role=role, turn=turn)
+
+
+def turns(parts: Iterable[Part], speaker: str = "user") -> list[dict[str, Any]]:
+    """Return who says what, turn by turn, as messages of role and parts.
+
+    `speaker`: "assistant" for a response, which is one turn of the assistant's where no part of it names one.
+    """
+    found = list(parts)
+    if speaker == "assistant" and all(part.role == "user" for part in found):
+        return [{"role": speaker, "parts": found}]
+    grouped = groupby(found, key=lambda part: (part.turn, part.role))
+    return [{"role": role, "parts": list(said)} for (_, role), said in grouped]
 
 
 def text_of(parts: Iterable[Part]) -> str:

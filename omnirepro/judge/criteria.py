@@ -46,9 +46,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 from omnirepro.data import DIMENSIONS, READ, Judgement, Pair, Part, Response, text_part
-from omnirepro.judge import rubric
+from omnirepro.judge import rubric, speech
 from omnirepro.judge.generative import Judge
-from omnirepro.judge.rubric import spoken
 from omnirepro.judge.scalar import ORDERS, ScalarJudge
 from omnirepro.judge.verdict import likeliest
 from omnirepro.models.generation import Chat, Decoding, Generated, LocalModel, Progress
@@ -206,7 +205,8 @@ def render_direct(criteria: Sequence[str], judged: CriterionJudgement) -> str:
 
 def note(judged: CriterionJudgement) -> str:
     """Write a judgement in one line a side, as the prompt for merging shows it."""
-    sides = f"A: {judged.critique_a} ({judged.score_a})\nB: {judged.critique_b} ({judged.score_b})"
+    a, b = (speech.quoted(said, f"{speech.BRIEF}|{speech.FULL}") for said in (judged.critique_a, judged.critique_b))
+    sides = f"A: {a} ({judged.score_a})\nB: {b} ({judged.score_b})"
     return f"{sides}\n[[{_WRITTEN[judged.verdict or 'tie']}]]"
 
 
@@ -321,31 +321,35 @@ def messages(task: Task, wording: str = "full", form: str = "criterion") -> list
         user = {"role": "user", "parts": [*body, *([text_part(details)] if details else [])]}
         return [{"role": "system", "parts": [text_part(FULL[task.kind].format(count=count))]}, user]
     body = rubric.messages(pair.model_copy(update={"criterion": None}), "brief")[-1]["parts"][:-1]
-    criterion = f"\ncriterion: {pair.criterion}" if pair.criterion else ""
-    asked = criterion + details + BRIEF[task.kind].format(count=count)
-    return [{"role": "user", "parts": [*body, text_part(asked)]}]
+    asked = [*rubric.criterion_of(pair, speech.BRIEF), text_part(details + BRIEF[task.kind].format(count=count))]
+    return [{"role": "user", "parts": [*body, *asked]}]
 
 
 def _details(task: Task, wording: str) -> str:
     """Write what stands below the candidates: the known criteria, or the judgements to merge."""
+    brief = wording == "brief"
+    listed = [speech.quoted(criterion, speech.BRIEF if brief else speech.FULL) for criterion in task.criteria]
     if task.kind == "write":
-        known = task.criteria or ("none",)
-        if wording == "brief":
+        known = listed or ["none"]
+        if brief:
             return "\nknown: " + "; ".join(known)
         return "\n\nKnown criteria:" + "".join(f"\n- {line}" for line in known)
-    lead = "\n" if wording == "brief" else "\n\nJudgement under criterion "
-    notes = zip(task.criteria, task.notes, strict=task.kind == "merge")
+    lead = "\n" if brief else "\n\nJudgement under criterion "
+    notes = zip(listed, task.notes, strict=task.kind == "merge")
     return "".join(f"{lead}{i}: {c}\n{note}" for i, (c, note) in enumerate(notes, 1))
 
 
 def _refine(task: Task, wording: str) -> list[dict]:
     """Show one response and its critique, and not the other: it never helps."""
-    (critique,) = task.notes
-    question = spoken(task.pair.prompt)
-    if wording == "brief":
-        tail = [text_part(f"\n{task.side}: "), *task.parts, text_part(f"\nfix {critique}.")]
+    brief = wording == "brief"
+    headings = speech.BRIEF if brief else speech.REFINED
+    (critique,) = (speech.quoted(note, headings) for note in task.notes)
+    question = speech.spoken(task.pair.prompt, headings)
+    answer = speech.spoken(task.parts, headings, "assistant")
+    if brief:
+        tail = [text_part(f"\n{task.side}: "), *answer, text_part(f"\nfix {critique}.")]
         return [{"role": "user", "parts": [*question, *tail]}]
-    tail = [text_part("\n\nAnswer: "), *task.parts, text_part(f"\n\nCritique: {critique}")]
+    tail = [text_part("\n\nAnswer: "), *answer, text_part(f"\n\nCritique: {critique}")]
     system = {"role": "system", "parts": [text_part(FULL["refine"])]}
     return [system, {"role": "user", "parts": [*question, *tail]}]
 

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from omnirepro.data import DIMENSIONS, READ, Label, Pair, Part, text_part
+from omnirepro.judge.speech import BRIEF, FULL, quoted, spoken
 
 Score = Annotated[int, Field(ge=0, le=10, strict=True)]
 TITLES = dict(zip(DIMENSIONS, ("Fluency", "Relevance", "Accuracy", "Reasoning", "Safety"), strict=True))
@@ -332,15 +333,26 @@ def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
 def messages(pair: Pair, wording: str = "brief", format: str = "rationale-first") -> list[dict]:
     """Build the chat that asks for a judgement of a pair as displayed (A is `response_a`)."""
     ask = text_part(instruction(wording, format))
-    criterion = [text_part(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
-    a, b = ("\nA: ", "\nB: ") if wording == "brief" else ("\n\nCandidate A: ", "\n\nCandidate B: ")
-    parts = [*spoken(pair.prompt), *criterion, text_part(a), *pair.response_a, text_part(b), *pair.response_b]
-    if wording == "brief":
+    brief = wording == "brief"
+    parts = [*asked(pair, brief), *side("A", pair.response_a, brief), *side("B", pair.response_b, brief)]
+    if brief:
         return [{"role": "user", "parts": [*parts, ask]}]
     system = [{"role": "system", "parts": [ask]}] if wording == "full" else []
     return [*system, {"role": "user", "parts": parts}]
 
 
-def spoken(parts: list[Part]) -> list[Part]:
-    """Keep user parts; name the speaker of earlier assistant and system turns."""
-    return [p if p.role == "user" or p.type != "text" else text_part(f"\n{p.role}: {p.text}\n") for p in parts]
+def asked(pair: Pair, brief: bool) -> list[Part]:
+    """Return a pair's prompt, and the line of its criterion where it has one."""
+    headings = BRIEF if brief else FULL
+    return [*spoken(pair.prompt, headings), *criterion_of(pair, headings)]
+
+
+def criterion_of(pair: Pair, headings: str) -> list[Part]:
+    """Return the line of a pair's criterion; none where it has none."""
+    return [text_part(f"\ncriterion: {quoted(pair.criterion, headings)}")] if pair.criterion else []
+
+
+def side(name: str, response: list[Part], brief: bool, noun: str = "Candidate") -> list[Part]:
+    """Return a response behind its heading."""
+    heading = f"\n{name}: " if brief else f"\n\n{noun} {name}: "
+    return [text_part(heading), *spoken(response, BRIEF if brief else FULL, "assistant")]

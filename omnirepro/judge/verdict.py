@@ -21,8 +21,9 @@ from typing import Any
 
 from omnirepro.data import Judgement, Pair, Part, Response, swap_verdict, text_part
 from omnirepro.judge import rubric
-from omnirepro.judge.rubric import Parsed, spoken
+from omnirepro.judge.rubric import Parsed, criterion_of, side
 from omnirepro.judge.scalar import freeze_scores
+from omnirepro.judge.speech import BRIEF, spoken
 from omnirepro.models.generation import LocalModel
 
 TAGS = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}
@@ -82,16 +83,15 @@ def ask_levels(pair: Pair) -> list[dict]:
 
 
 def _ask(pair: Pair, wording: str, format: str) -> list[dict]:
-    a, b = ("\nA: ", "\nB: ") if wording == "brief" else ("\n\nResponse A: ", "\n\nResponse B: ")
-    responses = [text_part(a), *pair.response_a]
+    brief = wording == "brief"
+    responses = side("A", pair.response_a, brief, "Response")
     if format != "level":
-        responses += [text_part(b), *pair.response_b]
-    criterion = [text_part(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
-    if wording == "brief":
-        parts = [*spoken(pair.prompt), *responses, *criterion, text_part(_BRIEF[format])]
+        responses += side("B", pair.response_b, brief, "Response")
+    if brief:
+        parts = [*spoken(pair.prompt, BRIEF), *responses, *criterion_of(pair, BRIEF), text_part(_BRIEF[format])]
         return [{"role": "user", "parts": parts}]
     system = {"role": "system", "parts": [text_part(instruction(format))]}
-    return [system, {"role": "user", "parts": [*spoken(pair.prompt), *criterion, *responses]}]
+    return [system, {"role": "user", "parts": [*rubric.asked(pair, brief), *responses]}]
 
 
 def instruction(format: str) -> str:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.cli.export import new_folder, render
-from omnirepro.data import Label, Pair, read_jsonl, sha256_file
+from omnirepro.data import Label, Pair, read_jsonl, sha256_file, turns
 from omnirepro.judge import rubric
+from omnirepro.judge.speech import spoken
 from omnirepro.kit.run import Params, RunError, load_params, results_root
 from omnirepro.kit.run.manifest import load_manifest
 from omnirepro.reward import weights_of
@@ -71,9 +72,10 @@ def _rows(folder: Path, params: Params, to: Path) -> Rows:
         pair = pairs[label.pair_id]
         if label.verdict != "tie":
             preferred = pair if label.verdict == "A" else pair.swap()
-            row = _row([{"role": "user", "parts": pair.prompt}], to)
+            row = _row(turns(pair.prompt), to)
             for name, side in (("chosen", preferred.response_a), ("rejected", preferred.response_b)):
-                row |= {name: _row([{"role": "assistant", "parts": side}], to)["messages"][0]}
+                answer = {"role": "assistant", "parts": spoken(side, speaker="assistant")}
+                row |= {name: _row([answer], to)["messages"][0]}
             rows["preference"].append(row)
     return rows
 
