@@ -39,7 +39,7 @@ def reward_function(judge: Judge | ScalarJudge | str | Path, **kw: Any) -> Rewar
             for i, (prompt, parts, criterion) in enumerate(zip(prompts, given, criteria, strict=True))
         ]
         answers = [
-            Response(prompt_id=p.id, parts=_parts(completion) or [text_part("")])
+            Response(prompt_id=p.id, parts=_parts(completion) or [text_part("", "assistant")])
             for p, completion in zip(asked, completions, strict=True)
         ]
         return judge.score(asked, answers) if isinstance(judge, ScalarJudge) else _ring(judge, asked, answers)

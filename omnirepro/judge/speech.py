@@ -31,7 +31,7 @@ def spoken(parts: list[Part], headings: str = SPEAKERS, speaker: str = "user") -
     out: list[Part] = []
     for number, turn in enumerate(turns(parts, speaker)):
         if number or turn["role"] != speaker:
-            out.append(text_part(f"\n{turn['role']}: "))
+            out.append(text_part("\n" * bool(number) + f"{turn['role']}: "))
         out += shown(turn["parts"], f"{headings}|{SPEAKERS}")
     return out
 
