@@ -126,7 +126,7 @@ def test_judge_over_an_endpoint_keeps_honest_rows(judge):
     assert [(r.pair_id, r.order) for r in rows] == [(p.id, o) for p in PAIRS[:2] for o in ("AB", "BA")]
     for row in rows:
         parsed = rubric.parse(row.raw, judge.format)
-        assert row.raw and row.status in (parsed.status, "cut") and row.model == "smollm2" and row.tokens
+        assert row.raw and row.status == ("cut" if row.tokens == 40 else parsed.status) and row.model == "smollm2"
         assert (row.verdict is None) == (parsed.verdict is None)
 
 

@@ -264,6 +264,49 @@ def test_a_scalar_judge_scores_each_completion_with_its_media_and_criterion(tmp_
     assert "be short" in scorer.chats[0][0]["parts"][0].text
 
 
+CALL = {"type": "function", "function": {"name": "look", "arguments": {"at": 2}}}
+WITH_TOOLS = [
+    {"role": "assistant", "content": "Let me see.", "tool_calls": [CALL]},
+    {"role": "tool", "name": "look", "content": "a cup"},
+    {"role": "assistant", "content": "It is a cup."},
+]
+
+
+def test_a_completion_with_tools_is_scored_in_turns_and_no_result_is_the_policys():
+    class Scores:
+        def score(self, chats, batch_size, progress):
+            self.chats = chats
+            return [0.5] * len(chats)
+
+    scorer = Scores()
+    paid = reward_function(ScalarJudge(scorer, "any"))
+    told = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "What is it?"}]
+    bare = [{"role": "assistant", "tool_calls": [CALL]}, *WITH_TOOLS[1:]]
+    silent = [[{"role": "assistant", "content": None}], [{"role": "assistant"}], []]
+    assert paid(prompts=[told] * 6, completions=[WITH_TOOLS, bare, *silent, "A cup."]) == [0.5] * 6
+    told = [[(m["role"], "".join(p.text for p in m["parts"])) for m in chat] for chat in scorer.chats]
+    call = f"[tool call] {json.dumps(CALL)}"
+    opening = [("system", "Be brief."), ("user", "What is it?")]
+    rest = [("user", "[tool result of look] a cup"), ("assistant", "It is a cup.")]
+    assert told == [
+        [*opening, ("assistant", f"Let me see.\n{call}"), *rest],
+        [*opening, ("assistant", call), *rest],
+        [*opening, ("assistant", "")],
+        [*opening, ("assistant", "A cup.")],
+    ]
+
+
+def test_completions_with_tools_are_compared_with_their_speakers():
+    class Heard(Fixed):
+        def _judge(self, chat):
+            self.said = "".join(p.text or "" for p in chat[-1]["parts"])
+            return super()._judge(chat)
+
+    model = Heard()
+    assert reward_function(Judge(model))(prompts=["What?"] * 2, completions=[WITH_TOOLS, "x"]) == [1.0, 0.0]
+    assert "\nuser: [tool result of look] a cup\nassistant: It is a cup.\njudge" in model.said
+
+
 @trained
 def test_a_trained_judge_pays_a_policy_in_trl(tmp_path):
     """The backbone as the policy, two steps on questions about a sentence; the reward is one line."""

@@ -164,7 +164,7 @@ def test_a_text_that_comes_again_is_rendered_and_tokenised_once(monkeypatch):
     p = OmniProcessor(processor().tokenizer)
     first = p.encode([user("what is it?")], train=True)
     monkeypatch.setattr(p, "tokenizer", None)
-    monkeypatch.setattr(p, "_render", None)
+    monkeypatch.setattr(p.chats, "_render", None)
     again = p.encode([user("what is it?")], train=True)
     assert again.ids == first.ids and again.ids is not first.ids
 

@@ -264,7 +264,7 @@ def test_turns_keep_their_speakers_and_media_their_places(tmp_path):
     with pytest.warns(UserWarning, match="3 media files are missing"):
         pair = one(tmp_path, row)
     assert said(pair.prompt) == [
-        ("system", 0, "be brief"), ("system", 0, '[tools] [{"name": "look"}]'),
+        ("system", 0, 'be brief\n[tools] [{"name": "look"}]'),
         ("user", 0, "see "), ("user", 0, "1.png"), ("user", 0, " and "), ("user", 0, "2.png"),
         ("assistant", 0, "[tool call] look(2)"), ("user", 1, "[tool result] a cup"), ("assistant", 1, "a cup"),
         ("user", 2, "hear "), ("user", 2, "3.wav"), ("user", 2, " and say <image tag"),

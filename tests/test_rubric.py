@@ -1,6 +1,7 @@
 """The judgement: every failure has its status, nothing raises, what is rendered is read back, and it is short."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,19 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_parts import processor, text_part
 
-from omnirepro.data import DIMENSIONS, Label, Pair
+from omnirepro.data import DIMENSIONS, READ, Label, Pair
+from omnirepro.judge import verdict
 from omnirepro.judge.rubric import (
     ASKED,
     FEWER,
     FORMATS,
     STATUSES,
     TITLES,
+    Parsed,
+    concluded,
     dimensions_of,
     instruction,
     messages,
     parse,
+    read,
     render,
 )
+from omnirepro.models.generation import Generated
 from omnirepro.toyworld.language import claims, compose, questions, seen
 from omnirepro.toyworld.tasks import MODALITIES, sample_scene
 
@@ -272,3 +278,60 @@ def test_the_brief_instruction_is_short(format):
     frame = len(processor().encode(messages(make_pair(), "brief", format)).ids)
     frame -= sum(count_tokens(x) for x in ("question", "first answer", "second answer"))
     assert count_tokens(instruction("brief", format)) <= frame <= 40, "all that is said beside prompt and responses"
+
+
+WRAPPED = [
+    ("thought", "<think>A or B?\n[[B]]</think>\n{}"),
+    ("thought", "<thinking>one</thinking><think>two</think> {}"),
+    ("thought", "the template opened this thought, [[B]]\n</think>\n\n{}"),
+    ("thought", "[THINK]hm[/THINK]{}"),
+    ("thought", "<seed:think>hm</seed:think>```json\n{}\n```"),
+    ("fenced", "```json\n{}\n```"),
+    ("fenced", "```{}```"),
+    ("fenced", "Here it is:\n```json\n{}\n```\nI hope this helps."),
+    ("listed", "[{}]"),
+    ("fenced", "```\n[{}]\n```"),
+]
+
+
+@pytest.mark.parametrize(("status", "around"), WRAPPED)
+def test_what_stands_around_a_judgement_is_taken_off_and_named(status, around):
+    text = around.replace("{}", judged())
+    found = read(text)
+    assert found == replace(parse(judged()), status=status) and status in READ
+    assert parse(text).status in ("no_json", "not_an_object"), "the strict reading takes nothing off"
+    broken = read(around.replace("{}", judged(score_A=3)))
+    assert (broken.status, broken.verdict) == ("score_mismatch", "A"), "a broken rule is named all the same"
+
+
+@pytest.mark.parametrize(("status", "text"), BROKEN)
+def test_reading_says_of_a_bare_judgement_what_parsing_says(status, text):
+    assert read(text) == parse(text) or "```" in text
+
+
+def test_a_thought_that_does_not_end_holds_no_judgement():
+    assert read("<think>perhaps A").status == "unclosed_thought"
+    assert (
+        verdict.read("<think>[[A]]", "verdict") == verdict.read("<think>[[3]]", "level") == Parsed("unclosed_thought")
+    )
+    assert read("<think>so</think>").status == "empty"
+
+
+def test_tags_in_a_thought_are_no_verdict():
+    assert (found := verdict.read("<think>[[A]] or [[B]]?</think>So [[B]]", "verdict")).verdict == "B"
+    assert found.status == "thought" and verdict.parse("<think>[[A]]</think>[[B]]").status == "several_verdicts"
+    assert verdict.read("<think>[[1]]</think>[[4]]", "level").score_a == 4
+
+
+@pytest.mark.parametrize(
+    ("made", "status"),
+    [
+        (Generated(judged()[:40], 8, False), "cut"),
+        (Generated(judged()[:40], 8, True), "no_json"),
+        (Generated(judged(), 8, False), "ok"),
+        (Generated("", 0, False, "too_long"), "too_long"),
+        (Generated(judged(), 8, True, "refused"), "refused"),
+    ],
+)
+def test_how_a_completion_ended_is_its_judgements_status(made, status):
+    assert concluded(read(made.text), made).status == status

@@ -90,7 +90,7 @@ def short(pairs: Sequence[Pair], processor: Any, limit: int) -> list[Pair]:
     """Return the pairs whose prompt makes at most `limit` tokens with either response."""
 
     def fits(pair: Pair, response: list[Part]) -> bool:
-        return len(processor.encode(chat(pair.prompt, response, pair.criterion), train=True).ids) <= limit
+        return len(processor.encode(chat(pair.prompt, response, pair.criterion), scored=True).ids) <= limit
 
     return [pair for pair in pairs if fits(pair, pair.response_a) and fits(pair, pair.response_b)]
 

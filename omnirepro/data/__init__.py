@@ -8,6 +8,7 @@ label? ("A"|"B"|"tie"), margin?, source?, cluster?, meta?
 from omnirepro.data.jsonl import iter_jsonl, open_rows, read_jsonl, stored, write_jsonl
 from omnirepro.data.schema import (
     DIMENSIONS,
+    READ,
     Judgement,
     Label,
     MediaError,
@@ -24,4 +25,5 @@ from omnirepro.data.schema import (
     swap_verdict,
     text_of,
     text_part,
+    turns,
 )

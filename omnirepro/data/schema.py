@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ Verdict = Literal["A", "B", "tie"]
 Order = Literal["AB", "BA"]
 DIMENSIONS = ("fluency", "relevance", "accuracy", "reasoning", "safety")
 LETTERS = {"text": "T", "image": "I", "video": "V", "audio": "A", "views3d": "3D"}
+# Statuses of judgements that were read; all but the first name what had to be taken off before.
+READ = ("ok", "thought", "fenced", "listed")
 _SWAPPED = {"A": "B", "B": "A", "tie": "tie", None: None}
 
 
@@ -236,6 +239,11 @@ class Judgement(Row):
         return cls(**(known | fields))
 
     @property
+    def said(self) -> Verdict | None:
+        """The verdict where the judgement was read: a failed one counts as a missing verdict."""
+        return self.verdict if self.status in READ else None
+
+    @property
     def shown(self) -> Verdict | None:
         """The verdict as the judge saw the sides: position bias is read from this one."""
         return self.verdict if self.order == "AB" else swap_verdict(self.verdict)
@@ -255,6 +263,18 @@ def commonest(verdicts: list[str]) -> Any:
 def text_part(text: str, role: Literal["system", "user", "assistant"] = "user", turn: int = 0) -> Part:
     """Return a part that holds a text."""
     return Part(type="text", text=text, role=role, turn=turn)
+
+
+def turns(parts: Iterable[Part], speaker: str = "user") -> list[dict[str, Any]]:
+    """Return who says what, turn by turn, as messages of role and parts.
+
+    `speaker`: "assistant" for a response, which is one turn of the assistant's where no part of it names one.
+    """
+    found = list(parts)
+    if speaker == "assistant" and all(part.role == "user" for part in found):
+        return [{"role": speaker, "parts": found}]
+    grouped = groupby(found, key=lambda part: (part.turn, part.role))
+    return [{"role": role, "parts": list(said)} for (_, role), said in grouped]
 
 
 def text_of(parts: Iterable[Part]) -> str:

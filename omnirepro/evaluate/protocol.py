@@ -82,7 +82,7 @@ def by_order(rows: Rows, policy: str = "wrong") -> pd.DataFrame:
 
 
 def statuses(rows: Rows) -> pd.DataFrame:
-    """Return (judge, status, n, share): how judgements ended; everything but "ok" is a parse failure."""
+    """Return (judge, status, n, share): how judgements ended; all but those of `data.READ` are parse failures."""
     data = frame(rows).rename(columns={"model": "judge"})
     counts = data.groupby(["judge", "status"]).size().rename("n").reset_index()
     return counts.assign(share=counts["n"] / counts.groupby("judge")["n"].transform("sum"))

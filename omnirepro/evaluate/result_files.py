@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from omnirepro.data import Judgement, Pair, RowError, text_of
+from omnirepro.data import Judgement, Pair, RowError, text_of, turns
 from omnirepro.evaluate.protocol import pairs as by_pair
 from omnirepro.evaluate.rows import Rows, frame
 
@@ -37,11 +37,11 @@ def write_results(rows: Rows, pairs: Sequence[Pair], model: str) -> tuple[dict[s
     columns: dict[str, Any] = {name: [] for name in COLUMNS}
     for p in decided:
         better, worse = (p.response_a, p.response_b) if p.label == "A" else (p.response_b, p.response_a)
-        question = {"role": "user", "content": text_of(p.prompt)}
         columns["id"].append(p.id)
         columns["subset"].append(p.task)
-        columns["text_chosen"].append([question, {"role": "assistant", "content": text_of(better)}])
-        columns["text_rejected"].append([question, {"role": "assistant", "content": text_of(worse)}])
+        for name, side in (("text_chosen", better), ("text_rejected", worse)):
+            said = (*turns(p.prompt), *turns(side, "assistant"))
+            columns[name].append([{"role": turn["role"], "content": text_of(turn["parts"])} for turn in said])
         columns["results"].append(float(earned[p.id]))
     if kind == "Seq. Classifier":
         first = data.groupby("pair_id")[["score_a", "score_b"]].first()

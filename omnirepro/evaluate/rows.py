@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import Judgement, swap_verdict
+from omnirepro.data import READ, Judgement, swap_verdict
 
 POLICIES = ("drop", "wrong", "half", "coin")
 BASELINES = ("random", "always-A", "longer-wins")
@@ -45,7 +45,7 @@ def frame(rows: Rows) -> pd.DataFrame:
         data[column] = data[column].astype(object).where(data[column].notna(), None)
     data["margin"] = data["margin"].astype(float)
     _check(data)
-    data["valid"] = data["status"] == "ok"
+    data["valid"] = data["status"].isin(READ)
     shown = [v if o == "AB" else swap_verdict(v) for v, o in zip(data["verdict"], data["order"], strict=True)]
     data["shown"] = pd.Series(shown, index=data.index, dtype=object).where(data["valid"], None)
     return data.sort_values(KEY, ignore_index=True)
@@ -118,7 +118,7 @@ def _check(data: pd.DataFrame) -> None:
     for column in ("verdict", "label"):
         if bad := set(data[column].dropna()) - {"A", "B", "tie"}:
             raise ValueError(f"{column} must be A, B or tie, not {sorted(map(str, bad))}")
-    if len(empty := data[(data["status"] == "ok") & data["verdict"].isna()]):
+    if len(empty := data[data["status"].isin(READ) & data["verdict"].isna()]):
         raise ValueError(f"{len(empty)} rows have status ok but no verdict, such as pair {empty['pair_id'].iloc[0]}")
     if len(twice := data[data.duplicated(KEY)]):
         raise ValueError(f"{len(twice)} judgements occur twice, such as {twice[KEY].iloc[0].to_dict()}")

@@ -16,7 +16,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from omnirepro.data import Judgement, Pair, commonest, swap_verdict
+from omnirepro.data import READ, Judgement, Pair, commonest, swap_verdict
 from omnirepro.data.files import RunError
 from omnirepro.judge import verdict
 from omnirepro.judge.rubric import Parsed
@@ -117,7 +117,7 @@ def voted(samples: list[Parsed]) -> tuple[Parsed, list[str]]:
 
     The verdict is the commonest, a tie where two are; scores are means. Where none can be read the first one stands.
     """
-    sound = [one for one in samples if one.status == "ok" and one.verdict]
+    sound = [one for one in samples if one.status in READ and one.verdict]
     if not sound:
         return samples[0], []
     votes = [one.verdict for one in sound]

@@ -18,8 +18,8 @@ criterion in mind (the paper has it first, and so have the full ones).
 
 The forms of replies: `<criterion 1>Name: explanation</criterion 1>` and so on; `<critique A>`, `<score A>`,
 `<critique B>`, `<score B>`, `<verdict>[[A]]</verdict>`; a direct judgement is the first followed by the second.
-Thoughts that a model writes in `<think>` tags before its reply are not part of it. Nothing is repaired: what is legible
-is kept beside the name of the first broken rule.
+Thoughts that a model writes before its reply, and a fence of code around it, are not part of it. Nothing is repaired:
+what is legible is kept beside the name of the first broken rule.
 
 Who answers: GenRM (writes criteria, judges, merges), policy (refines), DisRM (scores). A chat role stands on anything
 that completes chats (embedded, local, hub, GGUF or endpoint), the scorer on any scalar judge; so each can be wrapped
@@ -45,10 +45,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
-from omnirepro.data import DIMENSIONS, Judgement, Pair, Part, Response, text_part
-from omnirepro.judge import rubric
+from omnirepro.data import DIMENSIONS, READ, Judgement, Pair, Part, Response, text_part
+from omnirepro.judge import rubric, speech
 from omnirepro.judge.generative import Judge
-from omnirepro.judge.rubric import spoken
 from omnirepro.judge.scalar import ORDERS, ScalarJudge
 from omnirepro.judge.verdict import likeliest
 from omnirepro.models.generation import Chat, Decoding, Generated, LocalModel, Progress
@@ -77,8 +76,8 @@ class CriterionJudgement:
 
     @property
     def said(self) -> str | None:
-        """The verdict where no rule is broken: a failed judgement counts as a missing verdict."""
-        return self.verdict if self.status == "ok" else None
+        """The verdict where the judgement was read: a failed one counts as a missing verdict."""
+        return self.verdict if self.status in READ else None
 
 
 def normalise(criterion: str) -> str:
@@ -108,7 +107,7 @@ def parse_judgement(text: str, form: str = "criterion") -> CriterionJudgement:
     Under a rubric's format a side's critique is its poor dimensions, or the rationale where no mark can be read.
     """
     if form != "criterion":
-        return _from_rubric(rubric.parse(text, form))
+        return _from_rubric(rubric.read(text, form))
     return _judgement(*_fields(text))
 
 
@@ -122,7 +121,10 @@ def parse_direct(text: str, count: int) -> tuple[tuple[str, ...], CriterionJudge
 
 def _fields(text: str) -> tuple[str, list[tuple[str, str]]]:
     """Split a reply into its tagged fields; the status says whether all brackets close and nothing stands outside."""
-    reply = re.sub(r"^\s*<think>.*?</think>", "", text, count=1, flags=re.DOTALL)
+    reply, note = rubric.without_thoughts(text)
+    if note == "unclosed_thought":
+        return "unclosed", []
+    reply = rubric.unfenced(reply)
     if not reply.strip():
         return "empty", []
     fields = _FIELD.findall(reply)
@@ -203,7 +205,8 @@ def render_direct(criteria: Sequence[str], judged: CriterionJudgement) -> str:
 
 def note(judged: CriterionJudgement) -> str:
     """Write a judgement in one line a side, as the prompt for merging shows it."""
-    sides = f"A: {judged.critique_a} ({judged.score_a})\nB: {judged.critique_b} ({judged.score_b})"
+    a, b = (speech.quoted(said, f"{speech.BRIEF}|{speech.FULL}") for said in (judged.critique_a, judged.critique_b))
+    sides = f"A: {a} ({judged.score_a})\nB: {b} ({judged.score_b})"
     return f"{sides}\n[[{_WRITTEN[judged.verdict or 'tie']}]]"
 
 
@@ -318,31 +321,35 @@ def messages(task: Task, wording: str = "full", form: str = "criterion") -> list
         user = {"role": "user", "parts": [*body, *([text_part(details)] if details else [])]}
         return [{"role": "system", "parts": [text_part(FULL[task.kind].format(count=count))]}, user]
     body = rubric.messages(pair.model_copy(update={"criterion": None}), "brief")[-1]["parts"][:-1]
-    criterion = f"\ncriterion: {pair.criterion}" if pair.criterion else ""
-    asked = criterion + details + BRIEF[task.kind].format(count=count)
-    return [{"role": "user", "parts": [*body, text_part(asked)]}]
+    asked = [*rubric.criterion_of(pair, speech.BRIEF), text_part(details + BRIEF[task.kind].format(count=count))]
+    return [{"role": "user", "parts": [*body, *asked]}]
 
 
 def _details(task: Task, wording: str) -> str:
     """Write what stands below the candidates: the known criteria, or the judgements to merge."""
+    brief = wording == "brief"
+    listed = [speech.quoted(criterion, speech.BRIEF if brief else speech.FULL) for criterion in task.criteria]
     if task.kind == "write":
-        known = task.criteria or ("none",)
-        if wording == "brief":
+        known = listed or ["none"]
+        if brief:
             return "\nknown: " + "; ".join(known)
         return "\n\nKnown criteria:" + "".join(f"\n- {line}" for line in known)
-    lead = "\n" if wording == "brief" else "\n\nJudgement under criterion "
-    notes = zip(task.criteria, task.notes, strict=task.kind == "merge")
+    lead = "\n" if brief else "\n\nJudgement under criterion "
+    notes = zip(listed, task.notes, strict=task.kind == "merge")
     return "".join(f"{lead}{i}: {c}\n{note}" for i, (c, note) in enumerate(notes, 1))
 
 
 def _refine(task: Task, wording: str) -> list[dict]:
     """Show one response and its critique, and not the other: it never helps."""
-    (critique,) = task.notes
-    question = spoken(task.pair.prompt)
-    if wording == "brief":
-        tail = [text_part(f"\n{task.side}: "), *task.parts, text_part(f"\nfix {critique}.")]
+    brief = wording == "brief"
+    headings = speech.BRIEF if brief else speech.REFINED
+    (critique,) = (speech.quoted(note, headings) for note in task.notes)
+    question = speech.spoken(task.pair.prompt, headings)
+    answer = speech.spoken(task.parts, headings, "assistant")
+    if brief:
+        tail = [text_part(f"\n{task.side}: "), *answer, text_part(f"\nfix {critique}.")]
         return [{"role": "user", "parts": [*question, *tail]}]
-    tail = [text_part("\n\nAnswer: "), *task.parts, text_part(f"\n\nCritique: {critique}")]
+    tail = [text_part("\n\nAnswer: "), *answer, text_part(f"\n\nCritique: {critique}")]
     system = {"role": "system", "parts": [text_part(FULL["refine"])]}
     return [system, {"role": "user", "parts": [*question, *tail]}]
 
@@ -476,8 +483,10 @@ def read(task: Task, made: Generated, form: str = "criterion") -> Answer:
         value = parse_judgement(made.text, form if task.kind == "judge" else "verdict")
         status = value.status
     elif task.kind == "refine":
-        value = made.text.split("</think>")[-1].strip()
-        status = "empty" if not value else "ok" if made.finished else "unfinished"
+        value, note = rubric.without_thoughts(made.text)
+        value = value.strip()
+        ended = "ok" if made.finished else "unfinished"
+        status = ended if value else "unfinished" if note == "unclosed_thought" else "empty"
     else:
         value = parse_direct(made.text, task.count or len(task.criteria))
         status = value[1].status

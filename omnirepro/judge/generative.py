@@ -76,16 +76,20 @@ class Judge:
         format = verdict.format_of(self.format)
         asked = [(pair, order) for pair in pairs for order in ORDERS[orders]]
         chats = [format.messages(pair.displayed(order), self.wording) for pair, order in asked]
+
+        def parsed(out: Generated) -> rubric.Parsed:
+            return rubric.concluded(format.read(out.text), out)
+
         about = {"model": self.name, "kind": format.kind, "decoding": asdict(self.decoding), "seed": self.seed}
         if self.samples > 1:
             drawn = [chat for chat in chats for _ in range(self.samples)]
             made = self.chat.complete(drawn, self.decoding, self.seed, progress)
             several = [made[i : i + self.samples] for i in range(0, len(made), self.samples)]
             both = zip(asked, several, strict=True)
-            return [choice.vote(*at, [read(one, format) for one in some], some, about) for at, some in both]
+            return [choice.vote(*at, [parsed(one) for one in some], some, about) for at, some in both]
         made = self.chat.complete(chats, self.decoding, self.seed, progress)
         return [
-            Judgement.of(pair, order, read(out, format), raw=out.text or out.reason, tokens=out.tokens, **about)
+            Judgement.of(pair, order, parsed(out), raw=out.text or out.reason, tokens=out.tokens, **about)
             for (pair, order), out in zip(asked, made, strict=True)
         ]
 
@@ -100,16 +104,8 @@ class Judge:
         made = (replace(self.chat, schema=None) if held else self.chat).complete(
             chats, self.decoding, self.seed, progress
         )
-        found = [verdict.parse(out.text, "level").score_a for out in made]
+        found = [verdict.read(out.text, "level").score_a for out in made]
         return [math.nan if level is None else level for level in found]
-
-
-def read(made: Generated, format: verdict.Format) -> rubric.Parsed:
-    """Read a completion; one that was withheld, or that was cut before it could be read, has that as its status."""
-    if made.failure:
-        return rubric.Parsed(made.failure)
-    parsed = format.parse(made.text)
-    return parsed if made.finished or parsed.status == "ok" else replace(parsed, status="cut")
 
 
 def load_judge(

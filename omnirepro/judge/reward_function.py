@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.data import Pair, Part, Prompt, Response, text_part
+from omnirepro.data.sources.parts import conversation
 from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.scalar import ScalarJudge
 
@@ -25,7 +26,8 @@ def reward_function(judge: Judge | ScalarJudge | str | Path, **kw: Any) -> Rewar
     """Return a reward function of a judge, or of what `load_judge` loads from a path, name or URL.
 
     TRL passes `prompts` and `completions`, as texts or as chats. Media come from a column `parts`, a prompt as the
-    kit's parts (a list of mappings), which then replaces the text; a criterion from a column `criterion`.
+    kit's parts (a list of mappings), which then replaces the text; a criterion from a column `criterion`. What tools
+    were asked and what they returned is shown in turns of their own, and not as the policy's words.
     """
     judge = load_judge(judge, **kw) if isinstance(judge, str | Path) else judge
 
@@ -37,8 +39,8 @@ def reward_function(judge: Judge | ScalarJudge | str | Path, **kw: Any) -> Rewar
             for i, (prompt, parts, criterion) in enumerate(zip(prompts, given, criteria, strict=True))
         ]
         answers = [
-            Response(prompt_id=p.id, parts=[text_part(c if isinstance(c, str) else "".join(_text(m) for m in c))])
-            for p, c in zip(asked, completions, strict=True)
+            Response(prompt_id=p.id, parts=_parts(completion) or [text_part("", "assistant")])
+            for p, completion in zip(asked, completions, strict=True)
         ]
         return judge.score(asked, answers) if isinstance(judge, ScalarJudge) else _ring(judge, asked, answers)
 
@@ -61,32 +63,24 @@ def _ring(judge: Judge, asked: list[Prompt], answers: list[Response]) -> list[fl
             pairs.append(Pair(id=f"{first}-{second}", task="policy", **about, **sides))
     earned: dict[int, list[float]] = {i: [] for i in range(len(asked))}
     for row in judge.judge(pairs, "both") if pairs else []:
-        worth = WORTH[row.verdict if row.status == "ok" else None]
+        worth = WORTH[row.said]
         first, second = map(int, row.pair_id.split("-"))
         earned[first].append(worth)
         earned[second].append(1 - worth)
     return [sum(e) / len(e) if e else 0.5 for e in earned.values()]
 
 
-def _parts(prompt: Any, given: Any) -> list[Part]:
-    """Return a prompt as parts: those given, the text, or a chat's turns (TRL's list of role and content)."""
+def _parts(said: Any, given: Any = None) -> list[Part]:
+    """Return a prompt or a completion as parts: those given, the text, or a chat's turns.
+
+    A message without content says nothing. Raises ValueError on media, which a chat of TRL shows without a file's path.
+    """
     if given:
         return [Part.model_validate(p) for p in given]
-    if isinstance(prompt, str):
-        return [text_part(prompt)]
-    parts = []
-    turn = -1
-    for message in prompt:
-        turn += message["role"] == "user"
-        parts.append(text_part(_text(message), role=message["role"], turn=max(turn, 0)))
-    return parts
-
-
-def _text(message: Any) -> str:
-    """Return the text of a message. Raises ValueError on media, which a chat of TRL shows without a file's path."""
-    content = message["content"]
-    if isinstance(content, str):
-        return content
-    if any(piece.get("type") != "text" for piece in content):
-        raise ValueError("a prompt holds media: give the column `parts`, with the paths that the judge is to see")
-    return "".join(piece["text"] for piece in content)
+    if isinstance(said, str):
+        return [text_part(said)]
+    messages = [message | {"content": message.get("content") or ""} for message in said]
+    pieces = [piece for message in messages if isinstance(message["content"], list) for piece in message["content"]]
+    if any(isinstance(piece, dict) and piece.get("type") != "text" for piece in pieces):
+        raise ValueError("a chat holds media: give the column `parts`, with the paths that the judge is to see")
+    return conversation(messages)

@@ -5,20 +5,24 @@ Consumes pairs and raw model text; produces chat messages, judgement JSON and a 
 Departures from the published release:
 1. `rationale-first` moves `reasoning` to the front, so that scores follow from it; with `/3` or `/1` it weighs fewer
    dimensions, and `scores-only` leaves it out.
-2. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule.
+2. Nothing is repaired: a judgement that breaks a rule keeps its text and the name of the rule. What stands around one
+   (thoughts, a fence of code, a list of one element) is taken off in one place, `unwrapped`, and named by the status:
+   "thought", "fenced" or "listed". Judges and teachers `read` so, and evaluation counts what was read (`data.READ`);
+   rewards `parse` strictly.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from omnirepro.data import DIMENSIONS, Label, Pair, Part, text_part
+from omnirepro.data import DIMENSIONS, READ, Label, Pair, Part, text_part
+from omnirepro.judge.speech import BRIEF, FULL, quoted, spoken
 
 Score = Annotated[int, Field(ge=0, le=10, strict=True)]
 TITLES = dict(zip(DIMENSIONS, ("Fluency", "Relevance", "Accuracy", "Reasoning", "Safety"), strict=True))
@@ -58,6 +62,23 @@ STATUSES = (
     "ok", "empty", "no_json", "not_an_object", "wrong_keys", "bad_score", "bad_better", "no_rationale",
     "no_verdict", "several_verdicts", "verdict_mismatch", "score_mismatch",
 )  # fmt: skip
+# How models mark their thoughts, beside tags of XML: Magistral, Sky-T1, Command A, Kimi, Gemma 4, gpt-oss.
+_NAMES = "think|thinking|thoughts?|reason|reasoning|reflection|analysis|scratchpad|seed:think"
+_MARKS = (
+    (r"\[THINK\]", r"\[/THINK\]"),
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),
+    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),
+    ("◁think▷", "◁/think▷"),
+    (r"<\|channel>thought", r"<channel\|>"),
+    (r"<\|channel\|>analysis<\|message\|>", r"<\|channel\|>final<\|message\|>"),
+)
+_OPENED = re.compile("|".join([rf"<(?:{_NAMES})>", *(opened for opened, _ in _MARKS)]), re.IGNORECASE)
+_CLOSED = re.compile("|".join([r"</(?:seed:)?think(?:ing)?>", *(closed for _, closed in _MARKS)]), re.IGNORECASE)
+_THOUGHT = re.compile(
+    "|".join([rf"<({_NAMES})>.*?</\1>", *(f"{opened}.*?{closed}" for opened, closed in _MARKS)]),
+    re.IGNORECASE | re.DOTALL,
+)
+_FENCE = re.compile(r"[^`]*```\w*\n(.*)```[^`]*", re.DOTALL)
 _TAG = re.compile(r"\[\[\s*(A|B|C|equal|tie)\s*\]\]")
 _TO_VERDICT = {"A": "A", "B": "B", "C": "tie", "equal": "tie", "tie": "tie"}
 _FROM_VERDICT = {"A": "A", "B": "B", "tie": "equal"}
@@ -92,17 +113,94 @@ class Parsed:
 def parse(text: str, format: str = "rationale-first") -> Parsed:
     """Parse a judgement strictly; never raises. `format`: a rubric format, or "verdict" for a bare [[A]].
 
-    A completion is read by several rewards and by what watches over them, so the last ones are kept.
+    Nothing is taken off: rewards of form pay for this reading alone. Judges and teachers read with `read`. A completion
+    is read by several rewards and by what watches over them, so the last ones are kept.
     """
     return _parse(text, format)
 
 
 @lru_cache(4096)
 def _parse(text: str, format: str) -> Parsed:
+    return _parse_tag(text) if format == "verdict" else _parse_rubric(text, format)
+
+
+def read(text: str, format: str = "rationale-first") -> Parsed:
+    """Read a judgement as `parse` does, once thoughts, a fence or a list around it are off; never raises.
+
+    The status of one that then keeps every rule says what was taken off (`data.READ`); verdict and scores are set.
+    """
+    if format == "verdict":
+        body, note = without_thoughts(text)
+        return noted(parse(body, format), note)
+    whole = parse(text, format)
+    if whole.status not in ("no_json", "not_an_object"):
+        return whole
+    body, note = unwrapped(text)
+    found = noted(parse(body, format), note)
+    return whole if found.status == "no_json" else found
+
+
+def noted(found: Parsed, note: str) -> Parsed:
+    """Give a judgement that keeps every rule the status of what was taken off before, if anything was."""
+    if note == "unclosed_thought":
+        return Parsed(note)
+    return replace(found, status=note) if note and found.status == "ok" else found
+
+
+def concluded(found: Any, made: Any) -> Any:
+    """Give what was read of a completion (`models.generation.Generated`) the status of how that ended.
+
+    A failure to answer is the status whatever was read; what could not be read since it met its limit is "cut".
+    """
+    if made.failure:
+        return replace(found, status=made.failure)
+    return found if made.finished or found.status in READ else replace(found, status="cut")
+
+
+def without_thoughts(text: str) -> tuple[str, str]:
+    """Take off the thoughts before an answer; returns the answer, and "thought", "unclosed_thought" or "" as a note.
+
+    What comes before a thought's end is a thought also where its beginning is missing: some chat templates write it.
+    """
+    body = text.lstrip()
+    note = ""
+    while thought := _THOUGHT.match(body):
+        body = body[thought.end() :].lstrip()
+        note = "thought"
+    opened = _OPENED.search(body)
+    if opened and not opened.start():
+        return "", "unclosed_thought"
+    closed = _CLOSED.search(body)
+    if closed and not (opened and opened.start() < closed.start()):
+        return body[closed.end() :], "thought"
+    return (body, note) if note else (text, "")
+
+
+def unfenced(text: str) -> str:
+    """Take off a fence of code around a whole text, as the published parser does."""
+    body = text.strip()
+    if body.startswith("```") and body.endswith("```") and len(body) >= 6:
+        return re.sub(r"^\w*", "", body[3:-3])
+    return body
+
+
+def unwrapped(text: str) -> tuple[str, str]:
+    """Take off what stands around JSON: thoughts, a fence with what is said beside it, and a list of one element.
+
+    Returns the rest, and a note: "unclosed_thought", "thought", "fenced", "listed" or "".
+    """
+    body, note = without_thoughts(text)
+    fenced = _FENCE.fullmatch(body)
+    inner = fenced[1].strip() if fenced else unfenced(body)
+    note = note or ("fenced" if inner != body.strip() else "")
+    if inner.startswith("[") and inner.endswith("]"):
+        return inner[1:-1], note or "listed"
+    return inner, note
+
+
+def _parse_rubric(text: str, format: str) -> Parsed:
     if not text.strip():
         return Parsed("empty")
-    if format == "verdict":
-        return _parse_tag(text)
     try:
         data = json.loads(text, object_pairs_hook=lambda x: d if len(d := dict(x)) == len(x) else {"key twice": True})
     except (ValueError, RecursionError):
@@ -126,6 +224,8 @@ def _status_of(error: ValidationError) -> str:
 
 
 def _parse_tag(text: str) -> Parsed:
+    if not text.strip():
+        return Parsed("empty")
     tags = {_TO_VERDICT[t] for t in _TAG.findall(text)}
     if len(tags) == 1:
         return Parsed("ok", tags.pop(), reasoning=text)
@@ -233,15 +333,26 @@ def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
 def messages(pair: Pair, wording: str = "brief", format: str = "rationale-first") -> list[dict]:
     """Build the chat that asks for a judgement of a pair as displayed (A is `response_a`)."""
     ask = text_part(instruction(wording, format))
-    criterion = [text_part(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
-    a, b = ("\nA: ", "\nB: ") if wording == "brief" else ("\n\nCandidate A: ", "\n\nCandidate B: ")
-    parts = [*spoken(pair.prompt), *criterion, text_part(a), *pair.response_a, text_part(b), *pair.response_b]
-    if wording == "brief":
+    brief = wording == "brief"
+    parts = [*asked(pair, brief), *side("A", pair.response_a, brief), *side("B", pair.response_b, brief)]
+    if brief:
         return [{"role": "user", "parts": [*parts, ask]}]
     system = [{"role": "system", "parts": [ask]}] if wording == "full" else []
     return [*system, {"role": "user", "parts": parts}]
 
 
-def spoken(parts: list[Part]) -> list[Part]:
-    """Keep user parts; name the speaker of earlier assistant and system turns."""
-    return [p if p.role == "user" or p.type != "text" else text_part(f"\n{p.role}: {p.text}\n") for p in parts]
+def asked(pair: Pair, brief: bool) -> list[Part]:
+    """Return a pair's prompt, and the line of its criterion where it has one."""
+    headings = BRIEF if brief else FULL
+    return [*spoken(pair.prompt, headings), *criterion_of(pair, headings)]
+
+
+def criterion_of(pair: Pair, headings: str) -> list[Part]:
+    """Return the line of a pair's criterion; none where it has none."""
+    return [text_part(f"\ncriterion: {quoted(pair.criterion, headings)}")] if pair.criterion else []
+
+
+def side(name: str, response: list[Part], brief: bool, noun: str = "Candidate") -> list[Part]:
+    """Return a response behind its heading."""
+    heading = f"\n{name}: " if brief else f"\n\n{noun} {name}: "
+    return [text_part(heading), *spoken(response, BRIEF if brief else FULL, "assistant")]

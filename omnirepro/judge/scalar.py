@@ -1,7 +1,7 @@
 """The scalar judge: one score a response, and of two scores a verdict (Omni-Reward and its evaluation code).
 
 Consumes prompts with responses, or pairs; produces scores, or frozen `Judgement` rows of kind "scalar" with score_a and
-score_b. The criterion stands in the system message, the response alone in the assistant's turn: no response is ever
+score_b. The criterion stands in the system message, the response alone in turns of its own: no response is ever
 seen beside another, so the order of display cannot matter. Two rows a pair are written all the same, which lets every
 function of `evaluate` read them.
 
@@ -15,14 +15,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, text_part
+from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, text_part, turns
 from omnirepro.judge.rubric import Parsed
+from omnirepro.judge.speech import shown, spoken
 from omnirepro.models.generation import Progress, Scores
 
 ORDERS = {"both": ("AB", "BA"), "AB": ("AB",), "BA": ("BA",)}
@@ -136,20 +137,20 @@ def redraw(row: Judgement, threshold: float) -> Judgement:
 
 
 def chat(prompt: list[Part], response: list[Part], criterion: str | None = None, wording: str = "full") -> list[dict]:
-    """Build the chat that is scored: system (the prompt's own and the criterion), the prompt's turns, the response.
+    """Build the chat that is scored: system (the prompt's first and the criterion), the prompt's turns, the response's.
 
     In the "brief" wording, the embedded model's, a system message with the criterion comes last.
     """
-    system = [p for p in prompt if p.role == "system"]
+    opening = list(takewhile(lambda part: part.role == "system", prompt))
+    system = spoken(opening, "criterion", "system")
+    said = [turn | {"parts": shown(turn["parts"], "criterion")} for turn in turns(prompt[len(opening) :])]
     brief = wording == "brief"
     lead = "\n" if system and not brief else ""
     asked = [text_part(f"{lead}criterion: {criterion}")] if criterion else []
-    spoken = groupby((p for p in prompt if p.role != "system"), key=lambda p: (p.turn, p.role))
-    turns = [{"role": role, "parts": list(parts)} for (_, role), parts in spoken]
     first = system if brief else [*system, *asked]
-    opening = [{"role": "system", "parts": first}] if first else []
-    closing = [{"role": "system", "parts": asked}] if brief and asked else []
-    return [*opening, *turns, {"role": "assistant", "parts": response}, *closing]
+    before = [{"role": "system", "parts": first}] if first else []
+    behind = [{"role": "system", "parts": asked}] if brief and asked else []
+    return [*before, *said, *turns(response, "assistant"), *behind]
 
 
 def load_scalar_judge(

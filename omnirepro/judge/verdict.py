@@ -21,8 +21,9 @@ from typing import Any
 
 from omnirepro.data import Judgement, Pair, Part, Response, swap_verdict, text_part
 from omnirepro.judge import rubric
-from omnirepro.judge.rubric import Parsed, spoken
+from omnirepro.judge.rubric import Parsed, criterion_of, side
 from omnirepro.judge.scalar import freeze_scores
+from omnirepro.judge.speech import BRIEF, spoken
 from omnirepro.models.generation import LocalModel
 
 TAGS = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}
@@ -34,11 +35,12 @@ _REASONS = {"verdict": "Reason briefly about both responses first, then end", "v
 
 @dataclass(frozen=True)
 class Format:
-    """A format of judgement: the kind of its rows, how a pair is asked, and how a text is read."""
+    """A format of judgement: the kind of its rows, how a pair is asked, how a text is parsed strictly and how read."""
 
     kind: str
     messages: Callable[[Pair, str], list[dict]]
     parse: Callable[[str], Parsed]
+    read: Callable[[str], Parsed]
 
 
 @lru_cache
@@ -46,12 +48,18 @@ def format_of(name: str) -> Format:
     """Return a format by its name, of `FORMATS` or of `rubric.FORMATS`."""
     if name in FORMATS:
         return FORMATS[name]
-    return Format("rubric", partial(rubric.messages, format=name), partial(rubric.parse, format=name))
+    readers = (partial(reader, format=name) for reader in (rubric.parse, rubric.read))
+    return Format("rubric", partial(rubric.messages, format=name), *readers)
 
 
 def parse(text: str, format: str = "verdict") -> Parsed:
     """Read a judgement in any format of the kit; never raises. A level is `score_a`, and gives no verdict."""
     return format_of(format).parse(text)
+
+
+def read(text: str, format: str = "verdict") -> Parsed:
+    """Read a judgement in any format of the kit, without what stands around it (`rubric.read`); never raises."""
+    return format_of(format).read(text)
 
 
 def messages(pair: Pair, wording: str = "brief", format: str = "verdict") -> list[dict]:
@@ -75,16 +83,15 @@ def ask_levels(pair: Pair) -> list[dict]:
 
 
 def _ask(pair: Pair, wording: str, format: str) -> list[dict]:
-    a, b = ("\nA: ", "\nB: ") if wording == "brief" else ("\n\nResponse A: ", "\n\nResponse B: ")
-    responses = [text_part(a), *pair.response_a]
+    brief = wording == "brief"
+    responses = side("A", pair.response_a, brief, "Response")
     if format != "level":
-        responses += [text_part(b), *pair.response_b]
-    criterion = [text_part(f"\ncriterion: {pair.criterion}")] if pair.criterion else []
-    if wording == "brief":
-        parts = [*spoken(pair.prompt), *responses, *criterion, text_part(_BRIEF[format])]
+        responses += side("B", pair.response_b, brief, "Response")
+    if brief:
+        parts = [*spoken(pair.prompt, BRIEF), *responses, *criterion_of(pair, BRIEF), text_part(_BRIEF[format])]
         return [{"role": "user", "parts": parts}]
     system = {"role": "system", "parts": [text_part(instruction(format))]}
-    return [system, {"role": "user", "parts": [*spoken(pair.prompt), *criterion, *responses]}]
+    return [system, {"role": "user", "parts": [*rubric.asked(pair, brief), *responses]}]
 
 
 def instruction(format: str) -> str:
@@ -108,6 +115,11 @@ def _parse_level(text: str) -> Parsed:
     return Parsed("bad_score" if found or text.strip() else "empty", reasoning=text)
 
 
+def _read_level(text: str) -> Parsed:
+    body, note = rubric.without_thoughts(text)
+    return rubric.noted(_parse_level(body), note)
+
+
 def target(verdict: str, levels: tuple[int, int] | None = None) -> str:
     """Write a judgement as the embedded model learns it: the levels of both sides as its reasons, then the tag."""
     return f"{named(*levels)} {TAGS[verdict]}" if levels else TAGS[verdict]
@@ -123,6 +135,7 @@ FORMATS = {
         "verdict",
         partial(_ask, format=name),
         _parse_level if name == "level" else partial(rubric.parse, format="verdict"),
+        _read_level if name == "level" else partial(rubric.read, format="verdict"),
     )
     for name in ("verdict", "verdict-direct", "level")
 }

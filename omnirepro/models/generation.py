@@ -8,6 +8,7 @@ pass over their beginning: both orders of a pair, its criteria, samples of one p
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from omnirepro.models.chats import ContextError
 from omnirepro.models.examples import Encoded, stretches
 from omnirepro.models.processing import Example, OmniProcessor
 
@@ -41,8 +43,9 @@ class Decoding:
 class Generated:
     """One completion: text without special tokens, its length in tokens, whether it ended by itself.
 
-    `failure` says why a server gave no answer ("refused", "filtered", "cut") and `reason` holds its words; the text is
-    empty then.
+    `failure` names what kept the model from answering, and is then the status of what was to be read: "too_long" where
+    the prompt leaves no room in the model's context, or what a server says ("refused", "filtered", "cut"), whose words
+    are the `reason`. A completion that met its limit of tokens has no failure, but is not `finished`.
     """
 
     text: str
@@ -157,13 +160,28 @@ def generate(
     """Complete every prompt, in the order given; `draws` names each row's noise (its number, if None).
 
     With `share`, neighbours that begin alike are read once; see `alike`.
+    A prompt that leaves no room for `max_new_tokens` in the model's context is not asked: its failure is "too_long".
     """
     decoding = decoding or Decoding()
 
     def complete(inputs: dict, rows: list[int]) -> list[Generated]:
         return _complete(model, processor, inputs, [draws[i] for i in rows] if draws else rows, decoding, seed)
 
-    return _in_batches(model, processor, examples, batch_size, complete, progress, decoding.max_new_tokens, share)
+    made = _in_batches(model, processor, examples, batch_size, complete, progress, decoding.max_new_tokens, share)
+    return [one or Generated("", 0, False, "too_long") for one in made]
+
+
+def context_of(model) -> float:
+    """Return the most tokens that a model reads and writes in one go; infinite where its configuration names none."""
+    named = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return named if named and named > 0 else math.inf
+
+
+def check_context(model, examples: list[Example]) -> None:
+    """Raise `ContextError` where examples are longer than the model's context."""
+    limit = context_of(model)
+    if too_long := [i for i, example in enumerate(examples) if len(example.ids) > limit]:
+        raise ContextError(too_long, limit)
 
 
 def _complete(model, processor, inputs: dict, rows: list[int], decoding: Decoding, seed: int) -> list[Generated]:
@@ -174,7 +192,7 @@ def _complete(model, processor, inputs: dict, rows: list[int], decoding: Decodin
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=processor.chats.ends,
         pad_token_id=tokenizer.pad_token_id,
         suppress_tokens=processor.suppressed_ids or None,
     )
@@ -182,7 +200,8 @@ def _complete(model, processor, inputs: dict, rows: list[int], decoding: Decodin
     with torch.inference_mode(), last_logits(model):
         made = model.generate(**inputs, generation_config=config, logits_processor=noise)
     made = made[:, inputs["input_ids"].shape[1] :].tolist()
-    return _finish(tokenizer, made)
+    ends = set(processor.chats.ends)
+    return _finish(tokenizer, [[tokenizer.eos_token_id if i in ends else i for i in row] for row in made])
 
 
 def _in_batches(
@@ -195,16 +214,23 @@ def _in_batches(
     new_tokens: int,
     share: bool,
 ) -> list:
-    """Return what `run(inputs, rows)` makes of batches of inputs to `model.generate`, in the order of the examples."""
+    """Return what `run(inputs, rows)` makes of batches of inputs to `model.generate`, in the order of the examples.
+
+    An example that leaves no room for `new_tokens` in the model's context is not run: what is made of it is None.
+    """
+    limit = context_of(model) - new_tokens
     if not (share and _can_share(model)):
 
         def single(batch: list[Example], rows: list[int]) -> list:
-            return run(_prompts(model, processor, batch), rows)
+            fit = [at for at, example in enumerate(batch) if len(example.ids) <= limit]
+            inputs = _prompts(model, processor, [batch[at] for at in fit]) if fit else {}
+            made = dict(zip(fit, run(inputs, [rows[at] for at in fit]) if fit else (), strict=True))
+            return [made.get(at) for at in range(len(batch))]
 
         return by_length(model, examples, batch_size, single, progress, new_tokens)
     groups = alike(examples, processor)
     most = max((len(group.rows) for group in groups), default=1)
-    if most == 1:
+    if most == 1 or any(len(example.ids) > limit for group in groups for example in group.examples):
         return _in_batches(model, processor, examples, batch_size, run, progress, new_tokens, share=False)
 
     def shared(batch: list[Alike], _: list[int]) -> list[list]:
@@ -318,13 +344,12 @@ def _can_share(model) -> bool:
 
 
 def _finish(tokenizer, rows: list[list[int]]) -> list[Generated]:
-    """Cut every row of new tokens behind its end of turn, and write it."""
+    """Cut every row of new tokens behind its end of turn, and write what stands before that."""
     out = []
     for ids in rows:
         finished = tokenizer.eos_token_id in ids
-        if finished:
-            ids = ids[: ids.index(tokenizer.eos_token_id) + 1]
-        out.append(Generated(tokenizer.decode(ids, skip_special_tokens=True), len(ids), finished))
+        said = ids[: ids.index(tokenizer.eos_token_id)] if finished else ids
+        out.append(Generated(tokenizer.decode(said, skip_special_tokens=True), len(said) + finished, finished))
     return out
 
 
@@ -377,6 +402,7 @@ def choose(
     """Return the log-probability, in nats, that example i goes on with each of `words[i]`, tuples of tokens.
 
     That of a word of several tokens is the sum of theirs, each behind those before it. `share`: as in `generate`.
+    Raises `ContextError` where an example is too long.
     """
     import torch
     from transformers import GenerationConfig
@@ -400,6 +426,8 @@ def choose(
         return [dict(zip(some, chances[i, some].tolist(), strict=True)) for i, some in enumerate(tokens)]
 
     found = _in_batches(model, processor, Encoded(asked, behind), batch_size, next_token, progress, 1, share)
+    if too_long := sorted({row for (row, _), chances in zip(asked, found, strict=True) if chances is None}):
+        raise ContextError(too_long, context_of(model) - 1)
     known = dict(zip(asked, found, strict=True))
     return [
         [sum(known[row, option[:at]][token] for at, token in enumerate(option)) for option in options]

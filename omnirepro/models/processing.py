@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -23,6 +21,7 @@ import numpy as np
 
 from omnirepro import __version__
 from omnirepro.data import MediaError, Part, media
+from omnirepro.models.chats import Chats, Content
 from omnirepro.models.examples import Latest, Medium
 from omnirepro.models.families import OMNI, TEXT, Family, old_template, picture_settings
 
@@ -103,9 +102,7 @@ class OmniProcessor:
         self._features = Latest(cache)
         self._media: OrderedDict[str, Medium] = OrderedDict()
         self._extractor = None
-        # questions and short answers come again and again
-        self._tokens = lru_cache(REMEMBERED)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
-        self._turn = lru_cache(REMEMBERED)(lambda role, content: self._render([self._message(role, content)]))
+        self.chats = Chats(tokenizer, self.family.marks, REMEMBERED)
         self.limit(limits or {})
 
     def limit(self, limits: Mapping[str, Any]) -> None:
@@ -159,102 +156,53 @@ class OmniProcessor:
 
     @property
     def suppressed_ids(self) -> list[int]:
-        """Ids that must never be sampled: every control token but the one that ends a turn."""
-        return [i for i in self._control if i != self.tokenizer.eos_token_id]
+        """Ids that must never be sampled: every control token but those that end an answer."""
+        return [i for i in self.chats.control if i not in self.chats.ends]
 
-    def encode(self, messages: list[dict], train: bool = False) -> Example:
+    def encode(self, messages: list[dict], train: bool = False, scored: bool = False) -> Example:
         """Tokenise messages of the form {"role", "parts"}; with `train`, take loss on assistant turns only.
 
         An assistant's message may name words of its own that nothing before them tells, as `free`: they take no loss.
-        Without `train` the prompt of the next assistant turn is appended. Raises `MediaError` on bad media.
+        Without `train` the prompt of the next assistant turn is appended; with `scored` the last message is an answer
+        that stands as the chat template writes a finished one. Contents never act as control: see `chats`. Raises
+        `MediaError` on bad media and `ModelError` where the template cannot show the messages.
         """
         example = Example([], [])
-        chat: list[dict] = []
-        written = ""
-        for message in messages:
-            content, found = self._content(message["parts"])
-            if self._additive:
-                new = self._turn(message["role"], content)
-            else:
-                chat.append(self._message(message["role"], content))
-                text = self._render(chat)
-                assert text.startswith(written), "the chat template rewrites earlier turns: loss would be misplaced"
-                new = text[len(written) :]
-                written = text
-            answer = message["role"] == "assistant" and new.startswith(self._opening)
-            if answer:
-                self._append(example, self._opening)
-            free = {i for word in message.get("free", ()) for i in self._tokens(word)}
-            self._append(example, new[len(self._opening) :] if answer else new, found, train and answer, free)
-            example.features += found
-        if not train:
-            self._append(example, self._opening)
+        content = [(message["role"], self._content(message["parts"], example.features)) for message in messages]
+        answers = [message for message in messages if message["role"] == "assistant"]
+        runs = iter([n for found in example.features for n in found.get("runs", [found["tokens"]])])
+        for segment in self.chats.segments(content, train, scored):
+            free: set[int] = set()
+            if segment.answer is not None:
+                free = {i for word in answers[segment.answer].get("free", ()) for i in self.chats.tokens(word)}
+            self._append(example, segment.text, runs, train and segment.answer is not None, free)
         return example
 
-    def _append(self, example: Example, text: str, found=(), loss: bool = False, free=()) -> None:
-        runs = iter([n for f in found for n in f.get("runs", [f["tokens"]])])
+    def _append(self, example: Example, text: str, runs: Iterator[int], loss: bool, free: set[int]) -> None:
+        """Add a text's ids, each placeholder as often as its medium has tokens."""
         kinds = set(self.placeholder_ids.values())
         ids = []
-        for i in self._tokens(self._written(text, found)):
+        for i in self.chats.tokens(text):
             ids += [i] * next(runs) if i in kinds else [i]
         example.ids += ids
         example.labels += [i if loss and i not in free else -100 for i in ids]
 
-    def _written(self, text: str, found) -> str:
-        """Put what a family writes around its placeholders in the place of each medium's one."""
-        if not any("written" in feature for feature in found):
-            return text
-        pieces = re.split("|".join(re.escape(mark) for mark in self.family.marks.values()), text)
-        marks = [f.get("written", self.family.marks[f["kind"]]) for f in found]
-        return "".join(word for both in zip(pieces, [*marks, ""], strict=True) for word in both)
+    def _content(self, parts: list[Part], features: list[Mapping[str, Any]]) -> Content:
+        """Return the parts as (type, text), and add the features of those that are media."""
+        content: list[tuple[str, str]] = []
 
-    def _message(self, role: str, content: tuple[tuple[str, str], ...]) -> dict:
-        parts = [{"type": kind, kind: text} for kind, text in content]
-        return {"role": role, "content": parts if self.family.marks else "".join(text for _, text in content)}
+        def show(part: Part, kind: str) -> None:
+            features.append(self.medium(part))
+            content.append((kind, features[-1].get("written", self.family.marks[kind])))
 
-    def _render(self, chat: list[dict], opening: bool = False) -> str:
-        return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opening)
-
-    @cached_property
-    def _opening(self) -> str:
-        """What opens an assistant turn."""
-        chat = [{"role": "user", "content": "x"}]
-        return self._render(chat, True)[len(self._render(chat)) :]
-
-    @cached_property
-    def _additive(self) -> bool:
-        """Whether the template renders each message on its own, so that a long chat need not be rendered anew."""
-        chat = [{"role": r, "content": "x"} for r in ("user", "assistant", "user")]
-        return self._render(chat) == "".join(self._render([m]) for m in chat)
-
-    def _content(self, parts: list[Part]) -> tuple[tuple[tuple[str, str], ...], list[Medium]]:
-        """Return the parts as (type, text), and those that are media."""
-        content = []
-        found = []
         for part in parts:
             if part.type == "text":
-                content.append(("text", self._plain(part.text or "")))
+                content.append(("text", part.text or ""))
             else:
-                found.append(self.medium(part))
-                content.append(("image" if part.type == "views3d" else part.type, ""))
+                show(part, "image" if part.type == "views3d" else part.type)
                 if part.type == "video" and self.limits["audio_in_video"] and media.has_sound(part.path):
-                    found.append(self.medium(part.model_copy(update={"type": "audio"})))
-                    content.append(("audio", ""))
-        return tuple(content), found
-
-    @cached_property
-    def _control(self) -> dict[int, str]:
-        """Control tokens by id: those with a named use, and those that only the vocabulary marks (the roles)."""
-        known = self.tokenizer
-        marked = {i: str(t) for i, t in known.added_tokens_decoder.items() if t.special}
-        return dict(sorted((marked | dict(zip(known.all_special_ids, known.all_special_tokens, strict=True))).items()))
-
-    def _plain(self, text: str) -> str:
-        """Break up special tokens that a text contains, so that content can never act as a control token."""
-        for token in self._control.values():
-            if token in text:
-                text = text.replace(token, f"{token[0]} {token[1:]}")
-        return text
+                    show(part.model_copy(update={"type": "audio"}), "audio")
+        return tuple(content)
 
     def medium(self, part: Part) -> Medium:
         """Return a file's number of placeholder tokens and its grid, and its arrays when they are read."""
@@ -289,7 +237,7 @@ class OmniProcessor:
         """Prepare a file, or take its features from the store where it is large."""
         if self.store is None or not os.path.isfile(part.path) or os.path.getsize(part.path) < LARGE:
             return self._prepare(part)
-        settings = {k: v for k, v in vars(self).items() if k != "tokenizer" and not k.startswith("_")}
+        settings = {k: v for k, v in vars(self).items() if k not in ("tokenizer", "chats") and k[0] != "_"}
         how = json.dumps([__version__, settings], sort_keys=True, default=_said)
         return self.store.fetch(part, how, lambda: self._prepare(part))
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from omnirepro.models.examples import Encoded
-from omnirepro.models.generation import Progress, by_length
+from omnirepro.models.generation import Progress, by_length, check_context
 from omnirepro.models.loading import ModelError, gives_scores, load, named_errors, save_adapter
 from omnirepro.models.processing import Example, OmniProcessor, keep_settings
 
@@ -58,12 +58,13 @@ class Scorer(nn.Module):
     def score(self, chats: list[list[dict]], batch_size: int = 64, progress: Progress | None = None) -> list[float]:
         """Score chats whose last message is the response, in the order given; each row's score is its own alone.
 
-        Chats of like length share a batch; see `generation.by_length`. Raises `MediaError` on bad media.
+        Chats of like length share a batch; see `generation.by_length`. Raises `MediaError` on bad media, and
+        `ContextError` where a chat is longer than the model's context.
         """
-
-        examples = Encoded(chats, partial(self.processor.encode, train=True))
+        examples = Encoded(chats, partial(self.processor.encode, scored=True))
 
         def scores(batch: list[Example], rows: list[int]) -> list[float]:
+            check_context(self.backbone, batch)
             with torch.inference_mode():
                 return self(**self.collate(batch)).tolist()
 

@@ -95,11 +95,8 @@ def read(text: str) -> dict[str, Any] | None:
 
     One completion is read for several rewards, so the last ones are kept: do not change what is returned.
     """
-    body = text.strip()
-    if body.startswith("```") and body.endswith("```") and len(body) >= 6:
-        body = re.sub(r"^\w*", "", body[3:-3])
     try:
-        data = json.loads(body)
+        data = json.loads(rubric.unfenced(text))
     except (ValueError, RecursionError):
         return None
     if isinstance(data, list) and len(data) == 1:

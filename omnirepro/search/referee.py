@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, read_jsonl
+from omnirepro.data import READ, Judgement, Pair, Part, Prompt, Response, Row, read_jsonl
 from omnirepro.judge import rubric, verdict
 from omnirepro.search.tournament import WAYS, Match, forms_of, frozen, highest, knock_out, round_robin
 
@@ -165,7 +165,7 @@ def choose(
     for row in referee.judged.values():
         name, _, sides = row.pair_id.rpartition("#")
         a, b = map(int, sides.split("-"))
-        found = verdict.parse(row.raw, judge.format).reasoning if hasattr(judge, "format") else ""
+        found = verdict.read(row.raw, judge.format).reasoning if hasattr(judge, "format") else ""
         reason = found.replace("<think>", "").replace("</think>", "").strip() or row.raw
         compared[name].append(Compared(a=a, b=b, verdict=row.verdict, status=row.status, reason=reason))
     chosen = []
@@ -183,7 +183,7 @@ def choose(
                 ranks=[1 + orders[name].index(form) for form in forms[name]],
                 strengths=finite and [finite[form] for form in forms[name]],
                 calls=len(worth) if alone else len(said),
-                failed=sum(x is None for x in finite.values()) if alone else sum(c.status != "ok" for c in said),
+                failed=sum(x is None for x in finite.values()) if alone else sum(c.status not in READ for c in said),
                 comparisons=said,
             )
         )

@@ -153,7 +153,7 @@ def frozen(rows: Iterable[Any]) -> Compare:
 
     It raises KeyError for a match that was never judged.
     """
-    said = {row.pair_id: row.verdict if row.status == "ok" else None for row in rows}
+    said = {row.pair_id: row.said for row in rows}
     return lambda matches: [said[match.id] for match in matches]
 
 

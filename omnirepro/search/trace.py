@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from omnirepro.data import Judgement, Order, Pair
+from omnirepro.data import READ, Judgement, Order, Pair
 from omnirepro.judge.criteria import Answer, CriterionJudgement
 from omnirepro.reward.meta import meta_rewards, rank
 
@@ -66,7 +66,7 @@ class Trace:
         """Book one answer, and its failure where it is one."""
         self.calls[role] += 1
         self.tokens[role] += answer.tokens
-        if answer.status != "ok":
+        if answer.status not in READ:
             self.failures[f"{kind}:{answer.status}"] += 1
 
     @property

@@ -116,7 +116,7 @@ def encode_pairs(
     def sides(row: tuple[Pair, str]) -> Encoded:
         pair, verdict = row
         chats = (chat(pair.prompt, r, pair.criterion, wording) for r in (pair.response_a, pair.response_b))
-        found = [processor.encode(turns, train=True) for turns in chats]
+        found = [processor.encode(turns, scored=True) for turns in chats]
         longest = max(len(e.ids) for e in found)
         check_length(longest, max_length or longest, f"{name(row)} with a response", "bradley_terry.max_length")
         preferred, other = reversed(found) if verdict == "B" else found

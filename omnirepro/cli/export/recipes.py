@@ -23,6 +23,7 @@ from omnirepro.cli.export import new_folder, render
 from omnirepro.data import Label, Pair, read_jsonl, sha256_file
 from omnirepro.judge import rubric
 from omnirepro.judge.scalar import chat
+from omnirepro.judge.speech import spoken
 from omnirepro.kit.run import Params, RunError, load_params, results_root
 from omnirepro.kit.run.manifest import load_manifest
 from omnirepro.reward import weights_of
@@ -79,7 +80,8 @@ def _rows(folder: Path, params: Params, to: Path) -> Rows:
             *asked, _ = chat(pair.prompt, preferred.response_a, pair.criterion)
             row = _row(asked, to)
             for name, side in (("chosen", preferred.response_a), ("rejected", preferred.response_b)):
-                row |= {name: _row([{"role": "assistant", "parts": side}], to)["messages"][0]}
+                answer = {"role": "assistant", "parts": spoken(side, speaker="assistant")}
+                row |= {name: _row([answer], to)["messages"][0]}
             rows["preference"].append(row)
     if drawn:
         print(f"{drawn} pairs of generated media have no preference row: both formats list media once for both sides")

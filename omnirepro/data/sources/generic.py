@@ -143,7 +143,7 @@ def every(raw: Raw) -> Iterator[Given]:
 
 
 def _opening(raw: Raw) -> list[Part]:
-    """Return the system prompt and the tools of a row as system turns."""
+    """Return the system prompt and the tools of a row as a system turn."""
     system = [raw.fields["system"]] if raw.fields.get("system") else []
     tools = raw.fields.get("tools")
     if tools:
@@ -152,7 +152,7 @@ def _opening(raw: Raw) -> list[Part]:
         )
     if not all(isinstance(text, str) for text in system):
         raise RowError("field system: a text is expected; write it as one")
-    return [text_part(text, "system") for text in system]
+    return [text_part("\n".join(system), "system")] if system else []
 
 
 def _asked(raw: Raw, shown: Shown) -> list[Part]:

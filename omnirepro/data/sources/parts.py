@@ -92,8 +92,10 @@ def conversation(messages: Any, shown: Shown | None = None) -> list[Part]:
         if not isinstance(name, str) or name not in _ROLES:
             raise RowError(f"a message needs role ({', '.join(_ROLES)}) and a text in content, not {message!r:.80}")
         turn += _ROLES[name] == "user"
-        for part in _said(message, name, shown):
-            parts.append(part.model_copy(update={"role": _ROLES[name], "turn": max(turn, 0)}))
+        speaker = {"role": _ROLES[name], "turn": max(turn, 0)}
+        if parts and {"role": parts[-1].role, "turn": parts[-1].turn} == speaker:  # a second message of one turn
+            parts.append(text_part("\n", **speaker))
+        parts += [part.model_copy(update=speaker) for part in _said(message, name, shown)]
     return parts
 
 
@@ -105,13 +107,13 @@ def _said(message: dict[str, Any], name: str, shown: Shown | None) -> list[Part]
         called = f" of {message['name']}" if message.get("name") else ""
         return [text_part(f"[{_TOOLS[name]}{called}] {said}")]
     calls = [f"[tool call] {json.dumps(call, ensure_ascii=False)}" for call in message.get("tool_calls") or ()]
-    pieces = content if isinstance(content, list) else [] if content is None and calls else [content]
+    pieces = content if isinstance(content, list) else [] if calls and not content else [content]
     parts: list[Part] = []
     for piece in pieces:
         parts += _piece({"type": "text", "text": piece} if isinstance(piece, str) else piece, shown)
     if not pieces and not calls:
         raise RowError(f"a message of {name} says nothing; remove the row")
-    return [*parts, *map(text_part, calls)]
+    return [*parts, *(text_part("\n" * bool(parts) + call) for call in calls)]
 
 
 def _piece(piece: Any, shown: Shown | None) -> list[Part]:

@@ -7,6 +7,7 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
+from omnirepro.data import READ
 from omnirepro.kit.figures.forms import bars, curves, points
 
 loss = partial(
@@ -40,10 +41,10 @@ def policy_range(data: pd.DataFrame, **how: str) -> Figure:
 
 def statuses(data: pd.DataFrame, **how: str) -> Figure:
     """Draw how judgements fail (judge, status, share): bars of every failure; the legend says how many are valid."""
-    valid = data[data["status"] == "ok"].set_index("judge")["share"]
+    valid = data[data["status"].isin(READ)].groupby("judge")["share"].sum()
     names = {judge: f"{judge} ({valid.get(judge, 0.0):.1%} valid)" for judge in dict.fromkeys(data["judge"])}
     table = data.pivot(index="status", columns="judge", values="share").fillna(0.0).rename(columns=names)
-    table = table.drop(index="ok", errors="ignore")
+    table = table.drop(index=list(READ), errors="ignore")
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index, list(names.values())]
     if table.empty and names:
         table.loc["every judgement was parsed"] = 0.0

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from omnirepro.data import stored
+from omnirepro.data import READ, stored
 from omnirepro.evaluate import protocol
 from omnirepro.evaluate.statistics import Interval
 from omnirepro.kit.report.tables import predictions
@@ -66,7 +66,7 @@ def _told(fork: Fork, profile: str) -> dict[str, Any]:
 
 def by_pair(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Return a row a test pair: credit over both orders, shares of valid and tied judgements, tokens a judgement."""
-    flags = rows.assign(valid=rows["status"] == "ok", tied=rows["verdict"] == "tie")
+    flags = rows.assign(valid=rows["status"].isin(READ), tied=rows["verdict"] == "tie")
     means = flags.groupby(["pair_id", "seed"])[["valid", "tied", "tokens"]].mean()
     table = protocol.pairs(rows).join(means, on=["pair_id", "seed"])
     columns = ["seed", "pair_id", "task", "cluster", "stratum", "credit", "valid", "tied", "tokens"]

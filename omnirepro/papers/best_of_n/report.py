@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.data import stored
+from omnirepro.data import READ, stored
 from omnirepro.kit import figures
 from omnirepro.kit.report.tables import judgements
 from omnirepro.papers.best_of_n.chosen import at, curve, gain, mean, overoptimisation, sizes_up_to
@@ -230,7 +230,7 @@ def last_doubling(table: pd.DataFrame, final: str = FINAL) -> Metrics:
 
 def valid_shares(folder: Path) -> Metrics:
     """Return each judge's share of judgements that could be read; where all candidates are alike none is asked."""
-    rows = [(r.model, r.cluster, r.status == "ok") for r in judgements(folder)]
+    rows = [(r.model, r.cluster, r.status in READ) for r in judgements(folder)]
     table = pd.DataFrame(rows, columns=["model", "cluster", "valid"])
     return {f"valid_share_{model}": mean(part, "valid") for model, part in table.groupby("model")}
 

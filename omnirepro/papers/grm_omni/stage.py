@@ -244,7 +244,7 @@ def synthesise(
     report = progress(f"{judge.name}, direct judgements")
     rows = judge_by(GenRM.of(judge), pairs, "direct", p["top"], p["orders"], report)
     outputs = {f"{row.pair_id} {row.order}": row for row in rows}
-    wrong = {key: row.pair_id for key, row in outputs.items() if row.verdict != row.label or row.status != "ok"}
+    wrong = {key: row.pair_id for key, row in outputs.items() if row.said != row.label}
     asked = set(wrong.values())
     traces = searched(run, scalar, policy).explore(judge, [pair for pair in pairs if pair.id in asked])
     return Searched(outputs, [trace for trace in traces if key_of(trace) in wrong])

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from omnirepro.data import DIMENSIONS, Pair, Prompt, Response, Row, text_of, text_part, write_jsonl
+from omnirepro.data import DIMENSIONS, Pair, Prompt, Response, Row, text_of, text_part, turns, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge.rubric import ranking
@@ -168,7 +168,7 @@ def answer(
     first = run.seed if seed is None else seed
 
     def work(some: list[Prompt], at: int) -> list[Response]:
-        chats = [[{"role": "user", "parts": p.parts}] for p in some]
+        chats = [turns(p.parts) for p in some]
         texts = [made.text.strip() for made in chat.complete(chats, decoding, first + at, report)]
         return [response_of(p, text, chat.name) for p, text in zip(some, texts, strict=True)]
 

@@ -1,0 +1,70 @@
+"""What people and models said, as a judge's prompt shows it: with speakers, and without a line that imitates a heading.
+
+Consumes the parts of a prompt or a response, or a text; produces parts to stand between a prompt's own headings. A line
+that reads as a heading, as a speaker or as a verdict is quoted with "> ", one that is quoted so already once more: what
+was said can be told from the prompt's own words, and two different pairs never make one prompt.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from itertools import groupby
+
+from omnirepro.data import Part, text_part, turns
+
+BRIEF = "a|b|criterion|known"
+FULL = r"candidate [ab]|response [ab]|criterion|known criteria|judgement under criterion \d+"
+REFINED = "answer|critique"
+SPEAKERS = "system|user|assistant"
+_BREAKS = "\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_BETWEEN = rf"(?:[^\w{_BREAKS}]|_)*"
+_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
+
+
+def spoken(parts: list[Part], headings: str = SPEAKERS, speaker: str = "user") -> list[Part]:
+    """Return the parts of a side, a turn that is not its `speaker`'s first one behind the name of who speaks.
+
+    `headings`: those of the prompt, as for `quoted`; names of speakers are added.
+    """
+    out: list[Part] = []
+    for number, turn in enumerate(turns(parts, speaker)):
+        if number or turn["role"] != speaker:
+            out.append(text_part("\n" * bool(number) + f"{turn['role']}: "))
+        out += shown(turn["parts"], f"{headings}|{SPEAKERS}")
+    return out
+
+
+def shown(parts: list[Part], headings: str) -> list[Part]:
+    """Return parts whose texts are `quoted`; how a text is cut in parts does not matter."""
+    out: list[Part] = []
+    for is_text, run in groupby(parts, key=lambda part: part.type == "text"):
+        found = list(run)
+        text = "".join(part.text or "" for part in found) if is_text else ""
+        safe = quoted(text, headings)
+        out += found if safe == text else [text_part(safe)]
+    return out
+
+
+def quoted(text: str, headings: str) -> str:
+    """Put "> " before every line of a text that begins as one of the headings (a pattern) does, or with a verdict.
+
+    Case, signs around a heading, and letters that are not seen or only look alike do not count.
+    """
+    pattern = _pattern(headings)
+    if not pattern.search(_plain(text)):
+        return text
+    lines = re.split(f"(?<=[{_BREAKS}])", text)
+    return "".join(f"> {line}" if pattern.match(_plain(line)) else line for line in lines)
+
+
+@lru_cache
+def _pattern(headings: str) -> re.Pattern:
+    name = rf"(?:{headings.replace(' ', _BETWEEN)}){_BETWEEN}:"
+    verdict = rf"\[\[{_BETWEEN}(?:[abc1-5]|equal|tie){_BETWEEN}\]\]"
+    return re.compile(rf"(?:^|(?<=[{_BREAKS}])){_BETWEEN}(?:{name}|{verdict})", re.IGNORECASE)
+
+
+def _plain(text: str) -> str:
+    return text if text.isascii() else _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
