@@ -76,7 +76,7 @@ lab: $(STAMP) ## open the notebooks in JupyterLab
 	@"$(BIN)/jupyter" lab notebooks
 
 rehearse: $(STAMP) ## run papers' profiles offline against a miniature mirror (minutes): make rehearse PROFILE=omni-rrm-7b, or all
-	@"$(BIN)/python" -m omnirepro rehearse --profile $(if $(filter command% environment%,$(origin PROFILE)),$(PROFILE)) --cores $(CORES)
+	@"$(BIN)/python" -m omnirepro rehearse --profile $(if $(filter command% environment%,$(origin PROFILE)),$(PROFILE)) --cores $(or $(CORES),0)
 
 smoke: ## run every notebook at tiny counts (minutes)
 	@$(MAKE) --no-print-directory reproduce PROFILE=smoke

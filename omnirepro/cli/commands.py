@@ -119,7 +119,7 @@ def rehearse_profiles(args: argparse.Namespace) -> int:
     from omnirepro.kit.rehearsal import PROFILES, rehearse
 
     words = " ".join(args.notebooks).replace(",", " ").split()
-    return max(rehearse(profile, args.cores, words) for profile in args.profile or PROFILES)
+    return max(rehearse(profile, args.cores or usable_cores(), words) for profile in args.profile or PROFILES)
 
 
 @command("report", PROFILE, RUN, SEEDS)

@@ -52,21 +52,69 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CLIP = {"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]}
-PICTURES = {"image_processor_type": "Qwen2VLImageProcessor", "merge_size": 2, "patch_size": 14,
-            "temporal_patch_size": 2, "min_pixels": 3136, "max_pixels": 12_845_056} | CLIP  # fmt: skip
-SOUNDS = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 128, "hop_length": 160, "n_fft": 400,
-          "sampling_rate": 16_000, "padding_value": 0.0, "return_attention_mask": True}  # fmt: skip
+PICTURES = {
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "merge_size": 2,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "min_pixels": 3136,
+    "max_pixels": 12_845_056,
+} | CLIP
+SOUNDS = {
+    "feature_extractor_type": "WhisperFeatureExtractor",
+    "feature_size": 128,
+    "hop_length": 160,
+    "n_fft": 400,
+    "sampling_rate": 16_000,
+    "padding_value": 0.0,
+    "return_attention_mask": True,
+}
 ROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}
-TEXT = dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=96,
-            max_position_embeddings=32_768, rope_parameters=ROPE, tie_word_embeddings=False)  # fmt: skip
-EYE = dict(depth=2, hidden_size=48, intermediate_size=64, num_heads=2, out_hidden_size=64, window_size=112,
-           fullatt_block_indexes=[1])  # fmt: skip
+TEXT = dict(
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    intermediate_size=96,
+    max_position_embeddings=32_768,
+    rope_parameters=ROPE,
+    tie_word_embeddings=False,
+)
+EYE = dict(
+    depth=2,
+    hidden_size=48,
+    intermediate_size=64,
+    num_heads=2,
+    out_hidden_size=64,
+    window_size=112,
+    fullatt_block_indexes=[1],
+)
 EAR = dict(encoder_layers=2, d_model=48, encoder_attention_heads=2, encoder_ffn_dim=64, num_mel_bins=128, output_dim=64)
-DIT = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, ff_mult=1, emb_dim=16, head_dim=16,
-           num_embeds=64, mel_dim=16, enc_emb_dim=16, enc_dim=16, enc_channels=[16, 16, 16, 16, 48],
-           enc_attention_channels=8, enc_res2net_scale=2, enc_se_channels=8, enc_lin_neurons=16)  # fmt: skip
-VOCODER = dict(mel_dim=16, upsample_initial_channel=32, resblock_kernel_sizes=[3], resblock_dilation_sizes=[[1, 3, 5]],
-               upsample_rates=[5, 3, 2, 2, 2, 2], upsample_kernel_sizes=[11, 7, 4, 4, 4, 4])  # fmt: skip
+DIT = dict(
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ff_mult=1,
+    emb_dim=16,
+    head_dim=16,
+    num_embeds=64,
+    mel_dim=16,
+    enc_emb_dim=16,
+    enc_dim=16,
+    enc_channels=[16, 16, 16, 16, 48],
+    enc_attention_channels=8,
+    enc_res2net_scale=2,
+    enc_se_channels=8,
+    enc_lin_neurons=16,
+)
+VOCODER = dict(
+    mel_dim=16,
+    upsample_initial_channel=32,
+    resblock_kernel_sizes=[3],
+    resblock_dilation_sizes=[[1, 3, 5]],
+    upsample_rates=[5, 3, 2, 2, 2, 2],
+    upsample_kernel_sizes=[11, 7, 4, 4, 4, 4],
+)
 PLAIN_TEXT = {key: value for key, value in TEXT.items() if key != "rope_parameters"}
 Ids = Mapping[str, int]
 

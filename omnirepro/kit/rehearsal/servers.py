@@ -26,7 +26,7 @@ def answer(body: dict[str, Any]) -> str:
     """Return what is said to a request: a judgement in the form that is asked for, criteria, a revision, an answer."""
     system, said = (_texts(body, role) for role in ("system", "user"))
     if both := _BOTH.search(said):
-        return _judged(system + said, *(_points(side, body["model"]) for side in both.groups()))
+        return _judged(system + said, *(points(side, body["model"]) for side in both.groups()))
     if "revise an answer" in system:
         return said.split("Answer: ")[-1].split("\n\nCritique: ")[0].strip() + " It is seen clearly."
     drawn = _draw(said, body["model"], body.get("seed"), body.get("temperature"))
@@ -49,7 +49,7 @@ def _draw(*of: Any) -> int:
     return int(hashlib.sha256(json.dumps(of).encode()).hexdigest()[:6], 16)
 
 
-def _points(text: str, model: str) -> int:
+def points(text: str, model: str) -> int:
     """Return a response's score, 1 to 10: reasons earn most, and each model has a small taste of its own."""
     taste = _draw(text.strip(), model) % 10 == 0
     return 3 + 4 * ("because" in text) + _draw(text.strip()) % 3 - taste
