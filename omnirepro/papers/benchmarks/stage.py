@@ -29,6 +29,12 @@ from omnirepro.models.processing import limits_in
 from omnirepro.papers.omni_rrm.supply import truth_of
 
 Sets = dict[str, list[Pair]]
+RUBRIC_JUDGES = {"sft": ("03_sft", "adapter"), "grpo": ("04_grpo", "adapter")}
+OTHER_JUDGES = {
+    "bt": ("05_bradley_terry", "scorer"),
+    "r1": ("05_bradley_terry", "r1/adapter"),
+    **{name: ("06_meta_reward_dpo", name) for name in ("sft", "dpo", "plus")},
+}
 
 
 def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
@@ -43,10 +49,13 @@ def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
 
 
 def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
-    """Return the run's own judges and, where it has truth, its test pairs: nothing of it has to be there."""
+    """Return the run's own judges and, where it has truth, its test pairs: nothing of it has to be there.
+
+    They are those of 03 and 04; of a profile that does not run these, those of 05 and 06.
+    """
     run.input("00_backbone", "strong", optional=True)
-    stages = {"sft": "03_sft", "grpo": "04_grpo"}
-    found = {name: run.input(stage, "adapter", optional=True) for name, stage in stages.items()}
+    own = RUBRIC_JUDGES if "03_sft" in run.params.notebooks else OTHER_JUDGES
+    found = {name: run.input(stage, folder, optional=True) for name, (stage, folder) in own.items()}
     data = run.input("01_synthesis", "data", optional=True)
     test = read_jsonl(data / "pairs_test.jsonl", Pair) if data and truth_of(data, "test") else []
     return {name: path for name, path in found.items() if path}, test
