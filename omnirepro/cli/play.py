@@ -267,8 +267,9 @@ class Handler(BaseHTTPRequestHandler):
         headers |= {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
         for name, value in headers.items():
             self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # the reader has left
+            self.end_headers()
+            self.wfile.write(body)
 
 
 def open_server(play: Play, port: int = 0) -> ThreadingHTTPServer:
