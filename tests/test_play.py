@@ -130,7 +130,7 @@ def test_what_the_page_shows_is_what_the_judge_said(server, run):
         ("moves.gif", lambda: picture("GIF", save_all=True, append_images=[Image.new("RGB", (60, 40))] * 3), "video"),
         ("film.mp4", film, "video"),
         ("söund.wav", sound, "audio"),
-        ("words.txt", lambda: "eve has a red cup.\n".encode(), "text"),
+        ("words.txt", lambda: b"eve has a red cup.\n", "text"),
     ],
 )
 def test_a_file_is_brought_and_judged(server, name, make, kind):

@@ -16,11 +16,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import nbformat
+
+from omnirepro.data import RowError
 from omnirepro.kit.report.pages import body
 from omnirepro.kit.run import STAGES, RunError, project_root, results_root
 from omnirepro.kit.run.files import atomic_write
 
 LINK = re.compile(r' (href|src)="([^"#:]+)(#[^"]*)?"')  # relative ones: an address with a scheme has a colon
+ANCHOR = re.compile(rf' href="#({"|".join(STAGES)})"')  # of the report: a notebook within one page
+TITLE = re.compile(r"^# +(.+?) *$", re.M)
 MARK = "/* a site of omnirepro */\n"
 
 
@@ -67,19 +72,12 @@ def build_site(run: str, folder: Path, explorer: Callable[[Path], Any]) -> tuple
     has not executed are shown without results. Raises `RunError` where the guides are not there (an installed
     package has none), and where the folder holds something else than a site.
     """
-    from pygments.formatters import HtmlFormatter
-
     root = project_root()
     if not (root / "README.md").is_file():
         raise RunError("no README.md lies beside params/ and notebooks/; make the site in a checkout")
-    style = folder / "style.css"
-    ours = style.is_file() and style.read_text(encoding="utf-8").startswith(MARK)
-    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} holds something else than a site; name a new folder with --to")
-    styles = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "site.css")]
-    atomic_write(style, MARK + "\n".join([*styles, HtmlFormatter(nobackground=True).get_style_defs(".highlight")]))
+    _write_style(folder)
     guides = _guides(root)
-    titles = {path: re.search(r"^# +(.+?) *$", text, re.M)[1] for path, text in guides.items()}
+    titles = {path: (TITLE.search(text) or [path.stem] * 2)[1] for path, text in guides.items()}
     books = {Path("notebooks", f"{stage}.ipynb"): stage.replace("_", " ") for stage in STAGES}
     pages = {path: str(path.with_suffix(".html")) for path in (*guides, *books)} | {Path("README.md"): "index.html"}
     menu = {"Guides": [(pages[path], title) for path, title in titles.items()]}
@@ -88,7 +86,7 @@ def build_site(run: str, folder: Path, explorer: Callable[[Path], Any]) -> tuple
     try:
         explorer(folder / "explorer.html")
         menu["Judgements"] = [("explorer.html", "Explorer")]
-    except (RunError, ValueError) as error:
+    except (RunError, RowError) as error:
         site.notes.append(f"no explorer: {error}")
     convert = _markdown()
     for path, text in guides.items():
@@ -97,8 +95,25 @@ def build_site(run: str, folder: Path, explorer: Callable[[Path], Any]) -> tuple
         executed = results_root() / run / path.stem / "notebook.ipynb"
         if not executed.is_file():
             site.notes.append(f"{path}: {run} has not executed it; it is shown without results")
-        site.write(path, title, _notebook(path.stem, executed if executed.is_file() else root / path))
+        notebook = nbformat.read(executed if executed.is_file() else root / path, as_version=4)
+        html = body(path.stem, notebook, STAGES)
+        site.write(path, title, ANCHOR.sub(r' href="\1.ipynb"', html))
     return folder / "index.html", site.notes
+
+
+def _write_style(folder: Path) -> None:
+    """Write what every page looks like; by its first line a folder is known as a site.
+
+    Raises `RunError` where the folder holds something else, which stays.
+    """
+    from pygments.formatters import HtmlFormatter
+
+    style = folder / "style.css"
+    ours = style.is_file() and style.read_text(encoding="utf-8").startswith(MARK)
+    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder} holds something else than a site; name a new folder with --to")
+    styles = [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "site.css")]
+    atomic_write(style, MARK + "\n".join([*styles, HtmlFormatter(nobackground=True).get_style_defs(".highlight")]))
 
 
 def _guides(root: Path) -> dict[Path, str]:
@@ -125,11 +140,3 @@ def _markdown() -> Callable[[str], str]:
             return f'<h{level} id="{name}">{text}</h{level}>\n'
 
     return mistune.create_markdown(renderer=Anchored(escape=False), plugins=["table", "strikethrough", "url"])
-
-
-def _notebook(stage: str, path: Path) -> str:
-    """Return a notebook as HTML whose links to other notebooks lead to their pages."""
-    import nbformat
-
-    html = body(stage, nbformat.read(path, as_version=4), STAGES)
-    return re.sub(r' href="#(\w+)"', lambda m: f' href="{m[1]}.ipynb"' if m[1] in STAGES else m[0], html)
