@@ -84,7 +84,8 @@ def test_links_of_every_kind(tmp_path, monkeypatch):
     """A page, its heading, a file with a blank in its name, a folder, what is missing, and what lies outside."""
     guide = """# Kit
 ## One
-[a](docs/more.md) [b](docs/more.md#a-b-c) [k](docs/bare.md) [c](pic%20ture.png) ![d](pic%20ture.png) [e](docs) [f](lost.csv)
+[a](docs/more.md) [b](docs/more.md#a-b-c) [k](docs/bare.md) [c](pic%20ture.png) ![d](pic%20ture.png) 
+[e](docs) [f](lost.csv)
 [g](../outside.txt) [h](https://example.org/x) [i](#one) [j](notebooks/03_sft.ipynb) <script>let x = 1 < 2</script>
 """
     project(tmp_path / "kit", guide)
