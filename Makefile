@@ -15,7 +15,7 @@ BATCH    = "$(BIN)/python" -m omnirepro reproduce $(ASKED)
 REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce status check-env study ablations bless run report explore figures lab rehearse smoke test bench size lint clean
+.PHONY: help setup reproduce status check-env study ablations bless run report explore play site figures lab rehearse smoke test bench size lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ report: $(STAMP) ## write the HTML report of a run and print its scorecard (seve
 
 explore: $(STAMP) ## write a page to look through a run's judgements pair by pair, offline in any browser
 	@for seed in $(SEEDS); do "$(BIN)/python" -m omnirepro explore --profile $(PROFILE) --seed $$seed || exit 1; done
+
+play: $(STAMP) ## open a local page where the trained judge judges two answers of yours
+	@"$(BIN)/python" -m omnirepro play --profile $(PROFILE) --seed $(firstword $(SEEDS))
+
+site: $(STAMP) ## write a small static site of guides, executed notebooks and explorer, offline in any browser
+	@"$(BIN)/python" -m omnirepro site --profile $(PROFILE) --seed $(firstword $(SEEDS))
 
 figures: $(STAMP) ## draw every figure again from the stored tables
 	@"$(BIN)/python" -m omnirepro figures --profile $(PROFILE) --seeds $(SEEDS)

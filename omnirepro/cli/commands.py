@@ -155,6 +155,31 @@ def explore_rows(args: argparse.Namespace) -> None:
     print(*said, f"written: {path}", sep="\n")
 
 
+@command(
+    "play",
+    arg("--judge", metavar="SPEC", help="any judge that load_judge opens (default: the run's, after GRPO or else SFT)"),
+    arg("--port", type=int, default=8765, help="port on this machine; 0: any free one (default: 8765)"),
+    *(PROFILE, RUN, SEED),
+)
+def play_with_judge(args: argparse.Namespace) -> None:
+    """Open a local page: pick or bring a picture, sound, film or text, write two answers, see the judge's rationale."""
+    from omnirepro.cli.play import judge_of, serve
+
+    serve(args.judge or str(judge_of(args.run or run_name(args.profile, args.seed))), args.port)
+
+
+@command("site", arg("--to", help="folder (default: site, in the run's)"), *(PROFILE, RUN, SEED))
+def write_site(args: argparse.Namespace) -> None:
+    """Write a small static site of the guides, a run's executed notebooks and its explorer; it works offline."""
+    from omnirepro.cli.explore import explore
+    from omnirepro.kit.report.site import build_site
+
+    run = args.run or run_name(args.profile, args.seed)
+    folder = Path(args.to or results_root() / run / "site").absolute()
+    index, said = build_site(run, folder, lambda page: explore([], [], [], page, 40, run))
+    print(*said, f"written: {index}", sep="\n")
+
+
 @command("arms", PROFILE, RUN, SEED, CORES)
 def list_arms(args: argparse.Namespace) -> None:
     """List the ablations of a run that are still to be run, and the minutes that they will take."""
