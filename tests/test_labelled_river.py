@@ -235,10 +235,9 @@ def test_r1_is_trained_alone_where_no_scalar_model_is_wanted(world, capsys):
     from omnirepro.papers.omni_reward import stage
 
     folder, asked = world
-    changed = asked["overrides"] | {
-        "bradley_terry.scalar_models": False,
-        "benchmarks.data": [str(folder / "pairs.jsonl")],
-    }
+    scalar = ("bradley_terry.arms", "bradley_terry.steps", "bradley_terry.max_length")
+    changed = {key: value for key, value in asked["overrides"].items() if key not in scalar}
+    changed |= {"bradley_terry.scalar_models": False, "benchmarks.data": [str(folder / "pairs.jsonl")]}
     asked = asked | {"run": "alone", "base": "own"}
     execute("05_bradley_terry", **asked | {"overrides": changed})
     made = folder / "results/alone/05_bradley_terry"

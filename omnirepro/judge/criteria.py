@@ -509,7 +509,7 @@ def judge_by(
     orders: str = "both",
     progress: Progress | None = None,
 ) -> list[Judgement]:
-    """Ask for one judgement a pair and order; `kinds` is "direct" or "verdict", or maps the id of each pair to one of them.
+    """Ask for one judgement a pair and order; `kinds` is "direct" or "verdict", or one a pair's id.
 
     `count` criteria are asked for in a direct judgement, and stand in the raw text. No label reaches the role. Media
     are judged by their verdict alone where they are taught so.

@@ -33,9 +33,20 @@ MARK = re.compile(r"<image (\d+)>")
 
 
 class Asked(Prompt):
-    """A question with its gold answers and, where they are there already, the answers to choose from."""
+    """A question with its gold answers and, where they are there already, the answers to choose from.
+
+    `question` is its text alone, without the choices and what to answer with: by it other sets may hold the question.
+    """
 
     candidates: list[list[Part]] | None = None
+    question: str | None = None
+
+    def bare(self) -> Prompt:
+        """Return the question as a prompt of its media and its text alone."""
+        if self.question is None:
+            return self
+        parts = [*(part for part in self.parts if part.type != "text"), text_part(self.question)]
+        return self.model_copy(update={"parts": parts})
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,8 @@ def _question(raw: Raw, form: Form | None, card: Card) -> Asked:
     choices = bare(_listed(raw.fields.get(form.choices, [])))
     gold = [strip_tag(str(text)) for text in _listed(raw.need(form.gold, object), whole=True)]
     parts = _parts(raw, form, choices)
+    asked = raw.fields[form.text]
+    known["question"] = MARK.sub(" ", asked) if isinstance(asked, str) else None
     task = card.task or str(raw.fields.get("task") or modality_of(parts))
     return Asked(**known | {"task": task, "parts": parts, "gold": gold, "choices": choices or None})
 
