@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from omnirepro.data.schema import MediaError, Part, Prompt, RowError, first_wrong_field, modality_of, text_part
-from omnirepro.data.sources.cards import Card, raw_rows
+from omnirepro.data.schema import MediaError, Pair, Part, Prompt, RowError, first_wrong_field, modality_of, text_part
+from omnirepro.data.sources.cards import Card, is_pair, pairs_of, prompts_of, raw_rows
 from omnirepro.data.sources.parts import media
 from omnirepro.data.sources.rows import Raw
 from omnirepro.data.sources.source import fits
@@ -95,6 +95,26 @@ def questions_of(card: Card, answered: bool = False) -> Iterator[Asked]:
             raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
         except (RowError, MediaError, OSError) as error:
             raise RowError(f"{raw.where}: {error}") from None
+
+
+def asks(card: Card) -> bool:
+    """Whether a card's rows are questions with gold answers, as its name, `source` or first row says."""
+    if {card.path, card.source} & {name for form in FORMS.values() for name in (form.name, form.hub) if name}:
+        return True
+    first = next(raw_rows(card), None) if card.files else None
+    if first is None or is_pair(first):
+        return False
+    return any(fits(_renamed(first, card).fields, form.fields) for form in FORMS.values())
+
+
+def rows_of(card: Card) -> list[Pair] | list[Asked] | list[Prompt]:
+    """Return a card's questions, its pairs, or its prompts where its rows are neither. Raises `RowError` as each."""
+    if asks(card):
+        return list(questions_of(card))
+    try:
+        return list(pairs_of(card))
+    except RowError:
+        return list(prompts_of(card))
 
 
 def _renamed(raw: Raw, card: Card) -> Raw:

@@ -15,6 +15,7 @@ be read, chooses the likelier of [[A]] and [[B]].
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -157,7 +158,7 @@ def candidates_of(run: Run, generator: Path | str, data: Path | None) -> list[Ca
     cards = cards_of(run)
     asked: list[Prompt] = list(questions(run, cards["data"]))
     if cards["candidates"]:
-        return given_answers(cards["candidates"][0], asked)
+        return given_answers(cards["candidates"][0], asked, left_out(run))
     if not cards["data"]:
         asked = read_jsonl(data / "prompts_test.jsonl", Prompt)[: p["prompts"]]
     return sample(run, generator, asked)
@@ -200,8 +201,18 @@ def shared_with_training(run: Run, asked: list[Asked]) -> dict[str, None]:
     return {question.id: None for question in asked if content_of(question.bare()) & known}
 
 
-def given_answers(card: Card, asked: list[Prompt]) -> list[Candidates]:
-    """Return the answers of a file, to its own questions or, by their ids, to those of `asked`."""
+def left_out(run: Run) -> set[str]:
+    """Return the ids, without their set's name, of questions that this run left out."""
+    path = run.path("dropped.csv")
+    names = pd.read_csv(path)["id"] if path.is_file() else []
+    return {str(name).partition(":")[2] for name in names}
+
+
+def given_answers(card: Card, asked: list[Prompt], left: Collection[str] = ()) -> list[Candidates]:
+    """Return the answers of a file, to its own questions or, by their ids, to those of `asked`.
+
+    Answers to questions that were `left` out are left out too.
+    """
     path = card.path
     known = {question.id.partition(":")[2]: question for question in asked}
     if asked and len(known) < len(asked):
@@ -209,6 +220,8 @@ def given_answers(card: Card, asked: list[Prompt]) -> list[Candidates]:
     rows = []
     for row in questions_of(card, answered=True):
         question = known.get(row.id) if asked else row
+        if question is None and row.id in left:
+            continue
         if question is None:
             raise RowError(
                 f"{path}: row {row.id} answers no question of best_of_n.data; correct its id or name its set"
