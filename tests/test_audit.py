@@ -1,5 +1,6 @@
 """What gives labels away is found where it was planted, and nowhere else; the command says it in words."""
 
+import json
 import random
 import subprocess
 import sys

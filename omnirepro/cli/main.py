@@ -202,14 +202,14 @@ def check_data(args: argparse.Namespace) -> None:
     card = card_of(args.path, cards, args.root or "")
     how = card.how | ({"columns": dict(args.column)} if args.column else {})
     others = rows_of(card_of(args.against, cards)) if args.against else []
-    if asks(card.model_copy(update=how | {"source": args.source or card.source})):
+    named = card.model_copy(update=how | {"source": args.source or card.source})
+    if asks(named):
         if args.licence or args.out:
             raise RowError(f"{args.path}: its rows are questions; --licence and --out are for pairs: leave them out")
-        asked = list(questions_of(card.model_copy(update=how)))
+        asked = list(questions_of(named))
         print(f"{'questions':<18}{len(asked)}, with gold answers")
-        print(
-            *([f"\nagainst            {args.against}", overlap(asked, others, "questions")] if others else []), sep="\n"
-        )
+        if args.against:
+            print(f"\nagainst            {args.against}", overlap(asked, others, "questions"), sep="\n")
         return
     pairs = list(load(card.path, **how | {"source": args.source or card.source}, limit=card.limit))
     if args.licence:
