@@ -1,10 +1,10 @@
-# docker build -t omnirepro .                                     the embedded world and everything on a CPU
-# docker build -t omnirepro-gpu --build-arg TORCH_INDEX= .        torch as the package index has it: with CUDA on Linux
+# docker build -t omnirepro .                                     torch as the package index has it: with CUDA on Linux
+# docker build -t omnirepro --build-arg TORCH_INDEX=URL .         the smaller torch for CPUs, from PyTorch's index of those builds
 # docker run --rm -it -v "$PWD/results:/work/results" omnirepro   runs `python -m omnirepro reproduce --profile smoke`
 FROM python:3.11-slim
 
-# Where torch comes from: PyTorch's own builds for CPUs; empty for the index that pip is configured for.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Where torch comes from: the index that pip is configured for, or one that PyTorch's installation page names.
+ARG TORCH_INDEX=
 
 RUN apt-get update \
     && apt-get install -y --no-install-recommends git make chromium \

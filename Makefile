@@ -81,8 +81,8 @@ rehearse: $(STAMP) ## run papers' profiles offline against a miniature mirror (m
 smoke: ## run every notebook at tiny counts (minutes)
 	@$(MAKE) --no-print-directory reproduce PROFILE=smoke
 
-test: $(STAMP) ## run the tests
-	@"$(BIN)/python" -m pytest -q
+test: $(STAMP) ## run the tests, in two processes
+	@OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -q -n 2 --dist loadgroup
 
 bench: $(STAMP) ## measure speed and memory (tests/bench_*.py)
 	@if ls tests/bench_*.py >/dev/null 2>&1; then "$(BIN)/python" -m pytest -q -s tests/bench_*.py; else echo "There are no benchmarks yet."; fi

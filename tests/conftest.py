@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -29,33 +31,48 @@ def river(results, *words, timeout=900):
     return subprocess.run(command, **how, capture_output=True, timeout=timeout)
 
 
+def reads_smoke(item):
+    return "smoke" in getattr(item, "fixturenames", ())
+
+
 def pytest_collection_modifyitems(items):
-    """Put the tests that read the smoke run last, since it is made while the others run."""
-    items.sort(key=lambda item: "smoke" in getattr(item, "fixturenames", ()))
+    """Put the tests that read the smoke run last, since it is made while the others run; keep a file in one process."""
+    items.sort(key=reads_smoke)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("smoke" if reads_smoke(item) else item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def started(request, tmp_path_factory):
-    """Start the smoke run before the first test, where one of the session will read it."""
-    if not any("smoke" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        yield None
+    """Start the smoke run before the first test, in one of the session's processes, where a test will read it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "river"
+    wanted = any(map(reads_smoke, request.session.items))
+    if not wanted or os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
+        yield folder
         return
-    results = tmp_path_factory.mktemp("river")
-    with (results / "output.txt").open("w") as output:
-        command, how = batch_of(results)
+    folder.mkdir()
+    with (folder / "output.txt").open("w") as output:
+        command, how = batch_of(folder)
         process = subprocess.Popen(command, **how, stdout=output, stderr=subprocess.STDOUT)
-        yield process, results
-        if process.poll() is None:  # an interrupted session
-            process.terminate()
-            process.wait(timeout=60)
+    watcher = threading.Thread(target=lambda: (folder / "ended").write_text(str(process.wait())))
+    watcher.start()
+    yield folder
+    if request.session.shouldstop or request.session.shouldfail:  # an interrupted session
+        process.terminate()
+    watcher.join()
 
 
 @pytest.fixture(scope="session")
 def smoke(started):
     """Folder of the smoke run's stages."""
-    process, results = started
-    assert process.wait(timeout=1800) == 0, (results / "output.txt").read_text()[-4000:]
-    return results / "smoke"
+    ended = started / "ended"
+    until = time.monotonic() + 1800
+    while not ended.is_file() or not ended.read_text():
+        assert time.monotonic() < until, "the smoke run takes longer than half an hour"
+        time.sleep(0.2)
+    assert ended.read_text() == "0", (started / "output.txt").read_text()[-4000:]
+    return started / "smoke"
 
 
 @pytest.fixture

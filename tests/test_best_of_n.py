@@ -2,7 +2,6 @@
 
 import json
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from omnirepro.data import Judgement, Prompt, RowError, read_jsonl, text_of, wri
 from omnirepro.judge import generative
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.kit.run import load_params
 from omnirepro.kit.run.files import atomic_write
 from omnirepro.kit.scorecard import load_claims
 from omnirepro.models.generation import Generated, LocalModel
@@ -219,8 +219,9 @@ def test_what_an_answer_states_needs_no_truth(tmp_path):
 
 
 def test_frozen_rows_are_a_judge_and_a_match_never_judged_is_an_error():
-    rows = [SimpleNamespace(pair_id="p#0-1", verdict="B", status="ok")]
-    rows.append(SimpleNamespace(pair_id="p#1-0", verdict="A", status="score_mismatch"))
+    about = {"task": "T", "cluster": "p", "order": "AB", "model": "m", "kind": "rubric"}
+    rows = [Judgement(pair_id="p#0-1", verdict="B", status="ok", **about)]
+    rows.append(Judgement(pair_id="p#1-0", verdict="A", status="score_mismatch", **about))
     compare = ways.frozen(rows)
     assert compare([Match("p", 0, 1), Match("p", 1, 0)]) == ["B", None]
     with pytest.raises(KeyError, match="p#0-2"):
@@ -464,7 +465,8 @@ class FakeRun:
 
     def section(self, name="best_of_n"):
         judge = {"wording": "brief", "batch_size": 8, "max_new_tokens": 4}
-        return {"best_of_n": P, "meta_reward_dpo": SEARCH}.get(name, judge)
+        named = {"best_of_n": P, "meta_reward_dpo": SEARCH, "media": load_params("smoke").section("media")}
+        return named.get(name, judge)
 
     def path(self, name=""):
         return self.folder / name

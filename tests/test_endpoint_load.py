@@ -88,8 +88,8 @@ class Handler(JsonHandler):
         data = json.dumps(reply | {"choices": [] if fault == "empty" else [choice]}).encode()
         if fault == "garbage":
             return self.answer(200, data[: len(data) // 2])
-        if fault == "hang":
-            time.sleep(LATE)
+        if fault in ("hang", "slow"):
+            time.sleep(LATE if fault == "hang" else 0.05)
         if fault not in ("cut", "drip"):
             return self.answer(200, data)
         self.head(200, len(data))
@@ -144,7 +144,7 @@ def test_under_load_every_answer_comes_once_and_in_order(serve, tmp_path):
 
 
 def test_no_more_requests_are_open_at_once_than_allowed(serve):
-    server = serve(fault=lambda said, count: "none")
+    server = serve(fault=lambda said, count: "slow")
     client(server, concurrency=4).complete(ask(*names(40)), Decoding(8))
     assert 1 < server.most_busy <= 4
 

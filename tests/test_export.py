@@ -276,8 +276,11 @@ def real_rows(tmp_path_factory):
     shown = {
         kind: [part.model_dump(exclude_none=True) for part in parts] for kind, parts in pool.items() if kind != "text"
     }
-    turns = [{"role": role, "content": said} for role, said in
-             (("system", "Be kind."), ("user", "What is it?"), ("assistant", "A cup."), ("user", "Which colour?"))]  # fmt: skip
+    said = {"system": "Be kind.", "user": "What is it?", "assistant": "A cup."}
+    turns = [
+        *({"role": role, "content": text} for role, text in said.items()),
+        {"role": "user", "content": "Which colour?"},
+    ]
     media = [[*shown[kind][:1], words] for kind in (*["image"] * 4, *["video"] * 2, *["audio"] * 2)]
     return {
         "prompts": ["What is shown?"] * 8 + [turns] * 2,

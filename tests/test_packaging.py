@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAMED = ("jupyterlab", "papermill", "torch", "transformers", "peft", "trl", "datasets", "seaborn")
 # Declared, but imported by no file of the folder: started as programs, or loaded by another package.
 STARTED = {"omnirepro": {"jupyterlab", "snakemake"}, "tests": {"ruff", "nbstripout", "uvicorn", "fastapi"}}
-LOADED = {"gguf", "pytest-timeout"}  # by transformers and by pytest
+LOADED = {"gguf", "pytest-timeout", "pytest-xdist"}  # by transformers and by pytest
 
 
 def split(requirement):

@@ -32,7 +32,7 @@ def made(tmp_path_factory):
     places = {}
     for profile in PROFILES:
         places |= mirror.make(load_params(profile), folder / "mirror")
-    return folder, mirror.write_map(folder / "mirror", places)
+    return folder, mirror.write_map(folder / "map.yaml", places)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_the_first_notebooks_of_a_papers_profile_run_on_the_mirror(made, tmp_pat
     params = load_params("omni-rrm-7b")
     with servers.serving() as address:
         places = mirror.make(params, folder / "mirror") | dict.fromkeys(mirror.servers_in(params), address)
-        around = surroundings(params, folder, mirror.write_map(tmp_path, places))
+        around = surroundings(params, folder, mirror.write_map(tmp_path / "map.yaml", places))
         profile = folder / "omni-rrm-7b.yaml"
         profile.write_text(yaml.safe_dump(overlay("omni-rrm-7b")))
         stages = ("00_backbone", "01_synthesis", "02_reconciliation")

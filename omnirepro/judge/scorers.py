@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.data import Prompt, Response
+from omnirepro.data.files import lies_at
 from omnirepro.data.schema import modality_of
 from omnirepro.judge.scalar import ScalarJudge, load_scalar_judge, scorer_in
 from omnirepro.models.generation import Progress
@@ -67,6 +68,7 @@ def open_scorer(
     if not str(spec) or served(spec):
         named = f"{spec} is a server, and" if spec else "no model is named:"
         raise ModelError(f"{named} a scalar model has to be a scorer's folder, or a classifier's folder or hub id")
+    spec = lies_at(str(spec))
     if not scorer_in(spec) and not gives_scores(spec):
         raise ModelError(f"{spec}: it writes text and gives no score; name a scorer, or a classifier with one label")
     return load_scalar_judge(spec, **how, **kw)

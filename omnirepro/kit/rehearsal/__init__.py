@@ -32,7 +32,7 @@ def rehearse(profile: str, cores: int = 2, notebooks: list[str] | None = None) -
     started = time.monotonic()
     with serving() as address:
         places |= dict.fromkeys(servers_in(params), address)
-        os.environ.update(surroundings(params, folder, write_map(folder / "mirror", places)))
+        os.environ.update(surroundings(params, folder, write_map(folder / f"{profile}-map.yaml", places)))
         made = atomic_write(folder / f"{profile}.yaml", yaml.safe_dump(overlay(profile)))
         status = run_batch(str(made), [0], notebooks or [], cores)
     print(f"Rehearsal of {profile}: {(time.monotonic() - started) / 60:.1f} minutes, status {status}")

@@ -1,6 +1,6 @@
 """The miniature mirror: what a profile names, models, data sets and servers, in a folder, and a map of where it lies.
 
-Consumes a profile's parameters; produces `models/`, `hub/` and `data/` below the folder, and `map.yaml`, which
+Consumes a profile's parameters; produces `models/`, `hub/` and `data/` below the folder, and a map, which
 OMNIREPRO_MIRROR may name. What is there already is not made again.
 """
 
@@ -125,6 +125,6 @@ def servers_in(params: Params) -> list[str]:
     return list(dict.fromkeys(named))
 
 
-def write_map(folder: Path, places: Mapping[str, str]) -> Path:
+def write_map(file: Path, places: Mapping[str, str]) -> Path:
     """Write the map that OMNIREPRO_MIRROR names."""
-    return atomic_write(folder / "map.yaml", yaml.safe_dump(dict(places)))
+    return atomic_write(file, yaml.safe_dump(dict(places)))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from omnirepro.data import Pair
+from omnirepro.data.files import lies_at
 from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.scalar import ScalarJudge, scorer_in
 from omnirepro.judge.scorers import ByModality, open_scorer
@@ -132,4 +133,5 @@ def store(run: Run) -> Store:
 
 def identity(folder: Path | str) -> str:
     """Name a model by its files, or by its name where it is none of ours."""
-    return digest(Path(folder)) if Path(folder).exists() else str(folder)
+    place = Path(lies_at(str(folder)))
+    return digest(place) if place.exists() else str(folder)
