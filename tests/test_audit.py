@@ -1,5 +1,6 @@
 """What gives labels away is found where it was planted, and nowhere else; the command says it in words."""
 
+import json
 import random
 import subprocess
 import sys
@@ -274,3 +275,24 @@ def test_licences_that_are_not_allowed_are_left_out_and_counted(tmp_path, capsys
     said = capsys.readouterr().out
     assert "3 of 6 pairs are under MIT, CC0; left out: 3 under 'CC-BY-NC'" in said
     assert [p.id for p in load(tmp_path / "kept.jsonl", say=lambda _: None)] == ["1", "3", "9"]
+
+
+def test_questions_are_checked_against_another_split_by_media_and_their_bare_text(tmp_path, capsys):
+    shown = media(tmp_path, "image", "3.png", 3)
+    (tmp_path / "copy.png").write_bytes((tmp_path / "3.png").read_bytes())
+    asked = [
+        {"id": "a", "prompt": "How many?", "image": "copy.png", "choices": ["2", "3"], "gold": "A"},
+        {"id": "b", "prompt": "Q  8", "choices": ["2", "3"], "gold": "B"},
+        {"id": "c", "prompt": "What else?", "gold": "7"},
+    ]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    trained = [pair(1, "A").model_copy(update={"prompt": [*shown, *text("q1")]}), pair(8, "B")]
+    write_jsonl(tmp_path / "train.jsonl", trained)
+    names = [str(tmp_path / f"{name}.jsonl") for name in ("asked", "train")]
+    assert main(["data", "check", names[0], "--against", names[1]]) == 0
+    said = capsys.readouterr().out
+    assert "questions         3" in said and "1 media in 1 questions, and the prompts of 1 questions" in said
+    assert main(["data", "check", names[1], "--against", names[0]]) == 0
+    assert "1 media in 1 pairs, and the prompts of 1 pairs" in capsys.readouterr().out
+    assert main(["data", "check", names[0], "--licence", "MIT"]) != 0
+    assert "are for pairs" in capsys.readouterr().err

@@ -3,6 +3,7 @@ generator and a judge as servers on loopback, and nothing upstream."""
 
 import hashlib
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from real_parts import execute, question, serving, teacher, write_media
 from test_real_river import start_and_kill
 from tiny_parts import save_untrained
 
-from omnirepro.data import Judgement, Prompt, RowError, read_jsonl, text_part, write_jsonl
+from omnirepro.data import Judgement, Pair, Part, Prompt, RowError, read_jsonl, text_part, write_jsonl
 from omnirepro.kit.run import RunError
 from omnirepro.models.processing import keep_settings
 from omnirepro.search import Candidates
@@ -134,6 +135,35 @@ def test_answers_that_are_there_need_no_generator_and_a_judge_that_cannot_be_rea
     del over["best_of_n.data"]
     execute("08_best_of_n", profile="smoke", run="alone", overrides=over)
     assert metrics_of(results / "alone/08_best_of_n")["accuracy_oracle"]["value"] == 1
+
+
+def test_questions_that_training_saw_are_refused_or_left_out_with_their_answers(tmp_path, results):
+    asked = write_questions(tmp_path)
+    copy = tmp_path / "another.png"
+    copy.write_bytes(
+        (tmp_path / "media" / json.loads(Path(asked).read_text().splitlines()[0])["image"][6:]).read_bytes()
+    )
+    data = results / "own/01_synthesis/data"
+    picture = Part(type="image", path=str(copy))
+    trained = [Prompt(id="seen", task="t", parts=[picture, text_part("Another question?")])]
+    write_jsonl(data / "prompts_train.jsonl", trained)
+    given = {"response_a": [text_part("7")], "response_b": [text_part("8")], "label": "A"}
+    write_jsonl(data / "given_train.jsonl", [Pair(id="p", task="t", prompt=[text_part("how  MANY?")], **given)])
+    manifest = {"seed": 0, "params": {}, "inputs": {}, "outputs": {}}
+    (data.parent / "manifest.json").write_text(json.dumps(manifest))
+    ready = tmp_path / "ready.jsonl"
+    ready.write_text("".join(json.dumps({"id": f"q{i}", "candidates": ["A", "B"]}) + "\n" for i in range(7)))
+    judge = save_untrained(tmp_path / "mute")
+    keep_settings(judge, wording="brief")
+    over = {"best_of_n.data": [asked], "best_of_n.candidates": str(ready), "best_of_n.judges": [str(judge)],
+            "judge.max_new_tokens": 4}  # fmt: skip
+    with pytest.raises(RowError, match="2 of 7 questions, such as asked:q0, shares content with the training split"):
+        execute("08_best_of_n", profile="smoke", run="own", overrides=over)
+    execute("08_best_of_n", profile="smoke", run="own", overrides=over | {"data.bad_rows": "drop"})
+    made = results / "own/08_best_of_n"
+    kept = [row.id for row in read_jsonl(made / "candidates.jsonl", Candidates)]
+    assert kept == [f"asked:q{i}" for i in range(1, 6)]
+    assert pd.read_csv(made / "dropped.csv")["id"].tolist() == ["asked:q0", "asked:q6"]
 
 
 def test_benchmarks_take_a_set_as_a_mapping_and_what_a_server_needs(tmp_path, results, monkeypatch):

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from tiny_parts import make_model, pool_of, processor
 
 from omnirepro import load_judge, reward_function
 from omnirepro.cli.export.hub import write_hub_folder
@@ -19,8 +21,9 @@ from omnirepro.judge import rubric
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.kit.run import RunError
-from omnirepro.models.generation import Generated
+from omnirepro.models.generation import Decoding, Generated, LocalModel
 from omnirepro.models.loading import load as load_model
+from omnirepro.models.scalar import Scorer
 from omnirepro.reward import REWARDS
 from omnirepro.toyworld.pretraining.trainer import make_pool
 
@@ -262,6 +265,71 @@ def test_a_scalar_judge_scores_each_completion_with_its_media_and_criterion(tmp_
     ]
     assert [p.type for p in scorer.chats[0][1]["parts"]] == ["image", "text"]
     assert "be short" in scorer.chats[0][0]["parts"][0].text
+
+
+@pytest.fixture(scope="module")
+def real_rows(tmp_path_factory):
+    """Columns of rows as TRL hands them on: a picture twice, a film, a sound and a conversation, with criteria."""
+    folder = tmp_path_factory.mktemp("rows")
+    pool = pool_of(folder, 1)
+    words = {"type": "text", "text": "What is shown?"}
+    shown = {
+        kind: [part.model_dump(exclude_none=True) for part in parts] for kind, parts in pool.items() if kind != "text"
+    }
+    said = {"system": "Be kind.", "user": "What is it?", "assistant": "A cup."}
+    turns = [
+        *({"role": role, "content": text} for role, text in said.items()),
+        {"role": "user", "content": "Which colour?"},
+    ]
+    media = [[*shown[kind][:1], words] for kind in (*["image"] * 4, *["video"] * 2, *["audio"] * 2)]
+    return {
+        "prompts": ["What is shown?"] * 8 + [turns] * 2,
+        "parts": [*media, None, None],
+        "criterion": ["is short", "is short", "is true", "is true", *[None] * 4, "is kind", "is kind"],
+        "completions": ["A red cup.", "A cup."] * 4
+        + [[{"role": "assistant", "content": text}] for text in ("Red.", "No.")],
+    }
+
+
+def test_an_untrained_judge_pays_for_pictures_films_sounds_and_turns(real_rows):
+    """Real models on real files: a scalar judge, and a judge of pairs whose answers cannot be read."""
+    model, reader = make_model(), processor()
+    local = LocalModel(model, reader, "mute", 8)
+    assert reward_function(Judge(local, decoding=Decoding(4)))(**real_rows) == [0.5] * 10
+    scorer = Scorer(model, reader)
+    torch.nn.init.normal_(scorer.value, generator=torch.Generator().manual_seed(0))
+    scores = reward_function(ScalarJudge(scorer, "scalar"))(**real_rows)
+    assert len(scores) == 10 and len({round(score, 6) for score in scores}) > 5
+
+
+def test_rows_of_one_picture_under_two_criteria_are_two_groups_and_turns_stay_turns(real_rows):
+    class Seen(Fixed):
+        def complete(self, chats, decoding, seed=0, progress=None):
+            self.chats = chats
+            return super().complete(chats, decoding, seed, progress)
+
+    model = Seen()
+    assert reward_function(Judge(model))(**real_rows) == [1.0, 0.0] * 5
+    assert model.asked == 2 * 5, "one comparison a group, in both orders"
+    kinds = [[part.type for turn in chat for part in turn["parts"] if part.type != "text"] for chat in model.chats]
+    assert kinds == [[kind] for kind in ("image",) * 4 + ("video",) * 2 + ("audio",) * 2] + [[], []]
+    said = ["".join(part.text or "" for turn in chat for part in turn["parts"]) for chat in model.chats]
+    assert all("is short" in text for text in said[:2]) and all("is true" in text for text in said[2:4])
+    assert "criterion" not in said[4] and all(
+        word in said[8] for word in ("Be kind.", "A cup.", "Which colour?", "is kind")
+    )
+
+
+def test_a_tie_earns_half_and_so_does_a_verdict_in_one_order_alone():
+    class First(Fixed):
+        """Prefers what it sees first, so that both orders contradict each other."""
+
+        def _judge(self, chat):
+            return rubric.notation("Part 1", 9, 3)
+
+    assert reward_function(Judge(First()))(prompts=["q"] * 3, completions=["a", "bb", "ccc"]) == [0.5] * 3
+    alike = reward_function(Judge(Fixed()))(prompts=["q"] * 3, completions=["aa", "bb", "c"])
+    assert alike == [0.75, 0.75, 0.0], "a tie with one and a win over the other"
 
 
 CALL = {"type": "function", "function": {"name": "look", "arguments": {"at": 2}}}

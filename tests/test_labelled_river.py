@@ -195,12 +195,65 @@ def test_a_judge_that_writes_nothing_legible_is_a_finding(world):
         "disrm": {"text": str(folder / "skywork"), "any": str(scorer)},
     }
     overrides = asked["overrides"] | {f"meta_reward_dpo.{key}": value for key, value in changed.items()}
-    execute("06_meta_reward_dpo", **asked | {"run": "own", "overrides": overrides})
+    execute("06_meta_reward_dpo", **asked | {"overrides": overrides})
     made = folder / "results/own/06_meta_reward_dpo"
     metrics = json.loads((made / "metrics.json").read_text())
     assert metrics["valid_share_sft"]["value"] < 1 and "accuracy_scalar_better" in metrics
     assert not (made / "criteria.csv").exists() and "vote_minus_single_ranked" not in metrics
     assert not list((made / "scalar-better").rglob("*.safetensors")), "a named scalar model is trained no more"
+    benchmarks_ask_every_judge(folder, asked | {"overrides": overrides})
+
+
+def benchmarks_ask_every_judge(folder, asked):
+    """Each judge of 05 and 06 judges public data, as it was taught; without such data none of them is looked for."""
+    from omnirepro.models.processing import keep_settings
+    from omnirepro.papers.benchmarks import stage
+
+    own = folder / "results/own"
+    assert stage.upstream(open_run("09_benchmarks", **asked)) == ({}, []), "without data nothing is new"
+    keep_settings(own / "05_bradley_terry/scorer", threshold=1e9)
+    rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    decided = [row for row in rows if row["label"] in ("A", "B")]
+    (folder / "decided.jsonl").write_text("".join(json.dumps(row) + "\n" for row in decided))
+    data = [str(folder / f"{name}.jsonl") for name in ("pairs", "decided")]
+    changed = {"benchmarks.data": data, "benchmarks.limit": 12}
+    execute("09_benchmarks", **asked | {"overrides": asked["overrides"] | changed})
+    found = read_jsonl(own / "09_benchmarks/predictions.jsonl", Judgement)
+    by = {name: [row for row in found if row.model == name] for name in {row.model for row in found}}
+    there = {path.name for path in (own / "06_meta_reward_dpo").iterdir() if path.name in ("sft", "dpo", "plus")}
+    assert "sft" in there and {name.split("/")[0] for name in by} == {"bt", "r1", *(f"genrm-{x}" for x in there)}
+    assert {row.kind for row in by["bt/pairs"]} == {"scalar"} and {row.verdict for row in by["bt/pairs"]} == {"tie"}
+    assert "tie" not in {row.verdict for row in by["bt/decided"]}, "a set without ties is decided by the larger score"
+    assert {row.decoding["max_new_tokens"] for row in by["r1/pairs"]} == {4}, "R1 writes as long as it was taught"
+    kinds = {(row.task, row.kind) for row in by["genrm-sft/pairs"]}
+    assert kinds == {("chat", "criterion"), ("VQA", "verdict")}, "criteria on words, the verdict alone on media"
+    metrics = json.loads((own / "09_benchmarks/metrics.json").read_text())
+    assert {"bt_pairs", "r1_decided", "genrm_sft_pairs_official"} <= set(metrics)
+
+
+def test_r1_is_trained_alone_where_no_scalar_model_is_wanted(world, capsys):
+    from omnirepro.papers.omni_reward import stage
+
+    folder, asked = world
+    scalar = ("bradley_terry.arms", "bradley_terry.steps", "bradley_terry.max_length")
+    changed = {key: value for key, value in asked["overrides"].items() if key not in scalar}
+    changed |= {"bradley_terry.scalar_models": False, "benchmarks.data": [str(folder / "pairs.jsonl")]}
+    asked = asked | {"run": "alone", "base": "own"}
+    execute("05_bradley_terry", **asked | {"overrides": changed})
+    made = folder / "results/alone/05_bradley_terry"
+    assert not (made / "scorer").exists() and not (made / "loss.csv").exists()
+    models = {row.model.split("/")[0] for row in read_jsonl(made / "predictions.jsonl", Judgement)}
+    assert {"base", "warm", "r1"} <= models and not models & {"bt", "preference-only", "t2t-only"}
+    metrics = json.loads((made / "metrics.json").read_text())
+    assert {"r1_with_ties", "r1_minus_base", "r1_valid_share"} <= set(metrics)
+    assert not [name for name in metrics if name.startswith(("bt_", "full_", "overall_"))]
+    capsys.readouterr()
+    execute("09_benchmarks", **asked | {"overrides": changed | {"benchmarks.limit": 4}})
+    rows = read_jsonl(folder / "results/alone/09_benchmarks/predictions.jsonl", Judgement)
+    assert "r1/pairs" in {row.model for row in rows} and "left out: sft, grpo, bt" in capsys.readouterr().out
+    nothing = changed | {"bradley_terry.r1_shares": []}
+    with pytest.raises(ParameterError, match="no model is to be trained"):
+        stage.build(open_run("05_bradley_terry", **asked | {"run": "none", "overrides": nothing}), folder)
 
 
 @pytest.mark.parametrize(

@@ -181,22 +181,36 @@ def choose_best(args: argparse.Namespace) -> None:
 @command(
     "data",
     arg("action", choices=("check",), help="what to do: check counts, media, licence and leaks"),
-    arg("path", help="pairs or public data: a file, a folder, a hub id, or a source's name"),
+    arg("path", help="pairs, questions or public data: a file, a folder, a hub id, or a source's name"),
     *(SOURCE, ROOT, COLUMNS),
-    arg("--against", help="another split: pairs or prompts whose media and prompts it must not share"),
+    arg("--against", help="another split: pairs, questions or prompts whose media and prompts it must not share"),
     arg("--licence", action="append", default=[], help="licence that is allowed; others are left out (repeatable)"),
     arg("--out", help="file for the pairs that were looked at, after --licence"),
 )
 def check_data(args: argparse.Namespace) -> None:
-    """Report what a preference data set holds and which features without content give its labels away."""
+    """Report what a preference data set holds and which features without content give its labels away.
+
+    Of questions with gold answers their number, and what they share with another split.
+    """
     from omnirepro.data.audit.check import allowed, overlap, report
     from omnirepro.data.sources import load
-    from omnirepro.data.sources.cards import card_of, rows_of
+    from omnirepro.data.sources.cards import card_of
+    from omnirepro.data.sources.questions import asks, questions_of, rows_of
     from omnirepro.evaluate.statistics import clustered_bootstrap
 
     cards = project_root() / "params" / "data"
     card = card_of(args.path, cards, args.root or "")
     how = card.how | ({"columns": dict(args.column)} if args.column else {})
+    others = rows_of(card_of(args.against, cards)) if args.against else []
+    named = card.model_copy(update=how | {"source": args.source or card.source})
+    if asks(named):
+        if args.licence or args.out:
+            raise RowError(f"{args.path}: its rows are questions; --licence and --out are for pairs: leave them out")
+        asked = list(questions_of(named))
+        print(f"{'questions':<18}{len(asked)}, with gold answers")
+        if args.against:
+            print(f"\nagainst            {args.against}", overlap(asked, others, "questions"), sep="\n")
+        return
     pairs = list(load(card.path, **how | {"source": args.source or card.source}, limit=card.limit))
     if args.licence:
         pairs, said = allowed(pairs, args.licence, card.licence)
@@ -205,7 +219,7 @@ def check_data(args: argparse.Namespace) -> None:
         write_jsonl(args.out, pairs)
     print(report(pairs, clustered_bootstrap))
     if args.against:
-        print(f"\nagainst            {args.against}", overlap(pairs, rows_of(card_of(args.against, cards))), sep="\n")
+        print(f"\nagainst            {args.against}", overlap(pairs, others), sep="\n")
 
 
 @command(

@@ -237,7 +237,7 @@ def _scalar(params: Params, given: Assumptions) -> list[Training]:
     rows = rows_of(cards_in(params, "bradley_terry.data")).total() * (1 - params["data.dev_share"])
     steps = p["steps"] or math.ceil(rows / p["batch"]) * p["epochs"]
     length = given.prompt + given.answer
-    models = ("bradley_terry", *p["arms"])
+    models = ("bradley_terry", *p["arms"]) if p["scalar_models"] else ()
     found = [Training("05", name, p, steps, 2 * p["batch"], length, given.prompt, scores=True) for name in models]
     return found + [_group("05", f"r1 {share:g}", params, given, p["r1_steps"]) for share in p["r1_shares"]]
 

@@ -188,7 +188,8 @@ def _bradley_terry(params: Params, given: Any) -> Iterator[Work]:
     """Every scalar model scores both responses of the bench; R1 judges it in both orders."""
     p = params.section("bradley_terry")
     rows = 2 * rows_of(cards_in(params, "bradley_terry.bench")).total() * len(p["seeds"])
-    yield Work("05", "scalar models score the bench", "", rows * (1 + len(p["arms"])), given.prompt)
+    models = 1 + len(p["arms"]) if p["scalar_models"] else 0
+    yield Work("05", "scalar models score the bench", "", rows * models, given.prompt)
     yield _judged(params, given, "05", "R1 judges the bench", "", rows * len(p["r1_shares"]))
 
 
@@ -224,13 +225,16 @@ def _benchmarks(params: Params, given: Any) -> Iterator[Work]:
     limit = params["benchmarks.limit"]
     sizes = [rows_of([card]).total() for card in cards_in(params, "benchmarks.data")]
     rows = 2 * sum(min(size, limit or size) for size in sizes)
+    p = params.section("bradley_terry")
+    q = params.section("meta_reward_dpo")
     own = {
-        "03_sft": "sft",
-        "04_grpo": "grpo",
-        "05_bradley_terry": "the scorer",
-        "06_meta_reward_dpo": "the tuned judge",
+        "03_sft": {"sft": True},
+        "04_grpo": {"grpo": True},
+        "05_bradley_terry": {"bt": p["scalar_models"], "r1": p["r1_shares"]},
+        "06_meta_reward_dpo": {f"genrm-{name}": q[f"{name}_steps"] for name in ("sft", "dpo", "plus")},
     }
-    judges = {name: "" for stage, name in own.items() if stage in params.notebooks}
+    made = {stage: [name for name, there in some.items() if there] for stage, some in own.items()}
+    judges = {name: "" for stage, some in made.items() if stage in params.notebooks for name in some}
     for name, model in (judges | {spec.split("/")[-1]: spec for spec in params["benchmarks.judges"]}).items():
         yield _judged(params, given, "09", f"{name} judges {len(sizes)} sets", model, rows)
 

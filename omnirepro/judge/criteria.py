@@ -509,12 +509,12 @@ def judge_by(
     orders: str = "both",
     progress: Progress | None = None,
 ) -> list[Judgement]:
-    """Ask for one judgement a pair and order; `kinds` is "direct" or "verdict", or maps each task to one of them.
+    """Ask for one judgement a pair and order; `kinds` is "direct" or "verdict", or one a pair's id.
 
     `count` criteria are asked for in a direct judgement, and stand in the raw text. No label reaches the role. Media
     are judged by their verdict alone where they are taught so.
     """
-    asked = [(p, order, kinds if isinstance(kinds, str) else kinds[p.task]) for p in pairs for order in ORDERS[orders]]
+    asked = [(p, order, kinds if isinstance(kinds, str) else kinds[p.id]) for p in pairs for order in ORDERS[orders]]
     tasks = [Task(kind, unlabelled(p, order), count=count if kind == "direct" else 0) for p, order, kind in asked]
     rows = []
     for (pair, order, kind), answer in zip(asked, role.answer(tasks, progress), strict=True):

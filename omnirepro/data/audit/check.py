@@ -11,6 +11,7 @@ from omnirepro.data.audit.features import FEATURES
 from omnirepro.data.audit.leaks import CLUSTERS, Bootstrap, Finding, audit
 from omnirepro.data.sources.loading import SOURCES, missing_media
 from omnirepro.data.sources.parts import group
+from omnirepro.data.sources.questions import Asked
 from omnirepro.data.splits import words_of
 
 _FILE = re.compile(r"[\w./-]+\.(?:png|jpe?g|webp|gif|mp4|webm|avi|wav|mp3|flac)\b", re.IGNORECASE)
@@ -32,8 +33,11 @@ def report(pairs: Sequence[Pair], bootstrap: Bootstrap) -> str:
     return "\n\n".join([*blocks, _verdict(pairs, findings)])
 
 
-def overlap(pairs: Sequence[Pair], others: Sequence[Pair | Prompt]) -> str:
-    """Say what a set shares with another split: media by their bytes, wherever they stand, and prompts by content."""
+def overlap(pairs: Sequence[Pair | Prompt], others: Sequence[Pair | Prompt], called: str = "pairs") -> str:
+    """Say what a set shares with another split: media by their bytes, wherever they stand, and prompts by content.
+
+    `called` is what the rows of the set are.
+    """
     seen = [_shared_content(row) for row in others]
     media = set().union(*(found for found, _ in seen))
     asked = {prompt for _, prompt in seen}
@@ -41,14 +45,14 @@ def overlap(pairs: Sequence[Pair], others: Sequence[Pair | Prompt]) -> str:
     files = set().union(*(found & media for found, _ in here))
     with_media = sum(bool(found & media) for found, _ in here)
     prompts = sum(prompt in asked for _, prompt in here)
-    said = f"shared with it     {len(files)} media in {with_media} pairs, and the prompts of {prompts} pairs"
+    said = f"shared with it     {len(files)} media in {with_media} {called}, and the prompts of {prompts} {called}"
     leak = "\nleaks: results on one would be inflated by training on the other; take the shared rows out of one"
     return said + (leak if files or prompts else "")
 
 
 def _shared_content(row: Pair | Prompt) -> tuple[set[str], tuple]:
     """Return the sha256 of every medium of a row, and its prompt: media, words without case and spaces, criterion."""
-    asked = row.parts if isinstance(row, Prompt) else row.prompt
+    asked = row.prompt if isinstance(row, Pair) else row.bare().parts if isinstance(row, Asked) else row.parts
     parts = asked if isinstance(row, Prompt) else [*asked, *row.response_a, *row.response_b]
     return {_bytes(p) for p in parts if p.type != "text"}, (
         *(_bytes(p) for p in asked if p.type != "text"),

@@ -128,7 +128,7 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
     """
     rows = raw_rows(card)
     first = next(rows, None)
-    if first and (card.source or _known(first)):
+    if first and (card.source or is_pair(first)):
         yield from (pair.prompt_of() for pair in pairs_of(card))
         return
     for raw in islice(chain([first] if first else [], rows), card.limit or None):
@@ -150,15 +150,7 @@ def raw_rows(card: Card) -> Iterator[Raw]:
     return hub_rows(card.path, card.config, card.split or "train", store)
 
 
-def rows_of(card: Card) -> list[Pair] | list[Prompt]:
-    """Return a card's pairs, or its prompts where its rows are no pairs. Raises `RowError` as both do."""
-    try:
-        return list(pairs_of(card))
-    except RowError:
-        return list(prompts_of(card))
-
-
-def _known(raw: Raw) -> bool:
+def is_pair(raw: Raw) -> bool:
     """Whether a row is a pair of a known format."""
     try:
         return bool(detect(raw.fields))

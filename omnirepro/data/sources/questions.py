@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from omnirepro.data.schema import MediaError, Part, Prompt, RowError, first_wrong_field, modality_of, text_part
-from omnirepro.data.sources.cards import Card, raw_rows
+from omnirepro.data.schema import MediaError, Pair, Part, Prompt, RowError, first_wrong_field, modality_of, text_part
+from omnirepro.data.sources.cards import Card, is_pair, pairs_of, prompts_of, raw_rows
 from omnirepro.data.sources.parts import media
 from omnirepro.data.sources.rows import Raw
 from omnirepro.data.sources.source import fits
@@ -33,9 +33,20 @@ MARK = re.compile(r"<image (\d+)>")
 
 
 class Asked(Prompt):
-    """A question with its gold answers and, where they are there already, the answers to choose from."""
+    """A question with its gold answers and, where they are there already, the answers to choose from.
+
+    `question` is its text alone, without the choices and what to answer with: by it other sets may hold the question.
+    """
 
     candidates: list[list[Part]] | None = None
+    question: str | None = None
+
+    def bare(self) -> Prompt:
+        """Return the question as a prompt of its media and its text alone."""
+        if self.question is None:
+            return self
+        parts = [*(part for part in self.parts if part.type != "text"), text_part(self.question)]
+        return self.model_copy(update={"parts": parts})
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,26 @@ def questions_of(card: Card, answered: bool = False) -> Iterator[Asked]:
             raise RowError(f"{raw.where}: {error}") from None
 
 
+def asks(card: Card) -> bool:
+    """Whether a card's rows are questions with gold answers, as its name, `source` or first row says."""
+    if {card.path, card.source} & {name for form in FORMS.values() for name in (form.name, form.hub) if name}:
+        return True
+    first = next(raw_rows(card), None) if card.files else None
+    if first is None or is_pair(first):
+        return False
+    return any(fits(_renamed(first, card).fields, form.fields) for form in FORMS.values())
+
+
+def rows_of(card: Card) -> list[Pair] | list[Asked] | list[Prompt]:
+    """Return a card's questions, its pairs, or its prompts where its rows are neither. Raises `RowError` as each."""
+    if asks(card):
+        return list(questions_of(card))
+    try:
+        return list(pairs_of(card))
+    except RowError:
+        return list(prompts_of(card))
+
+
 def _renamed(raw: Raw, card: Card) -> Raw:
     return replace(raw, fields={card.columns.get(k, k): v for k, v in raw.fields.items() if v is not None})
 
@@ -111,6 +142,8 @@ def _question(raw: Raw, form: Form | None, card: Card) -> Asked:
     choices = bare(_listed(raw.fields.get(form.choices, [])))
     gold = [strip_tag(str(text)) for text in _listed(raw.need(form.gold, object), whole=True)]
     parts = _parts(raw, form, choices)
+    asked = raw.fields[form.text]
+    known["question"] = MARK.sub(" ", asked) if isinstance(asked, str) else None
     task = card.task or str(raw.fields.get("task") or modality_of(parts))
     return Asked(**known | {"task": task, "parts": parts, "gold": gold, "choices": choices or None})
 

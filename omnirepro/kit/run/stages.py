@@ -54,6 +54,7 @@ READS: dict[str, tuple[str, ...]] = {stage: (section_of(stage), *SHARED) for sta
 READS["05_bradley_terry"] += ("backbone", "sft", "grpo")
 READS["06_meta_reward_dpo"] += ("bradley_terry",)
 READS["08_best_of_n"] += ("meta_reward_dpo",)
+READS["09_benchmarks"] += ("meta_reward_dpo",)
 READS["07_ablations"] += ("sft", "grpo")
 
 

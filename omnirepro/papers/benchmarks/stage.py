@@ -4,12 +4,16 @@ Consumes data sets (files, folders, hub ids, source names) or the embedded test 
 judges (adapters, scorers, hub models, packages, endpoints) or rows that were frozen elsewhere; produces
 `predictions.jsonl` with a model name `judge/set` a row, `sets.csv` with what official scores need of each pair, and
 reward-bench's two files a judge and set. All that is reported is computed from these files.
+
+Each judge is asked as it was taught: a scalar model says tie on sets alone that know ties; R1 may write as long as it
+did; GRM-Omni's models write criteria on what 06 calls `thinking`, and their verdict alone elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +25,37 @@ from omnirepro.data.sources.cards import card_of, pairs_of
 from omnirepro.data.sources.parts import sample_clusters
 from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.result_files import read_results, write_results
-from omnirepro.judge.generative import load_judge
+from omnirepro.judge.criteria import GenRM, judge_by
+from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.rows import judge_split
+from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.kit.run import Run, project_root
-from omnirepro.models.generation import Decoding
+from omnirepro.models.generation import Decoding, Progress
 from omnirepro.models.processing import limits_in
+from omnirepro.papers.grm_omni.model_pool import open_judge
+from omnirepro.papers.grm_omni.roles import SECTION
 from omnirepro.papers.omni_rrm.supply import truth_of
 
+# Judges of a run -> where each stands. Those of the first line judge the embedded test pairs, all of them public data.
+RUBRIC = {"sft": ("03_sft", "adapter"), "grpo": ("04_grpo", "adapter")}
+SCORED = {"bt": ("05_bradley_terry", "scorer"), "r1": ("05_bradley_terry", "r1/adapter")}
+GENRM = {f"genrm-{name}": ("06_meta_reward_dpo", name) for name in ("sft", "dpo", "plus")}
+
 Sets = dict[str, list[Pair]]
-RUBRIC_JUDGES = {"sft": ("03_sft", "adapter"), "grpo": ("04_grpo", "adapter")}
-OTHER_JUDGES = {
-    "bt": ("05_bradley_terry", "scorer"),
-    "r1": ("05_bradley_terry", "r1/adapter"),
-    **{name: ("06_meta_reward_dpo", name) for name in ("sft", "dpo", "plus")},
-}
+
+
+@dataclass
+class Switching:
+    """A judge of notebook 06, asked as it was taught: with criteria for pairs of the shapes `thinking`."""
+
+    role: GenRM
+    thinking: Sequence[str]
+    count: int
+
+    def judge(self, pairs: list[Pair], progress: Progress | None = None) -> list[Judgement]:
+        """Judge every pair in both orders; rows come pair by pair."""
+        kinds = {pair.id: "direct" if pair.shape in self.thinking else "verdict" for pair in pairs}
+        return judge_by(self.role, pairs, kinds, self.count, progress=progress)
 
 
 def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
@@ -51,11 +72,13 @@ def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
 def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
     """Return the run's own judges and, where it has truth, its test pairs: nothing of it has to be there.
 
-    They are those of 03 and 04; of a profile that does not run these, those of 05 and 06.
+    Those of 05 and 06, which were taught other labels than the embedded test pairs have, judge where data are named.
     """
     run.input("00_backbone", "strong", optional=True)
-    own = RUBRIC_JUDGES if "03_sft" in run.params.notebooks else OTHER_JUDGES
-    found = {name: run.input(stage, folder, optional=True) for name, (stage, folder) in own.items()}
+    asked = RUBRIC | (SCORED | GENRM if run.section()["data"] else {})
+    found = {name: run.input(stage, output, optional=True) for name, (stage, output) in asked.items()}
+    if lacking := [name for name, path in found.items() if not path]:
+        print(f"judges of this run that are not there, and left out: {', '.join(lacking)}", flush=True)
     data = run.input("01_synthesis", "data", optional=True)
     test = read_jsonl(data / "pairs_test.jsonl", Pair) if data and truth_of(data, "test") else []
     return {name: path for name, path in found.items() if path}, test
@@ -98,14 +121,31 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
 
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
+    judge = opened(run, name, source)
+    threshold = getattr(judge, "threshold", 0.0)
+    rows: list[Judgement] = []
+    for called, pairs in sets.items():
+        if isinstance(judge, ScalarJudge):
+            judge.threshold = threshold if any(pair.label == "tie" for pair in pairs) else 0.0
+        rows += judge_split(judge, f"{name}/{called}", pairs, run.checkpoint_dir, size=512)
+    return rows
+
+
+def opened(run: Run, name: str, source: Path | str) -> Judge | ScalarJudge | Switching:
+    """Open a judge to be asked as it was taught; `source` is a path where it is the run's own."""
+    own = isinstance(source, Path)
+    if own and name in GENRM:
+        p = run.section(SECTION)
+        return Switching(GenRM.of(open_judge(run, source, name)), p["thinking"], p["top"])
     asked = run.section("judge")
     how = {"media": limits_in(run.section("media")), "seed": run.seed, "endpoint": run.endpoint}
     how["read"] = asked["read"]
     judge = load_judge(source, asked["batch_size"], run.device, run.dtype, **how)
-    if getattr(judge, "wording", None) == asked["wording"]:  # any other one may answer as long as its format needs
+    kept = own and name in SCORED
+    # any other one may answer as long as its format needs
+    if not kept and getattr(judge, "wording", None) == asked["wording"]:
         judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-    parts = ((f"{name}/{called}", pairs) for called, pairs in sets.items())
-    return [row for model, some in parts for row in judge_split(judge, model, some, run.checkpoint_dir, size=512)]
+    return judge
 
 
 def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:

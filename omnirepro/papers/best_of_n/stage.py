@@ -15,6 +15,7 @@ be read, chooses the likelier of [[A]] and [[B]].
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.data.sources.cards import Card, card_of
 from omnirepro.data.sources.questions import Asked, questions_of
+from omnirepro.data.splits import content_of
 from omnirepro.evaluate.answers import MATCHES, gold_form, is_right, kind_of, stated
 from omnirepro.judge.criteria import forced
 from omnirepro.judge.generative import load_judge
@@ -44,7 +46,7 @@ from omnirepro.papers.best_of_n.chosen import (
     without_a_judge,
 )
 from omnirepro.papers.grm_omni.model_pool import open_judge, open_scalar
-from omnirepro.papers.omni_rrm.supply import truth_of, usable
+from omnirepro.papers.omni_rrm.supply import given_in, prompts_in, truth_of, usable
 from omnirepro.papers.omni_rrm.synthesis import answer
 from omnirepro.search import CriteriaSearch
 from omnirepro.search.referee import Ask, Candidates, Referee, asking, own_scores
@@ -55,6 +57,7 @@ from omnirepro.toyworld.tasks import World
 
 FINAL = "grpo"  # the run's judge that chooses in every way; so does each judge that is named
 OWN_GENERATORS = ("weak", "generator", "strong")
+SHARED = "shares content with the training split of 01"
 SCORED = ["judge", "prompt_id", "place", "score"]
 Known = dict[str, Candidates]
 
@@ -155,19 +158,32 @@ def candidates_of(run: Run, generator: Path | str, data: Path | None) -> list[Ca
     cards = cards_of(run)
     asked: list[Prompt] = list(questions(run, cards["data"]))
     if cards["candidates"]:
-        return given_answers(cards["candidates"][0], asked)
+        return given_answers(cards["candidates"][0], asked, left_out(run))
     if not cards["data"]:
         asked = read_jsonl(data / "prompts_test.jsonl", Prompt)[: p["prompts"]]
     return sample(run, generator, asked)
 
 
 def questions(run: Run, cards: list[Card]) -> list[Asked]:
-    """Read data sets of questions; what `data.bad_rows` lets drop is told. Raises `RowError` naming row and remedy."""
+    """Read data sets of questions; what `data.bad_rows` lets drop is told. Raises `RowError` naming row and remedy.
+
+    A question that shares its media, or a text without media, with 01's training split is a bad row as well.
+    """
     dropped: list[tuple[str, str, str]] = []
     asked: list[Asked] = []
+    drop = bool(cards) and run.section("data")["bad_rows"] == "drop"
     for card in cards:
-        drop = run.section("data")["bad_rows"] == "drop"
         asked += usable(questions_of(card), card, "best_of_n.data", drop, dropped)
+    shared = shared_with_training(run, asked)
+    if shared and not drop:
+        raise RowError(
+            f"best_of_n.data: {len(shared)} of {len(asked)} questions, such as {min(shared)}, {SHARED}: results would "
+            "be inflated; take them out of one of both, or set data.bad_rows=drop"
+        )
+    dropped += [("best_of_n.data", name, SHARED) for name in shared]
+    asked = [question for question in asked if question.id not in shared]
+    if cards and not asked:
+        raise RowError("best_of_n.data: no question is left, see dropped.csv; name other sets")
     if dropped:
         table = pd.DataFrame(dropped, columns=["use", "id", "reason"])
         run.write("dropped.csv", table.to_csv(index=False))
@@ -175,8 +191,28 @@ def questions(run: Run, cards: list[Card]) -> list[Asked]:
     return asked
 
 
-def given_answers(card: Card, asked: list[Prompt]) -> list[Candidates]:
-    """Return the answers of a file, to its own questions or, by their ids, to those of `asked`."""
+def shared_with_training(run: Run, asked: list[Asked]) -> dict[str, None]:
+    """Return the ids of questions whose content stands in the training split of notebook 01, where there is one."""
+    data = run.input("01_synthesis", "data", optional=True) if asked else None
+    if not data:
+        return {}
+    trained = [*prompts_in(data, "train"), *(pair.prompt_of() for pair in given_in(data, "train"))]
+    known = set().union(*map(content_of, trained))
+    return {question.id: None for question in asked if content_of(question.bare()) & known}
+
+
+def left_out(run: Run) -> set[str]:
+    """Return the ids, without their set's name, of questions that this run left out."""
+    path = run.path("dropped.csv")
+    names = pd.read_csv(path)["id"] if path.is_file() else []
+    return {str(name).partition(":")[2] for name in names}
+
+
+def given_answers(card: Card, asked: list[Prompt], left: Collection[str] = ()) -> list[Candidates]:
+    """Return the answers of a file, to its own questions or, by their ids, to those of `asked`.
+
+    Answers to questions that were `left` out are left out too.
+    """
     path = card.path
     known = {question.id.partition(":")[2]: question for question in asked}
     if asked and len(known) < len(asked):
@@ -184,6 +220,8 @@ def given_answers(card: Card, asked: list[Prompt]) -> list[Candidates]:
     rows = []
     for row in questions_of(card, answered=True):
         question = known.get(row.id) if asked else row
+        if question is None and row.id in left:
+            continue
         if question is None:
             raise RowError(
                 f"{path}: row {row.id} answers no question of best_of_n.data; correct its id or name its set"

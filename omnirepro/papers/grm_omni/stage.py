@@ -280,7 +280,7 @@ def compare(
     comparison that can be read, is also made to choose between both verdicts.
     """
     p = run.section(SECTION)
-    switched = {pair.task: "direct" if pair.task in p["thinking"] else "verdict" for pair in pairs}
+    switched = {pair.id: "direct" if pair.task in p["thinking"] else "verdict" for pair in pairs}
     rows = base_rows(run, models["base"], pairs)
     for name in (m for m in models if m != "base"):
         judge = open_judge(run, models[name], f"{name}/test")

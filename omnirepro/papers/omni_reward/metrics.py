@@ -21,10 +21,12 @@ from omnirepro.toyworld.training_pairs import SELECTIONS
 def omni_metrics(folder: Path) -> Metrics:
     """Return the metrics of the Bradley-Terry model by task, then of every comparison whose models were trained.
 
+    The model itself has none where it was not.
+
     Of pairs from elsewhere also by modality, <model>_<modality>_with_ties and so on.
     """
     rows = rows_of(folder)
-    found: Metrics = ties.metrics(rows("bt", "dev"), rows("bt"), by_task=False)
+    found: Metrics = ties.metrics(rows("bt", "dev"), rows("bt"), by_task=False) if "bt" in rows else {}
     found |= against_base(rows) | selections(rows) | of_criteria(rows) | asked_otherwise(rows)
     found |= {f"ece_{name}": calibration.ece(calibration.confidences(rows.forced(name))) for name in rows.trained}
     return found | proposals(folder)
@@ -46,7 +48,8 @@ def against_base(rows: Rows) -> Metrics:
         return found
     judged = protocol.metrics(rows("r1"))
     found |= {f"r1_{k}": judged[k] for k in ("valid_share", "tie_rate", "consistency", "always_a") if k in judged}
-    return found | {"r1_minus_base": found["r1_minus_base_with_ties"], "bt_minus_r1": found["bt_minus_r1_with_ties"]}
+    short = ("r1_minus_base", "bt_minus_r1")
+    return found | {name: found[f"{name}_with_ties"] for name in short if f"{name}_with_ties" in found}
 
 
 def selections(rows: Rows) -> Metrics:
@@ -62,9 +65,11 @@ def selections(rows: Rows) -> Metrics:
 
 def of_criteria(rows: Rows) -> Metrics:
     """Return what criteria do: unseen ones, those against a judge's own preference, longer conversations."""
-    three = rows.credits("bt", True)
-    words = rows.shapes(three).str.endswith("2T")
-    found: Metrics = {"text_responses_minus_media_responses": free_form.gap(three, words)}
+    found: Metrics = {}
+    if "bt" in rows:
+        three = rows.credits("bt", True)
+        words = rows.shapes(three).str.endswith("2T")
+        found["text_responses_minus_media_responses"] = free_form.gap(three, words)
     for model in rows.trained:
         table = rows.credits(model, False)
         unseen = rows.where(table, "unseen").astype(bool)

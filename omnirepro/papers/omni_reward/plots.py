@@ -30,7 +30,7 @@ def tasks(folder: Path) -> pd.DataFrame:
     out = []
     for counted, protocol in PROTOCOLS.items():
         tables = {name: rows.credits(model, counted) for model, name in NAMES.items() if model in rows}
-        if counted:
+        if counted and "bt" in rows:
             oracle = ties.decide(rows("bt"), ties.fit(rows("bt")))
             tables["BT, oracle threshold"] = free_form.credits(oracle, True)
         for name, table in tables.items():
@@ -45,6 +45,8 @@ def tasks(folder: Path) -> pd.DataFrame:
 def threshold(folder: Path) -> pd.DataFrame:
     """Return three-way accuracy by threshold (split, seed, threshold, accuracy, ties) on both splits."""
     rows = rows_of(folder)
+    if "bt" not in rows:
+        return pd.DataFrame()
     return ties.curve({"development": rows("bt", "dev"), "test (its best is the oracle)": rows("bt")})
 
 
@@ -62,7 +64,7 @@ def scaling(folder: Path) -> pd.DataFrame:
     rows = rows_of(folder)
     shares = pd.read_csv(folder / "shares.csv")["share"]
     asked = [("R1", share, f"r1-{share:g}" if at else "r1") for at, share in enumerate(shares)]
-    asked.append(("Bradley-Terry, all data", 1.0, "bt"))
+    asked += [("Bradley-Terry, all data", 1.0, "bt")] if "bt" in rows else []
     found = [{"model": n, "share": share} | mean(rows.credits(model, True)).as_row() for n, share, model in asked]
     return pd.DataFrame(found)
 
@@ -82,7 +84,7 @@ def conflict(folder: Path) -> pd.DataFrame:
 def transfer(folder: Path) -> pd.DataFrame:
     """Return (selection, task, value, low, high, n): accuracy without ties less that of training on all data."""
     rows = rows_of(folder)
-    full = by_task(rows.credits("bt", False))
+    full = by_task(rows.credits("bt", False)) if "bt" in rows else {}
     found = [
         {"selection": name, "task": task} | free_form.gain(part, full[task]).as_row()
         for name in SELECTIONS
@@ -128,12 +130,15 @@ def orders(folder: Path) -> pd.DataFrame:
 
 
 def losses(folder: Path) -> pd.DataFrame:
-    """Return the loss (step, loss, split) of priming, smoothed, and of the first Bradley-Terry training."""
-    bt = pd.read_csv(folder / "loss.csv")[["step", "loss"]].assign(split="Bradley-Terry (nats a pair)")
-    if not (folder / "primer.csv").is_file():
-        return bt
-    primer = pd.read_csv(folder / "primer.csv").assign(split="priming (nats a token)")
-    return pd.concat([primer.assign(loss=primer["loss"].rolling(20, min_periods=1).mean()), bt], ignore_index=True)
+    """Return the loss (step, loss, split) of priming, smoothed, and of the first Bradley-Terry training, if any."""
+    tables = []
+    if (folder / "primer.csv").is_file():
+        primer = pd.read_csv(folder / "primer.csv").assign(split="priming (nats a token)")
+        tables.append(primer.assign(loss=primer["loss"].rolling(20, min_periods=1).mean()))
+    if (folder / "loss.csv").is_file():
+        bt = pd.read_csv(folder / "loss.csv")[["step", "loss"]]
+        tables.append(bt.assign(split="Bradley-Terry (nats a pair)"))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 REWARD_PLOTS = {

@@ -66,8 +66,8 @@ class Data:
 def build(run: Run, base: Path) -> None:
     """Make the data, train every model that the parameters name, and judge with each; writes all files of the stage.
 
-    Raises `ParameterError` for test pairs without training pairs, ValueError where a weak judge is asked for and
-    nothing is primed that could stop early.
+    Raises `ParameterError` for test pairs without training pairs and where no model is to be trained, ValueError where
+    a weak judge is asked for and nothing is primed that could stop early.
     """
     p = run.section("bradley_terry")
     world = not p["data"]
@@ -75,6 +75,8 @@ def build(run: Run, base: Path) -> None:
     weak = p["weak_judge"]
     if world and p["bench"]:
         raise ParameterError("bradley_terry.bench is given, and bradley_terry.data names nothing to train on")
+    if not p["scalar_models"] and not p["r1_shares"]:
+        raise ParameterError("bradley_terry.scalar_models is false and r1_shares is empty: no model is to be trained")
     if world and weak and not primes:
         raise ValueError(
             "bradley_terry.weak_judge needs prime_steps: the weak judge is one whose priming stopped early"
@@ -87,7 +89,8 @@ def build(run: Run, base: Path) -> None:
         if primes or weak:
             print("pairs from elsewhere: nothing is primed, and there is no weak judge", flush=True)
     rows = base_rows(run, primed, data)
-    arms = {name: pairs for name in ("full", *p["arms"]) if (pairs := selected(name, data))}
+    named = ("full", *p["arms"]) if p["scalar_models"] else ()
+    arms = {name: pairs for name in named if (pairs := selected(name, data))}
     for i, seed in enumerate(p["seeds"]):
         for name, pairs in arms.items():
             rows += scalar_rows(run, primed, name, seed, data, pairs, kept=name == "full" and not i)
@@ -139,6 +142,11 @@ def write_given(run: Run, folder: Path) -> None:
         require(pairs, f"no {name} pair is left of {len(given.groups)} ({len(given.dropped)} left out): {todo}")
         write_jsonl(folder / f"pairs_{name}.jsonl", pairs)
     given.write_tables(folder)
+
+
+def judge_in(folder: Path) -> Path:
+    """Return what `load_judge` opens of a finished stage: its scorer, or R1 where no scalar model was trained."""
+    return next((path for name in ("scorer", "r1") if (path := folder / name).is_dir()), folder)
 
 
 def splits_in(folder: Path, world: Callable[[Path], list[Pair]] = read_bench) -> dict[str, list[Pair]]:
