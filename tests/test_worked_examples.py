@@ -131,9 +131,7 @@ class Sections:
 def rows_of(page):
     """Return (tokens, loss, text) of every row of a page, its tags taken off."""
     cells = re.findall(r"<td [^>]*>(.*?)</td>", page._repr_html_(), re.S)
-    plain = [
-        re.sub("<[^>]*>", "", cell).replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"') for cell in cells
-    ]
+    plain = [unescape(re.sub("<[^>]*>", "", cell)) for cell in cells]
     return [tuple(plain[i : i + 3]) for i in range(0, len(plain), 3)]
 
 
@@ -218,7 +216,7 @@ def test_alike_completions_have_no_advantage_and_an_unknown_scale_is_refused():
 
 
 def test_the_loss_of_two_scores_and_its_slopes():
-    table = shown("05_bradley_terry", "05byhand")
+    table = shown("05_bradley_terry", "05setup", "05byhand")
     assert len(table) == 9
     for _, row in table.iterrows():
         m = row["score A"] - row["score B"]

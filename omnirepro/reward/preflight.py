@@ -17,7 +17,7 @@ from omnirepro.data import Label
 from omnirepro.reward.probes import PROBES, probe_table  # noqa: F401 (one import serves the pre-flight)
 
 SIZES = (2, 4, 8, 16)  # group sizes: the published 2, and those that a group-normalised advantage needs
-SMALL = 1e-4  # what TRL adds to a spread before it divides by it
+SMALL = 1e-4  # TRL adds it to what it divides by
 
 
 def preflight_table(
@@ -81,17 +81,14 @@ def expected_dead(correct: pd.Series, groups: pd.Series, size: int) -> float:
 
 
 def advantages(rewards: Sequence[Sequence[float]], scale_rewards: str = "group") -> np.ndarray:
-    """Return GRPO's advantages (prompts, completions) of rewards of that shape, as TRL's GRPOTrainer computes them.
+    """Return GRPO's advantages (prompts, completions) of rewards of that shape, as TRL computes them.
 
-    `scale_rewards` as in the section `grpo`: a reward less its group's mean is divided by the sample standard
-    deviation of the "group" or of the whole "batch", or by nothing, "none". Raises ValueError on another one.
+    A reward less its group's mean is divided by the sample deviation of the "group" or the whole "batch", or not at
+    all ("none"); raises ValueError on another `scale_rewards`.
     """
     values = np.asarray(rewards, float)
-    spreads = {
-        "group": values.std(axis=1, ddof=1, keepdims=True) + SMALL,
-        "batch": values.std(ddof=1) + SMALL,
-        "none": 1.0,
-    }
+    own = values.std(axis=1, ddof=1, keepdims=True) + SMALL
+    spreads = {"group": own, "batch": values.std(ddof=1) + SMALL, "none": 1.0}
     if scale_rewards not in spreads:
         raise ValueError(f"scale_rewards {scale_rewards!r} is none of {', '.join(spreads)}")
     return (values - values.mean(axis=1, keepdims=True)) / spreads[scale_rewards]  # A
