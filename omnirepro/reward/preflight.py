@@ -81,7 +81,7 @@ def expected_dead(correct: pd.Series, groups: pd.Series, size: int) -> float:
 
 
 def advantages(rewards: Sequence[Sequence[float]], scale_rewards: str = "group") -> np.ndarray:
-    """Return GRPO's advantages (prompts, completions) of rewards of that shape, as TRL computes them.
+    """Return GRPO's advantages of rewards (prompts, completions), as TRL computes them.
 
     A reward less its group's mean is divided by the sample deviation of the "group" or the whole "batch", or not at
     all ("none"); raises ValueError on another `scale_rewards`.
@@ -90,5 +90,5 @@ def advantages(rewards: Sequence[Sequence[float]], scale_rewards: str = "group")
     own = values.std(axis=1, ddof=1, keepdims=True) + SMALL
     spreads = {"group": own, "batch": values.std(ddof=1) + SMALL, "none": 1.0}
     if scale_rewards not in spreads:
-        raise ValueError(f"scale_rewards {scale_rewards!r} is none of {', '.join(spreads)}")
-    return (values - values.mean(axis=1, keepdims=True)) / spreads[scale_rewards]  # A
+        raise ValueError(f"scale_rewards {scale_rewards!r} is none of {[*spreads]}")
+    return (values - values.mean(axis=1, keepdims=True)) / spreads[scale_rewards]
