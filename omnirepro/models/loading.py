@@ -59,6 +59,7 @@ def processor_of(name: str | Path) -> OmniProcessor:
 
     Raises `ModelError` as `load` does; an adapter's is that of its base.
     """
+    quiet()
     base = base_of(Path(name)) if (Path(name) / "adapter_config.json").is_file() else str(name)
     model = follow(base)
     source, named = _files_of(model)

@@ -17,7 +17,7 @@ from omnirepro.data import Label
 from omnirepro.reward.probes import PROBES, probe_table  # noqa: F401 (one import serves the pre-flight)
 
 SIZES = (2, 4, 8, 16)  # group sizes: the published 2, and those that a group-normalised advantage needs
-SMALL = 1e-4  # TRL adds it to what it divides by
+SMALL = 1e-4  # TRL adds it to a divisor
 
 
 def preflight_table(
@@ -84,7 +84,7 @@ def advantages(rewards: Sequence[Sequence[float]], scale_rewards: str = "group")
     """Return GRPO's advantages of rewards (prompts, completions), as TRL computes them.
 
     A reward less its group's mean is divided by the sample deviation of the "group" or the whole "batch", or not at
-    all ("none"); raises ValueError on another `scale_rewards`.
+    all ("none"); another scale raises ValueError.
     """
     values = np.asarray(rewards, float)
     own = values.std(axis=1, ddof=1, keepdims=True) + SMALL
