@@ -20,6 +20,7 @@ from omnirepro.kit.run import ParameterError, open_run
 from omnirepro.models.generation import Decoding, generate
 from omnirepro.models.loading import load, save_adapter
 from omnirepro.models.processing import Example, collate_media
+from omnirepro.reward.preflight import advantages
 from omnirepro.train import grpo
 from omnirepro.train.common import LANGUAGE_LAYERS
 from omnirepro.train.omni_grpo import OmniGRPOTrainer
@@ -303,6 +304,24 @@ def test_dead_groups_teach_nothing(adapter, examples, tmp_path):
     trainer.train()
     entry = trainer.state.log_history[0]
     assert entry["frac_reward_zero_std"] == 1 and entry["grad_norm"] < 1e-5 and entry["loss"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_advantages_are_those_that_trl_computes(adapter, examples, tmp_path, scale):
+    """Rewards are drawn per completion, so that no order of the completions gives them by chance."""
+    seen = []
+
+    def drawn(prompts, completions, **_):
+        seen.extend(np.random.default_rng(5).normal(size=len(completions)).tolist())
+        return seen
+
+    two = {k: examples[k] for k in ("text0", "text1")}
+    trainer = make(adapter, two, tmp_path, reward_funcs=drawn, scale_rewards=scale)
+    (batch,) = buffered(trainer)
+    expected = advantages(np.reshape(seen, (2, 4)), scale)
+    for row, values in enumerate(expected):
+        found = batch["advantages"][batch["example_row"] == row].sort().values
+        assert found.tolist() == pytest.approx(sorted(values), abs=1e-5)
 
 
 # ---- the stage

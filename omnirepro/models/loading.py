@@ -54,6 +54,23 @@ def load(
     return model.eval(), processor
 
 
+def processor_of(name: str | Path) -> OmniProcessor:
+    """Load what turns chats into a model's inputs, with the limits of media kept with it, and none of its weights.
+
+    Raises `ModelError` as `load` does; an adapter's is that of its base.
+    """
+    quiet()
+    base = base_of(Path(name)) if (Path(name) / "adapter_config.json").is_file() else str(name)
+    model = follow(base)
+    source, named = _files_of(model)
+    with named_errors(str(name)):
+        family = family_of(model, config_of(model, source, **named))
+        processor = OmniProcessor.from_pretrained(source, family, **named)
+        for place in (model, base, name):
+            processor.limit(kept_settings(place).get("media", {}))
+    return processor
+
+
 def gives_scores(name: str | Path) -> bool:
     """Tell whether a name is a classifier of the hub: a reward model with a head of its own."""
     name = follow(str(name))

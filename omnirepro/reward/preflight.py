@@ -6,7 +6,7 @@ spreads within groups, which GRPO learns from (Omni-RRM, Section 4.2), and how f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import comb
 
 import numpy as np
@@ -17,6 +17,7 @@ from omnirepro.data import Label
 from omnirepro.reward.probes import PROBES, probe_table  # noqa: F401 (one import serves the pre-flight)
 
 SIZES = (2, 4, 8, 16)  # group sizes: the published 2, and those that a group-normalised advantage needs
+SMALL = 1e-4  # TRL adds it to a divisor
 
 
 def preflight_table(
@@ -77,3 +78,17 @@ def expected_dead(correct: pd.Series, groups: pd.Series, size: int) -> float:
     """
     p = correct.astype(float).groupby(groups).mean()
     return float((p**size + (1 - p) ** size).mean())
+
+
+def advantages(rewards: Sequence[Sequence[float]], scale_rewards: str = "group") -> np.ndarray:
+    """Return GRPO's advantages of rewards (prompts, completions), as TRL computes them.
+
+    A reward less its group's mean is divided by the sample deviation of the "group" or the whole "batch", or not at
+    all ("none"); another scale raises ValueError.
+    """
+    values = np.asarray(rewards, float)
+    own = values.std(axis=1, ddof=1, keepdims=True) + SMALL
+    spreads = {"group": own, "batch": values.std(ddof=1) + SMALL, "none": 1.0}
+    if scale_rewards not in spreads:
+        raise ValueError(f"scale_rewards {scale_rewards!r} is none of {[*spreads]}")
+    return (values - values.mean(axis=1, keepdims=True)) / spreads[scale_rewards]

@@ -5,7 +5,7 @@ Consumes what finished stages left in their folders; no model is loaded.
 
 # ruff: noqa: F401 (what the package offers)
 from omnirepro.kit.report.execution import execute, find_notebook, tidy_notebook
-from omnirepro.kit.report.gallery import gallery, one_of_each
+from omnirepro.kit.report.gallery import gallery, loss_page, one_of_each
 from omnirepro.kit.report.pages import build
 from omnirepro.kit.report.readme import write_tables
 from omnirepro.kit.report.seeds import combine_seeds, combined_summary

@@ -1,11 +1,13 @@
-"""Pairs as a reader sees them: the picture, film or player inline, the question and both answers."""
+"""Pairs as a reader sees them, picture, film or player inline, and as a model that is trained on them reads them."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
 from html import escape
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from omnirepro.data import Pair, Part
 from omnirepro.kit.run.display import Page, table
@@ -29,6 +31,26 @@ def gallery(pairs: list[Pair], notes: Mapping[str, str] | None = None) -> Page:
         cells = [_html(side) for side in (pair.prompt, pair.response_a, pair.response_b)]
         rows.append([*cells, *([escape(notes.get(pair.id, ""))] if notes else [])])
     return table(head, rows)
+
+
+def loss_page(processor: Any, example: Any) -> Page:
+    """Show an encoded conversation run by run: its text, its number of tokens, and whether loss is taken on them.
+
+    A medium's placeholders are one run. `processor` and `example`: those of `models.processing`.
+    """
+    media = set(processor.placeholder_ids.values())
+
+    def alike(at: tuple[int, int]) -> tuple[int | None, bool]:
+        token, label = at
+        return token if token in media else None, label != -100
+
+    rows = []
+    for (placeholder, learned), run in groupby(zip(example.ids, example.labels, strict=True), alike):
+        ids = [token for token, _ in run]
+        text = processor.tokenizer.decode(ids if placeholder is None else ids[:1])
+        told = f'<span style="white-space:pre-wrap">{escape(text)}</span>'
+        rows.append([str(len(ids)), "yes" if learned else "", told])
+    return table(["tokens", "loss", "text"], rows)
 
 
 def one_of_each(pairs: list[Pair]) -> list[Pair]:
