@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pyarrow
@@ -36,10 +37,10 @@ GOOD = {
 }  # fmt: skip
 SEEDS = [json.dumps(GOOD), "<think>so</think> <answer>[[B]]</answer>", "[[A]]", "[[C]]", "Score: 4", "```json\n{}\n```"]
 PIECES = [
-    *('{"better": "B"}', "[[A]]", "[[B]]", "[[C]]", "<answer>[[B]]</answer>", "</think>", "<think>", "```", "\0", "\ud800"),
-    *("NaN", "1e999", "-1", "[" * 3000, '{"a":' * 3000, "\u202e", "ＡＢ", "<|im_end|>", "9" * 5000, '"score_A": 9,', "null"),
+    *('{"better": "B"}', "[[A]]", "[[B]]", "[[C]]", "<answer>[[B]]</answer>", "</think>", "<think>", "```", "\0"),
+    *("NaN", "1e999", "-1", "[" * 3000, '{"a":' * 3000, "\u202e", "ＡＢ", "<|im_end|>", "9" * 5000),
+    *("\ud800", '"score_A": 9,', "null"),
 ]  # fmt: skip
-GRAVE = (ValueError, OSError)
 
 
 def hostile(number, seed=0):
@@ -98,9 +99,9 @@ def try_escapes(folder):
             row = pair().model_dump(exclude_defaults=True) | {"prompt": [{"type": kind, "path": way}]}
             file = data / "pairs.jsonl"
             file.write_text(json.dumps(row) + "\n")
-            for read in (lambda: read_jsonl(file, Pair, check_media=True), lambda: list(load(file, check_media=True))):
+            for read in (partial(read_jsonl, kind=Pair), load):
                 with pytest.raises(RowError, match=r"pairs\.jsonl:1: "):
-                    read()
+                    list(read(file, check_media=True))
     return f"{len(ways)} ways out of the folder for texts, devices and pipes for media: all refused, file and row named"
 
 
@@ -171,7 +172,7 @@ def try_full_disk(folder):
     ran = subprocess.run([sys.executable, "-c", program, str(file), str(out)], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode, "the limit was not met"
     assert [out.name] == os.listdir(out.parent) and out.read_bytes() == before
-    return f"files limited to 20 kB: the old file stands, nothing half-written ({ran.stderr.strip().splitlines()[-1][:60]})"
+    return "files limited to 20 kB: an error, the file from before stands, nothing half-written lies beside it"
 
 
 def try_faulty_server(folder, number=300):
@@ -237,9 +238,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--hostile", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=300, help="for the kills, of which fewer are done if slow")
     args = parser.parse_args()
     trials = {
-        "a process killed": lambda folder: try_kills(folder, args.kills),
+        "a process killed": lambda folder: try_kills(folder, args.kills, args.seconds),
         "hostile answers": lambda folder: try_hostile_answers(args.hostile),
         "broken files": try_broken_files, "a full disk": try_full_disk, "a faulty server": try_faulty_server,
         "paths out of the data": try_escapes, "bombs": try_bombs,
@@ -251,8 +253,10 @@ def main():
             seen = trial(Path(folder))
         rows.append(f"| {name} | {seen.replace(folder, '')} | {time.monotonic() - begun:.0f} |")
         print(rows[-1], flush=True)
-    head = "# Reliability, counted\n\n`make torture` (`tests/torture.py`) breaks things on purpose and writes this table.\n"
-    head += "A trial that fails ends it with an error; the quick ones are tests as well.\n\n"
+    head = (
+        "# Reliability, counted\n\n`make torture` (`tests/torture.py`) breaks things on purpose and writes this table. "
+    )
+    head += "A trial\nthat fails ends it with an error; the quick ones are tests as well.\n\n"
     (ROOT / "docs" / "reliability.md").write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
 
 
