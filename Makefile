@@ -15,7 +15,7 @@ BATCH    = "$(BIN)/python" -m omnirepro reproduce $(ASKED)
 REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce status check-env study ablations bless run report explore play site figures lab rehearse smoke test bench size lint clean
+.PHONY: help setup reproduce status check-env study ablations bless run report explore play site figures lab rehearse smoke test bench torture size lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,8 +90,11 @@ smoke: ## run every notebook at tiny counts (minutes)
 test: $(STAMP) ## run the tests, in two processes
 	@OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -q -n 2 --dist loadgroup
 
-bench: $(STAMP) ## measure speed and memory (tests/bench_*.py)
-	@if ls tests/bench_*.py >/dev/null 2>&1; then "$(BIN)/python" -m pytest -q -s tests/bench_*.py; else echo "There are no benchmarks yet."; fi
+bench: $(STAMP) ## measure speed and memory, and write the table of docs/speed.md (leave the machine alone meanwhile)
+	@"$(BIN)/python" tests/bench.py
+
+torture: $(STAMP) ## kill, starve and mislead it on purpose, and write the table of docs/reliability.md (minutes)
+	@"$(BIN)/python" tests/torture.py
 
 size: $(STAMP) ## count the library's code by package, and write the table into CONTRIBUTING.md
 	@"$(BIN)/python" tests/size.py --write

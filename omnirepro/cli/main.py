@@ -22,11 +22,12 @@ from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, p
 from omnirepro.kit.run.reading import read_yaml
 
 MODEL = arg("--model", required=True, help="stage folder, scorer, adapter, model, hub id, package, or URL#model")
-CACHE = arg("--cache", help="sqlite file of a server's answers, none paid again (default: OUT.answers.sqlite)")
+CACHE = arg("--cache", help="sqlite file of a model's answers, none made again (default: OUT.answers.sqlite)")
 ASKED = (
     arg("--endpoints", help="YAML file of the section `endpoints` in params/base.yaml: keys, prices, servers"),
     arg("--concurrency", type=int, help="requests to a server at a time (default: 8)"),
     arg("--budget", type=float, help="what a server's answers may cost, in the currency of its price (default: any)"),
+    arg("--seconds", type=float, default=0.0, help="for how long the model is asked (default: to the end); resumes"),
     arg("--max-new-tokens", type=int, help="longest answer (default: what the format needs, or as it was trained)"),
 )
 SERVED = (CACHE, *ASKED)
@@ -65,6 +66,8 @@ COLUMNS = arg(
     arg(
         "--samples", type=int, default=1, help="judgements drawn of each pair and order, commonest counts (default: 1)"
     ),
+    arg("--limit", type=int, default=0, help="first pairs that are judged (default: all)"),
+    arg("--dry-run", action="store_true", help="tell tokens, seconds and money, and judge nothing"),
     BATCH_SIZE,
     *SERVED,
 )
@@ -72,8 +75,13 @@ def judge_pairs(args: argparse.Namespace) -> None:
     """Judge the pairs of a file and write one row a pair and order."""
     from omnirepro.data.sources import load
 
-    pairs = list(load(args.file, args.source, args.root, columns=dict(args.column), check_media=True))
+    pairs = list(load(args.file, args.source, args.root, columns=dict(args.column), check_media=True, limit=args.limit))
     judge = _judge(args)
+    if args.dry_run:
+        from omnirepro.cli.judging import price
+
+        print(price(judge, pairs, args.orders, args.criterion))
+        return
     rows = judge.judge(pairs, args.orders, args.criterion, progress=progress("judging"))
     write_jsonl(args.out, rows)
     _tell_usage(judge)
@@ -90,16 +98,26 @@ def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
     """Load the judge that a command names, asked as its options say; a server's answers are kept where `cached`."""
     from omnirepro import load_judge
     from omnirepro.models.endpoints import endpoint_options
+    from omnirepro.models.opening import served
 
     given = read_yaml(Path(args.endpoints)) if args.endpoints else {}
     section = load_params(overrides={"endpoints": given.get("endpoints", given)}).section("endpoints")
     options = endpoint_options(section, args.cache or (f"{args.out}.answers.sqlite" if cached else None))
-    named = {"concurrency": args.concurrency, "budget": args.budget, "cache": args.cache}
+    named = {
+        "concurrency": args.concurrency,
+        "budget": args.budget,
+        "seconds": args.seconds or None,
+        "cache": args.cache,
+    }
     options |= {name: value for name, value in named.items() if value is not None}
     how = {name: getattr(args, name) for name in ("read", "samples") if name in args}
     judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options, **how)
     if args.max_new_tokens and hasattr(judge, "decoding"):
         judge.decoding = replace(judge.decoding, max_new_tokens=args.max_new_tokens)
+    if cached and not served(args.model) and not getattr(args, "dry_run", False):
+        from omnirepro.cli.judging import kept
+
+        kept(judge, options["cache"], args.model, args.seconds, args.batch_size)
     return judge
 
 

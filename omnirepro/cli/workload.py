@@ -23,7 +23,6 @@ FAMILIES = {"Qwen2.5-Omni-7B": 8.9, "Qwen2.5-Omni-3B": 4.7, "Qwen2.5-VL-7B": 8.3
             "Qwen2-Audio-7B": 8.4}  # fmt: skip
 KEPT = 0.8  # share of the pairs that the teachers agree on (Omni-RRM: 41.0K of about 51K)
 TEACHING = (2000, 500)  # tokens that a teacher reads and writes a pair (Omni-RRM: 204M and 51M in 102K calls)
-SERVED = 60.0  # tokens a second that a server writes of one answer
 DATA = (
     *("data.prompts", "data.pairs", "data.test", "bradley_terry.data", "bradley_terry.bench"),
     *("meta_reward_dpo.data", "best_of_n.data", "benchmarks.data"),
@@ -55,7 +54,8 @@ class Work:
         if self.seconds is not None:
             return self.seconds / 3600
         if self.served:
-            return self.rows * self.written / SERVED / params["endpoints.concurrency"] / 3600
+            rate = server_of(self.model, params["endpoints.servers"]).rate
+            return self.rows * self.written / rate / params["endpoints.concurrency"] / 3600
         reading = self.rows * self.read * 2e9 * billions(self.model, params) / (given.reading * 1e12)
         return (reading + self.rows / self.batch * self.written * given.token_ms / 1000) / 3600
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -141,8 +142,10 @@ def remove(path: Path) -> None:
 
 
 def file_digest(path: str | Path) -> str:
-    """Return the hex sha256 of a file."""
+    """Return the hex sha256 of a file. Raises OSError also for a device or a pipe, which may have no end."""
     state = os.stat(path)
+    if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+        raise OSError(errno.EINVAL, "a device or a pipe, not a file", str(path))
     return _digest(str(path), state.st_size, state.st_mtime_ns)
 
 

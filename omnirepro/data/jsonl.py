@@ -10,8 +10,9 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import IO, Any, AnyStr, BinaryIO, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from omnirepro.data.schema import MediaError, Part, Row, RowError, first_wrong_f
 
 R = TypeVar("R", bound=Row)
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+LONGEST = 1 << 28  # bytes or letters of one row or text; a packed file of a megabyte can unpack to one of gigabytes
 
 
 def read_jsonl(path: str | Path, kind: type[R], check_media: bool = False, unique: bool = False) -> list[R]:
@@ -50,7 +52,7 @@ def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False, uniqu
     seen: dict[str, str] = {}
     try:
         with open_rows(path) as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(lines_of(file, path), 1):
                 if line.strip():
                     row = _parse_row(line, kind, path, number, check_media)
                     if unique:
@@ -58,6 +60,23 @@ def iter_jsonl(path: str | Path, kind: type[R], check_media: bool = False, uniqu
                     yield row
     except (EOFError, OSError, zlib.error) as error:
         raise RowError(f"{path}: cannot be read ({error}); copy or write the file again") from None
+
+
+def lines_of(file: IO[AnyStr], path: Path, first: int = 1) -> Iterator[AnyStr]:
+    """Yield the lines of an open file from number `first` on. Raises `RowError` before one of more than `LONGEST`."""
+    for number in count(first):
+        line = file.readline(LONGEST + 1)
+        if not line:
+            return
+        if len(line) > LONGEST:
+            raise too_long(f"{path}:{number}")
+        yield line
+
+
+def too_long(where: str) -> RowError:
+    """Return the error of a row that is not read to its end."""
+    remedy = "write one row a line and media as files, or remove the row"
+    return RowError(f"{where}: a row of more than {LONGEST:,} bytes; {remedy}")
 
 
 def parse_json(text: str) -> Any:
@@ -75,7 +94,9 @@ def _parse_row(line: bytes, kind: type[R], path: Path, number: int, check_media:
     try:
         row = kind.model_validate(parse_json(line.decode("utf-8-sig")))
         for part in _parts(lambda name: getattr(row, name, None)):
-            _resolve(part, path.parent, check_media)
+            settle(part, path.parent)
+            if check_media:
+                check_part(part)
     except UnicodeDecodeError:
         raise RowError(f"{where}: not UTF-8 text; write the line again in that encoding") from None
     except UnicodeEncodeError:
@@ -91,18 +112,27 @@ def _parse_row(line: bytes, kind: type[R], path: Path, number: int, check_media:
     return row
 
 
-def _resolve(part: Part, folder: Path, check: bool) -> None:
+def settle(part: Part, *roots: str | Path) -> None:
+    """Give a part its absolute path (`locate`) and, where a file holds its text, that.
+
+    Data of others must not show a model what else lies on a machine: a text lies below one of `roots`, links followed.
+    Raises `MediaError` where it does not, is too long or cannot be read.
+    """
     if part.path is None:
         return
-    part.path = locate(part.path, folder)
-    if part.type == "text" and part.text is None:
-        sha256_file(part.path)
-        try:
-            part.text = Path(part.path).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise MediaError(f"{part.path}: not UTF-8 text; write the file again in that encoding") from None
-    if check:
-        check_part(part)
+    part.path = locate(part.path, *roots)
+    if part.type != "text" or part.text is not None:
+        return
+    path = Path(part.path)
+    sha256_file(path)
+    if not any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots):
+        raise MediaError(f"{path}: a text outside of {roots[0]}; copy the file there, or write its words into the row")
+    if path.stat().st_size > LONGEST:
+        raise MediaError(f"{path}: a text of more than {LONGEST:,} bytes; shorten it or remove the row")
+    try:
+        part.text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise MediaError(f"{path}: not UTF-8 text; write the file again in that encoding") from None
 
 
 def check_part(part: Part) -> None:

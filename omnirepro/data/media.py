@@ -261,6 +261,33 @@ def load_audio(path: str | Path, max_seconds: float = 0.0) -> np.ndarray:
         return mono
 
 
+def check_film(path: str | Path) -> None:
+    """Raise `MediaError` where a file is no film and no picture that moves, without decoding its frames."""
+    with _reading(path, "film"):
+        if not _is_animation(path):
+            with _opened(path) as container:
+                _film_track(container)
+
+
+def measure(path: str | Path, kind: str) -> tuple[int, int, float]:
+    """Return a medium's width and height (pixels) and length (s) by what its head says, 0 where it has none.
+
+    Raises `MediaError` where it cannot be read.
+    """
+    from PIL import Image
+
+    with _reading(path, kind):
+        if kind != "audio" and (kind != "video" or _is_animation(path)):
+            with Image.open(path) as image:
+                return *image.size, getattr(image, "n_frames", 1) / 10
+        with _opened(path) as container:
+            seconds = float(container.duration or 0) / 1e6
+            if kind == "audio":
+                return 0, 0, seconds
+            track = _film_track(container)
+            return track.width, track.height, seconds
+
+
 def has_sound(path: str | Path) -> bool:
     """Whether a film has a sound track."""
     with _reading(path, "film"), _opened(path) as container:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -64,6 +65,12 @@ class Store:
         query = "select total(json_extract(value, ?)) from answers"
         return self._base.execute(query, (f"$.{field}",)).fetchone()[0]
 
+    def said(self) -> str:
+        """Say how many answers are kept and where."""
+        if not self.path:
+            return "no answer is kept"
+        return f"{self._base.execute('select count(*) from answers').fetchone()[0]:,} answers are kept in {self.path}"
+
     def put(self, answers: dict[str, Any]) -> None:
         """Write answers in one transaction: when this returns all are on disk, when it raises none is."""
         with self._base:
@@ -86,6 +93,19 @@ class Store:
                 self.put({k: v for k, v in made.items() if not (isinstance(v, dict) and v.get("failure"))})
                 known |= made
         return [known[key] for key in keys]
+
+
+def _onward(progress: Progress | None, total: int) -> Progress | None:
+    """Count the steps of a group on from those of the groups before it."""
+    begun = time.monotonic()
+    before = 0
+
+    def report(done: int, of: int, seconds: float) -> None:
+        nonlocal before
+        progress(before + done, total, time.monotonic() - begun)
+        before += of if done == of else 0
+
+    return progress and report
 
 
 def key_of(identity: str, chat: list[dict], how: Any) -> str:
@@ -184,10 +204,26 @@ class CachedChat:
         drawn = seed if decoding.temperature > 0 else None
         keys = [key_of(self.identity, chat, [asdict(decoding), drawn]) for chat in chats]
 
+        report = _onward(progress, len(keys))
+
         def make(some: list[int]) -> list[dict]:
-            return [asdict(g) for g in self.chat.complete([chats[i] for i in some], decoding, seed, progress)]
+            return [asdict(g) for g in self.chat.complete([chats[i] for i in some], decoding, seed, report)]
 
         return [Generated(**value) for value in self.store.answer(keys, make)]
+
+    def choose(
+        self, chats: list, begun: list[str], options: list[str], progress: Progress | None = None
+    ) -> list[list[float]]:
+        """Return the log-probability of each option as what follows `begun[i]`, the start of the answer to chat i."""
+        both = zip(chats, begun, strict=True)
+        keys = [key_of(self.identity, chat, ["choose", start, options]) for chat, start in both]
+
+        report = _onward(progress, len(keys))
+
+        def make(some: list[int]) -> list[list[float]]:
+            return self.chat.choose([chats[i] for i in some], [begun[i] for i in some], options, report)
+
+        return self.store.answer(keys, make)
 
 
 @dataclass
@@ -201,4 +237,5 @@ class CachedScores:
     def score(self, chats: list, batch_size: int = 64, progress: Progress | None = None) -> list[float]:
         """Score chats in order."""
         keys = [key_of(self.identity, chat, "score") for chat in chats]
-        return self.store.answer(keys, lambda some: self.scorer.score([chats[i] for i in some], batch_size, progress))
+        report = _onward(progress, len(keys))
+        return self.store.answer(keys, lambda some: self.scorer.score([chats[i] for i in some], batch_size, report))

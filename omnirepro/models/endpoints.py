@@ -63,6 +63,13 @@ _PICTURES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif"}
 KEY = "OPENAI_API_KEY"
 FRAMES = 8  # pictures in place of a film, for a server that turned out to take none
 MOST_OPTIONS = 20  # log-probabilities that OpenAI's own servers return at most
+# Fields of a request that asks how likely words are to go on from a start: OpenAI's, then vLLM's and SGLang's.
+CHOOSING = {
+    "logprobs": True,
+    "top_logprobs": MOST_OPTIONS,
+    "continue_final_message": True,
+    "add_generation_prompt": False,
+}
 PATIENCE = 8  # requests that a server may refuse before it has answered any
 _OF_THE_ROW = {400, 413, 422}  # about this request; the others are about key, model, account or server
 _OF_ALL = {401, 402, 404, 429}
@@ -119,7 +126,8 @@ class Server(BaseModel, extra="forbid"):
     """How one server differs from the others: an entry of `endpoints.servers`.
 
     `key` names the environment variable with its key; `price` is that of a million prompt tokens and a million
-    completion tokens; where `temperature` or `seed` is false, the field is not sent.
+    completion tokens; where `temperature` or `seed` is false, the field is not sent; `rate` is how many tokens of one
+    answer it writes in a second, by which times are estimated.
     """
 
     key: str = KEY
@@ -128,6 +136,7 @@ class Server(BaseModel, extra="forbid"):
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     temperature: bool = True
     seed: bool = True
+    rate: float = 60.0
 
 
 @dataclass
@@ -136,7 +145,9 @@ class EndpointModel:
 
     `cache`: a sqlite file of answers, from which a run that broke off goes on. `schema`: a JSON schema that the answer
     must have. `frames`: send films as so many pictures (0: whole). `budget`: what all answers of the cache may cost
-    together, in the currency of the price (0: any sum). `refused`: fields that are not sent, with the server's words.
+    together, in the currency of the price (0: any sum); `seconds`: for how long requests are sent, from the first
+    on (0: any time). `rate`: tokens a second of an answer. `refused`: fields that are not sent,
+    with the server's words.
     """
 
     url: str
@@ -148,11 +159,14 @@ class EndpointModel:
     schema: dict[str, Any] | None = None
     frames: int = 0
     budget: float = 0.0
+    seconds: float = 0.0
+    rate: float = Server.model_fields["rate"].default
     key: str = KEY
     refused: dict[str, str] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage, compare=False)
     works: bool = field(default=False, compare=False)  # it has answered something
     compared: bool = field(default=False, compare=False)  # its tokens with and without media
+    until: float = field(default=0.0, compare=False)  # when its seconds are over
 
     def complete(
         self, chats: list[list[dict]], decoding: Decoding, seed: int = 0, progress: Progress | None = None
@@ -176,11 +190,7 @@ class EndpointModel:
         """
         begun_by = [[{"role": "assistant", "parts": [text_part(text)]}] for text in begun]
         asked = [[*chat, *start] for chat, start in zip(chats, begun_by, strict=True)]
-        more = {"logprobs": True, "top_logprobs": MOST_OPTIONS}
-        going_on = {"continue_final_message": True, "add_generation_prompt": False}  # vLLM's and SGLang's
-        made = self._ask(
-            asked, Decoding(max_new_tokens=1), progress=progress, more=more | going_on, read=self._with_chances
-        )
+        made = self._ask(asked, Decoding(max_new_tokens=1), progress=progress, more=CHOOSING, read=self._with_chances)
         return [self._chances(answer, options) for answer in made]
 
     def _with_chances(self, body: dict) -> Generated:
@@ -245,6 +255,17 @@ class EndpointModel:
             fields["response_format"] = {"type": "json_schema", "json_schema": shape}
         return fields
 
+    def fields(self, decoding: Decoding, seed: int, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return `options`; with `more`, these in place of the schema."""
+        fields = self.options(decoding, seed)
+        if more:
+            fields.pop("response_format", None)
+        return fields | dict(more or {})
+
+    def key_for(self, chat: list[dict], decoding: Decoding, seed: int, more: Mapping[str, Any] | None = None) -> str:
+        """Return the key of a request's answer in the cache."""
+        return key_of(self.url, chat, [self.fields(decoding, seed, more), self.frames])
+
     def learn(self, refused: Mapping[str, str]) -> None:
         """Keep which fields a server does not take, and tell those that are new with its words."""
         for name in [name for name in refused if name not in self.refused]:
@@ -293,7 +314,11 @@ def open_endpoint(spec: str, servers: Mapping[str, Any] | None = None, **options
         "seed": server.seed,
         "max_tokens": server.max_tokens_name == "max_tokens",
     }
-    options |= {"key": server.key, "refused": {field: "as told" for field, taken in known.items() if not taken}}
+    options |= {
+        "key": server.key,
+        "rate": server.rate,
+        "refused": {field: "as told" for field, taken in known.items() if not taken},
+    }
     if server.frames is not None:
         options["frames"] = server.frames
     return EndpointModel(url, name or "default", usage=Usage(price=server.price), **options)
@@ -328,6 +353,8 @@ class _Batch:
             raise RunError(f"{model.url} has no price to keep a budget by: give its entry of endpoints.servers one")
         self.stop = threading.Event()
         self.failures: list[Exception] = []
+        if model.seconds:
+            model.until = model.until or time.monotonic() + model.seconds
         self.refused: list[tuple[int, openai.APIStatusError, Generated]] = []
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -348,7 +375,7 @@ class _Batch:
         try:
             async with client:
                 with Store(model.cache) as self.store:
-                    self.purse = _Purse(model, self.store.total("cost") + model.usage.unkept)
+                    self.purse = _Purse(model, self.store)
                     await asyncio.gather(*(self._work(client, todo) for _ in range(model.concurrency)))
             for i, error, made in self.refused:
                 if not model.works:
@@ -391,11 +418,8 @@ class _Batch:
     async def _one(self, client: openai.AsyncOpenAI, chat: list[dict], seed: int) -> Generated:
         """Return the answer to one chat, from the store where it is known; only an answer is stored."""
         model = self.model
-        options = model.options(self.decoding, seed)
-        if self.more:
-            options.pop("response_format", None)
-            options |= self.more
-        key = await asyncio.to_thread(key_of, model.url, chat, [options, model.frames])
+        options = model.fields(self.decoding, seed, self.more)
+        key = await asyncio.to_thread(model.key_for, chat, self.decoding, seed, self.more)
         async with self.locks[key]:  # equal requests under way are asked once
             if found := self.store.get([key]).get(key):
                 model.usage.cached += 1
@@ -490,9 +514,10 @@ class _Batch:
 class _Purse:
     """What the answers of a cache have cost, and what the requests under way may cost at most."""
 
-    def __init__(self, model: EndpointModel, spent: float) -> None:
+    def __init__(self, model: EndpointModel, store: Store) -> None:
         self.model = model
-        self.spent = spent
+        self.store = store
+        self.spent = store.total("cost") + model.usage.unkept
         self.held: list[float] = []
         self.changed = asyncio.Condition()
 
@@ -505,6 +530,10 @@ class _Purse:
         """Set money aside for a request; wait while others hold what it needs, and raise where nothing is left."""
         async with self.changed:
             await self.changed.wait_for(lambda: not self.held or not self.short(most))
+            if self.model.until and time.monotonic() > self.model.until:
+                raise RunError(
+                    f"{self.model.url}: the seconds are over: {self.store.said()}; run the same again to go on"
+                )
             if self.short(most):
                 kept = f"the answers are kept in {self.model.cache}; " if self.model.cache else ""
                 raise RunError(
@@ -585,6 +614,7 @@ def _content(part: Part, frames: int) -> list[dict]:
         sent = [("jpeg", _encoded(x, "JPEG")) for x in media.load_video(path, max_frames=frames)[0][:frames]]
     elif part.type == "video":
         kind = "video"
+        media.check_film(path)
         sent = [(path.suffix[1:].lower() or "mp4", data)]
     else:
         form = next((form for magic, form in _PICTURES.items() if data.startswith(magic)), None)

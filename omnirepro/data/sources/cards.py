@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from omnirepro.data.files import YAML, lies_at
-from omnirepro.data.paths import locate
+from omnirepro.data.jsonl import settle
 from omnirepro.data.schema import (
     MediaError,
     Pair,
@@ -164,9 +164,7 @@ def _prompt(raw: Raw, card: Card) -> Prompt:
     if isinstance(listed, list):
         parts = [Part.model_validate(part) for part in listed]
         for part in parts:
-            part.path = part.path and locate(part.path, raw.root)
-            if part.type == "text" and part.text is None:
-                part.text = Path(part.path).read_text(encoding="utf-8")
+            settle(part, raw.root)
     else:
         shown = [(kind, fields.get(kind) or fields.get(f"{kind}s")) for kind in KINDS]
         parts = [part for kind, found in shown if found for part in media(kind, found, raw)]

@@ -9,11 +9,10 @@ swap keeps it right, and its size, a tenth of it, is the margin in points of the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from omnirepro.data import Pair, text_part
-from omnirepro.data.paths import locate
+from omnirepro.data.jsonl import settle
 from omnirepro.data.sources.generic import preferred
 from omnirepro.data.sources.parts import cluster, media
 from omnirepro.data.sources.rows import Raw
@@ -26,9 +25,7 @@ def own(raw: Raw) -> Iterator[Pair]:
     pair = Pair.model_validate(fields | {"label": label})
     pair.meta = soft | (pair.meta or {}) or None
     for part in (*pair.prompt, *pair.response_a, *pair.response_b):
-        part.path = part.path and locate(part.path, raw.root, *raw.above)
-        if part.type == "text" and part.text is None and part.path:
-            part.text = Path(part.path).read_text(encoding="utf-8")
+        settle(part, raw.root, *raw.above)
     yield pair
 
 

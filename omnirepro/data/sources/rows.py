@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from omnirepro.data import RowError
+from omnirepro.data import RowError, jsonl
 from omnirepro.data.files import lies_at
-from omnirepro.data.jsonl import parse_json
+from omnirepro.data.jsonl import lines_of, parse_json, too_long
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
 PACKED = (".gz", ".zst", ".bz2", ".lz4")
@@ -201,12 +200,23 @@ def _columnar(path: Path, suffix: str) -> Numbered:
 
     try:
         if suffix == ".parquet":
-            batches = pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=32)
+            batches = _parquet(path)
         else:
             batches = _arrow(pyarrow.memory_map(str(path)))
         yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
     except pyarrow.ArrowException as error:
         raise RowError(f"{path}: not a {suffix[1:]} file ({error}); download it again") from None
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    """Yield small batches of a parquet file. Raises `RowError` where its rows are longer than `LONGEST` on average."""
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(path)
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    if any(group.total_byte_size > jsonl.LONGEST * group.num_rows for group in groups):
+        raise too_long(f"{path}:1")
+    yield from file.iter_batches(batch_size=32)
 
 
 def _arrow(source: Any) -> Iterator[Any]:
@@ -239,10 +249,11 @@ def _text(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
 
 def _cells(path: Path, marks: str) -> Numbered:
     """Read a table of text; of `marks`, its first line has the one between cells most often. Empty cells are absent."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(jsonl.LONGEST)
     with _text(path, newline="") as file:
-        head = file.readline()
-        reader = csv.reader(chain([head], file), delimiter=max(marks, key=head.count), strict=True)
+        lines = lines_of(file, path)
+        head = next(lines, "")
+        reader = csv.reader(chain([head], lines), delimiter=max(marks, key=head.count), strict=True)
         number = 1
         try:
             names = [name.strip() for name in next(reader, [])]
@@ -269,7 +280,8 @@ def _json(path: Path) -> Numbered:
             yield from _values(file, start, path)
             return
         *lines, last = head.split("\n")
-        for number, line in enumerate(chain(lines, [last + file.readline()], file), 1):
+        rest = lines_of(file, path, len(lines) + 1)
+        for number, line in enumerate(chain(lines, [last + next(rest, "")], rest), 1):
             if line.strip(_SPACE):
                 yield number, _parsed(line.strip(_SPACE), f"{path}:{number}")
 
@@ -309,6 +321,8 @@ def _values(file: IO[str], text: str, path: Path) -> Numbered:
             if ended:
                 broken = "the list breaks off or is not JSON" if listed else "not one JSON object"
                 raise RowError(f"{path}:{number}: {broken} ({str(error)[:120]}); get it again") from None
+            if len(text) > jsonl.LONGEST:
+                raise too_long(f"{path}:{number}") from None
             more = file.read(max(_CHUNK, len(text)))  # grow geometrically: one huge row stays linear
             text += more
             ended = not more
