@@ -101,7 +101,7 @@ size: $(STAMP) ## count the library's code by package, and write the table into 
 
 lint: $(STAMP) ## check the style of code and notebooks
 	@"$(BIN)/ruff" check .
-	@for file in notebooks/*.ipynb; do if test -e "$$file"; then "$(BIN)/nbstripout" --verify "$$file" || exit 1; fi; done
+	@for file in notebooks/*.ipynb; do if test -e "$$file"; then "$(BIN)/nbstripout" --verify --keep-id "$$file" || exit 1; fi; done
 
 clean: ## delete the results of PROFILE and SEEDS and all caches (never results/blessed)
 	@for run in $(filter-out blessed,$(RUNS)); do echo "removing results/$$run"; rm -rf "results/$$run" "results/$$run+"*; done

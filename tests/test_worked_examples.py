@@ -79,7 +79,7 @@ def test_the_idea_is_an_equation_then_an_example_and_reading_ends_in_something_t
     assert idea[1][0] == "code" and "show(" not in idea[1][1], "the example stands before the library's source"
     reading = sources[heads["Reading"]][1]
     assert re.search(r"\n### Try it\n\n\| change \| what to expect \| minutes \|", reading)
-    for command in re.findall(r"`python -m omnirepro (.+?)`", reading):
+    for command in re.findall(r"^\| `python -m omnirepro (run .+?)` \|", reading, re.M):
         asked = parser().parse_args(shlex.split(command))
         assert STAGES[int(asked.notebook)] == stage or not asked.set
         assert asked.run not in (None, "tiny") and asked.base == "tiny", "what was trained before is not overwritten"
