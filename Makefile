@@ -88,7 +88,7 @@ smoke: ## run every notebook at tiny counts (minutes)
 	@$(MAKE) --no-print-directory reproduce PROFILE=smoke
 
 test: $(STAMP) ## run the tests, in two processes
-	@OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -q -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest -q -n 2 --dist loadfile
 
 bench: $(STAMP) ## measure speed and memory, and write the table of docs/speed.md (leave the machine alone meanwhile)
 	@"$(BIN)/python" tests/bench.py

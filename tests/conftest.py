@@ -36,10 +36,8 @@ def reads_smoke(item):
 
 
 def pytest_collection_modifyitems(items):
-    """Put the tests that read the smoke run last, since it is made while the others run; keep a file in one process."""
+    """Put the tests that read the smoke run last, since it is made while the others run."""
     items.sort(key=reads_smoke)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("smoke" if reads_smoke(item) else item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)

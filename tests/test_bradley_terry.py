@@ -378,14 +378,14 @@ def test_a_stage_trains_scores_and_keeps_the_threshold_of_dev(base, parts, tmp_p
     same = [p.model_copy(update={"id": f"{p.id}t", "response_a": p.response_b, "label": "tie"}) for p in pairs]
     run = open_stage(monkeypatch, tmp_path)
     data = stage.Data({"train": [], "dev": [*dev, *same], "test": dev}, dev, None)
-    rows = stage.scalar_rows(run, base, "full", 0, data, kept=True)
+    rows = stage.scalar_rows(run, base, "full", 0, data, dev, kept=True)
     assert [r.model for r in rows[:36]] == ["bt/dev"] * 24 + ["bt/test"] * 12
     judge = load_scalar_judge(run.dir, device="cpu")
     decided = [redraw(row, judge.threshold) for row in rows[:36]]
     assert all(r.verdict == r.label for r in decided), "the training pairs are easily told apart, and equal ones tie"
     assert judge.name == "smoke/05_bradley_terry" and 0 <= judge.threshold == decided[0].decoding["threshold"]
     assert [r.verdict for r in judge.judge(dev)] == [r.verdict for r in decided[24:]]
-    other = stage.scalar_rows(run, base, "full", 1, data, kept=False)
+    other = stage.scalar_rows(run, base, "full", 1, data, dev, kept=False)
     assert len(other) == len(rows) and {r.seed for r in other} == {1}
     assert run.path("full-1/loss.csv").exists() and not run.path("full-1/scorer").exists(), "one scorer is kept"
     assert load_scalar_judge(run.dir, device="cpu", threshold=1e3).judge(dev)[0].verdict == "tie"
@@ -398,7 +398,7 @@ def test_an_override_that_no_training_of_the_stage_reads_is_refused(base, parts,
     data = stage.Data({"train": [], "dev": labelled, "test": labelled[:2]}, labelled, None)
 
     def work(run):
-        stage.scalar_rows(run, base, "full", 0, data, kept=True)
+        stage.scalar_rows(run, base, "full", 0, data, labelled, kept=True)
 
     run = open_stage(monkeypatch, tmp_path, "a", steps=1, lora_rank=4)
     run.do(work)

@@ -220,7 +220,8 @@ def benchmarks_ask_every_judge(folder, asked):
     execute("09_benchmarks", **asked | {"overrides": asked["overrides"] | changed})
     found = read_jsonl(own / "09_benchmarks/predictions.jsonl", Judgement)
     by = {name: [row for row in found if row.model == name] for name in {row.model for row in found}}
-    there = {path.name for path in (own / "06_meta_reward_dpo").iterdir() if path.name in ("sft", "dpo", "plus")}
+    trained = [own / "06_meta_reward_dpo" / name for name in ("sft", "dpo", "plus")]
+    there = {path.name for path in trained if (path / "config.json").is_file()}
     assert "sft" in there and {name.split("/")[0] for name in by} == {"bt", "r1", *(f"genrm-{x}" for x in there)}
     assert {row.kind for row in by["bt/pairs"]} == {"scalar"} and {row.verdict for row in by["bt/pairs"]} == {"tie"}
     assert "tie" not in {row.verdict for row in by["bt/decided"]}, "a set without ties is decided by the larger score"

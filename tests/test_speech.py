@@ -179,7 +179,7 @@ def told(text: str, wording: str) -> str:
 @given(TEXTS, TEXTS, TEXTS, st.one_of(st.none(), TEXTS.filter(bool)), st.sampled_from(["brief", "full"]))
 def test_a_pair_can_be_told_from_its_prompt_and_no_text_is_control(prompt, a, b, criterion, wording):
     shown = rubric.messages(pair(prompt, a, b, criterion), wording)
-    text = said_to(shown).removesuffix("\njudge both.")
+    text = said_to(shown).removesuffix("\njudge both." if wording == "brief" else "")
     first, second = map(re.escape, HEADS[wording])
     found = re.fullmatch(rf"(.*?)(?:\ncriterion: (.*?))?{first}(.*?){second}(.*)", text, re.DOTALL)
     for side, wanted in zip(found.groups(), (prompt, criterion, a, b), strict=True):

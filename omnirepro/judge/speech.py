@@ -26,13 +26,13 @@ _UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064
 def spoken(parts: list[Part], headings: str = SPEAKERS, speaker: str = "user") -> list[Part]:
     """Return the parts of a side, a turn that is not its `speaker`'s first one behind the name of who speaks.
 
-    `headings`: those of the prompt, as for `quoted`; names of speakers are added.
+    `headings`: those of the prompt, as for `quoted`.
     """
     out: list[Part] = []
     for number, turn in enumerate(turns(parts, speaker)):
         if number or turn["role"] != speaker:
             out.append(text_part("\n" * bool(number) + f"{turn['role']}: "))
-        out += shown(turn["parts"], f"{headings}|{SPEAKERS}")
+        out += shown(turn["parts"], headings)
     return out
 
 
@@ -48,7 +48,7 @@ def shown(parts: list[Part], headings: str) -> list[Part]:
 
 
 def quoted(text: str, headings: str) -> str:
-    """Put "> " before every line of a text that begins as one of the headings (a pattern) does, or with a verdict.
+    """Put "> " before every line that begins as one of the headings (a pattern), a speaker or a verdict does.
 
     Case, signs around a heading, and letters that are not seen or only look alike do not count.
     """
@@ -61,7 +61,7 @@ def quoted(text: str, headings: str) -> str:
 
 @lru_cache
 def _pattern(headings: str) -> re.Pattern:
-    name = rf"(?:{headings.replace(' ', _BETWEEN)}){_BETWEEN}:"
+    name = rf"(?:{headings.replace(' ', _BETWEEN)}|{SPEAKERS}){_BETWEEN}:"
     verdict = rf"\[\[{_BETWEEN}(?:[abc1-5]|equal|tie){_BETWEEN}\]\]"
     return re.compile(rf"(?:^|(?<=[{_BREAKS}])){_BETWEEN}(?:{name}|{verdict})", re.IGNORECASE)
 

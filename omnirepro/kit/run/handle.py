@@ -93,7 +93,8 @@ class Run(Handle):
             if manifest := load_manifest(folder):
                 if stale := stale_parameter(manifest, self.params):
                     raise RunError(f"{relative(folder)} was made with {stale}; {self._how_to_run(stage, self.name)}")
-                return folder / name if (folder / name).exists() else None
+                path = folder / name
+                return path if path.is_file() or files_in(path) else None  # what was not made leaves an empty folder
             if files_in(folder) and not optional:
                 raise RunError(f"{relative(folder)} was begun and not finished; {self._how_to_run(stage, run)}")
         return None
