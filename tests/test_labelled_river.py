@@ -3,6 +3,7 @@ JSONL, criteria and ties in some, an untrained student, and a judge that writes 
 
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -249,6 +250,7 @@ def test_r1_is_trained_alone_where_no_scalar_model_is_wanted(world, capsys):
     assert {"r1_with_ties", "r1_minus_base", "r1_valid_share"} <= set(metrics)
     assert not [name for name in metrics if name.startswith(("bt_", "full_", "overall_"))]
     capsys.readouterr()
+    shutil.rmtree(folder / "results/own/06_meta_reward_dpo", ignore_errors=True)  # made with other parameters
     execute("09_benchmarks", **asked | {"overrides": changed | {"benchmarks.limit": 4}})
     rows = read_jsonl(folder / "results/alone/09_benchmarks/predictions.jsonl", Judgement)
     assert "r1/pairs" in {row.model for row in rows} and "left out: sft, grpo, bt" in capsys.readouterr().out
