@@ -15,7 +15,7 @@ from omnirepro.cli.main import COMMANDS, parser
 from omnirepro.data.sources import SOURCES
 from omnirepro.kit.report.execution import setting
 from omnirepro.kit.run import load_params
-from omnirepro.kit.scorecard import count
+from omnirepro.kit.scorecard import count, load_claims
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -92,6 +92,7 @@ def test_the_readme_is_short():
 def test_the_readme_s_findings_are_those_of_the_scorecard():
     with (ROOT / "results/blessed/seeds/10_scorecard/tables/scorecard.csv").open(encoding="utf-8") as file:
         card = {row["claim"]: row for row in csv.DictReader(file)}
+    assert set(card) == set(load_claims(ROOT / "results/claims.yaml").claims)
     text = read(ROOT / "README.md")
     findings = re.findall(r"^\| (.+) \| ([\w ]+) <!-- ([\w-]+) --> \|$", text, re.M)
     assert len(findings) == 6
