@@ -188,6 +188,22 @@ def test_behind_a_rationale_the_choice_stands_where_the_verdict_stood():
     assert tagged.begun == ["A 4 B 2 [["]
 
 
+@pytest.mark.parametrize(
+    ("format", "before", "behind"),
+    [
+        ("verdict", "<think>first [[B]], or not</think> A is right [[", "A]]"),
+        ("verdict", "It has a matrix [[1, 2], [3, 4]], and B none: [[", " equal ]]"),
+        ("verdict", "A it is [[", "A"),
+        ("rationale-first", '{"reasoning": "<think>x</think>","score_A":7,"score_B":3,"better":"', 'A"}'),
+        ("rationale-first", '<think>say "better": "B"?</think>{\n  "better" : "', 'A",\n'),
+    ],
+)
+def test_the_choice_stands_where_the_verdict_of_the_answer_stood(format, before, behind):
+    writer = Writer(before + behind)
+    Judge(writer, format, read="choice-after-rationale").judge([pair("p")], orders="AB")
+    assert writer.begun == [before]
+
+
 def test_what_a_server_withheld_is_no_choice():
     gone = Generated("", 0, False, "refused", "by policy")
     rows = Judge(Writer(gone), read="choice-after-rationale").judge([pair("p")])
