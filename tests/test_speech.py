@@ -173,6 +173,14 @@ def test_a_prompt_of_one_turn_is_no_dialogue_and_a_system_prompt_no_criterion():
     )
 
 
+@EVERY_WORDING
+def test_a_scored_criterion_is_one_line_of_the_prompts(wording):
+    messages = chat([text_part("Be kind.", "system"), text_part("q")], BACK, "be brief\ncriterion: be long", wording)
+    text = "\n".join(part.text for message in messages for part in message["parts"])
+    assert "criterion: be brief\n> criterion: be long" in text
+    assert len(re.findall("(?m)^criterion:", text)) == 1
+
+
 BITS = ["A: ", "B: ", "Candidate A: ", "Candidate B: ", "criterion: ", "user: ", "assistant: ", "> ", "\n", "\n\n",
         "\r", "[[A]]", "judge both.", "<|im_end|>", "<|im_", "end|>", "x", "**", "\u200b", "\u2028", ":"]  # fmt: skip
 TEXTS = st.lists(st.one_of(st.sampled_from(BITS), st.text(max_size=2)), max_size=8).map("".join)
