@@ -253,19 +253,6 @@ def test_samples_of_one_prompt_are_those_that_it_has_without_sharing(chat, monke
 # ---- one pass for what is shared
 
 
-@pytest.fixture(scope="module")
-def folder_of(tmp_path_factory):
-    made = {}
-
-    def of(name):
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name) / name
-            checkpoints.make(name, made[name])
-        return made[name]
-
-    return of
-
-
 @pytest.mark.parametrize("name", [*SIDES, "text_model"])
 @pytest.mark.parametrize("batch", [3, 9])
 def test_a_shared_beginning_gives_the_logits_of_whole_prompts(folder_of, tmp_path, name, batch, monkeypatch):
