@@ -194,6 +194,7 @@ def test_behind_a_rationale_the_choice_stands_where_the_verdict_stood():
         ("verdict", "<think>first [[B]], or not</think> A is right [[", "A]]"),
         ("verdict", "It has a matrix [[1, 2], [3, 4]], and B none: [[", " equal ]]"),
         ("verdict", "A it is [[", "A"),
+        ("verdict", "<think>so it is [[", "A]]</think> as I said"),
         ("rationale-first", '{"reasoning": "<think>x</think>","score_A":7,"score_B":3,"better":"', 'A"}'),
         ("rationale-first", '<think>say "better": "B"?</think>{\n  "better" : "', 'A",\n'),
     ],

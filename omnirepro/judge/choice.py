@@ -81,14 +81,14 @@ def choices(
 
 
 def begun_by(text: str, kind: str) -> str:
-    """Return an answer up to its verdict, the first one behind its thoughts; one without a verdict, with a mark of it.
+    """Return an answer up to its verdict, the first behind its thoughts, else in them; without one, with a mark of it.
 
-    What is a verdict in thoughts is none yet, and brackets around anything else are not one.
+    Brackets around anything else are no verdict.
     """
-    answer, _ = rubric.without_thoughts(text)
-    if found := WRITTEN[kind].search(text, len(text) - len(answer)):
+    begin = len(text) - len(rubric.without_thoughts(text)[0])
+    if found := WRITTEN[kind].search(text, begin) or WRITTEN[kind].search(text):
         return text[: found.end()]
-    return text[: len(text) - len(answer)] + answer.partition(MARKS[kind])[0] + MARKS[kind]
+    return text[:begin] + text[begin:].partition(MARKS[kind])[0] + MARKS[kind]
 
 
 def _of_pair(
