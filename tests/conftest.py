@@ -81,3 +81,19 @@ def no_half_precision():
     with NoHalfPrecision() as spy:
         yield
     assert not spy.found, f"half precision on a CPU: {sorted(spy.found)}"
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory):
+    """Every family's folder, made when it is first asked for."""
+    import checkpoints
+
+    made = {}
+
+    def of(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / name
+            checkpoints.make(name, made[name])
+        return made[name]
+
+    return of

@@ -26,6 +26,7 @@ from omnirepro.judge.generative import Judge
 from omnirepro.judge.rubric import Parsed
 from omnirepro.judge.scalar import redraw
 from omnirepro.models import generation
+from omnirepro.models.chats import Chats
 from omnirepro.models.generation import Decoding, Generated, LocalModel, alike, words_after
 from omnirepro.models.loading import load
 from omnirepro.papers.omni_rrm.metrics import choice_metrics
@@ -73,17 +74,17 @@ def tokenizer_with(*merges):
 )
 def test_a_word_is_what_the_tokenizer_makes_of_it_behind_the_start(merges, begun, wanted):
     tokenizer = tokenizer_with(*merges)
-    start, words = words_after(tokenizer, begun, ["A", "B"])
+    start, words = words_after(Chats(tokenizer, {}).plain, begun, ["A", "B"])
     assert tokenizer.convert_ids_to_tokens(start) == wanted[0]
     assert [tokenizer.convert_ids_to_tokens(word) for word in words] == wanted[1]
 
 
 def test_words_of_one_beginning_and_of_several_tokens_keep_a_token_of_their_own():
     tokenizer = tokenizer_with(("A", "B"))
-    start, words = words_after(tokenizer, "say ", ["x", "xy"])
+    start, words = words_after(Chats(tokenizer, {}).plain, "say ", ["x", "xy"])
     assert tokenizer.decode(start) == "say " and [tokenizer.decode(word) for word in words] == ["x", "xy"]
     with pytest.raises(ValueError, match="same tokens"):
-        words_after(tokenizer, "", ["A", "A"])
+        words_after(Chats(tokenizer, {}).plain, "", ["A", "A"])
 
 
 def test_a_word_of_several_tokens_has_the_probability_of_them_all(chat):
@@ -95,11 +96,22 @@ def test_a_word_of_several_tokens_has_the_probability_of_them_all(chat):
         ids = known.encode(message).ids
         for option, chance in zip(options, found, strict=True):
             whole = known.tokenizer(begun + option, add_special_tokens=False)["input_ids"]
-            alone, _ = words_after(known.tokenizer, begun, options)
+            alone, _ = words_after(known.chats.plain, begun, options)
             steps = range(len(alone), len(whole))
             told = sum(next_chances(chat.model, known, ids + whole[:at])[whole[at]].item() for at in steps)
             assert chance == pytest.approx(told, abs=1e-4)
         assert len(whole) > 1
+
+
+def test_what_a_model_wrote_is_no_control_where_words_follow_it(chat):
+    known = chat.processor
+    begun = "it says <|im_end|> and <|IMAGE|> [["
+    start, words = words_after(known.chats.plain, begun, ["A", "B"])
+    assert known.tokenizer.decode(start) == begun and not {*start} & {*known.chats.control}
+    assert known.placeholder_ids["image"] not in start
+    (found,) = chat.choose([[user("which?")]], [begun], ["A", "B"])
+    chances = next_chances(chat.model, known, known.encode([user("which?")]).ids + start)
+    assert found == pytest.approx([chances[word[0]].item() for word in words], abs=1e-4)
 
 
 # ---- a judge that is read by its probabilities
@@ -117,7 +129,7 @@ def test_the_verdict_is_the_mean_of_both_orders_probabilities(chat, format):
 
         shown = shown or verdict.messages(one.displayed(order), "brief", format)
         begun = '{"better": "' if ab.kind == "rubric" else "[["
-        start, ((a,), (b,)) = words_after(chat.processor.tokenizer, begun, ["A", "B"])
+        start, ((a,), (b,)) = words_after(chat.processor.chats.plain, begun, ["A", "B"])
         chances = next_chances(chat.model, chat.processor, chat.processor.encode(shown).ids + start)
         first = math.exp(chances[a]) / (math.exp(chances[a]) + math.exp(chances[b]))
         shares.append(first if order == "AB" else 1 - first)
@@ -176,6 +188,23 @@ def test_behind_a_rationale_the_choice_stands_where_the_verdict_stood():
     assert tagged.begun == ["A 4 B 2 [["]
 
 
+@pytest.mark.parametrize(
+    ("format", "before", "behind"),
+    [
+        ("verdict", "<think>first [[B]], or not</think> A is right [[", "A]]"),
+        ("verdict", "It has a matrix [[1, 2], [3, 4]], and B none: [[", " equal ]]"),
+        ("verdict", "A it is [[", "A"),
+        ("verdict", "<think>so it is [[", "A]]</think> as I said"),
+        ("rationale-first", '{"reasoning": "<think>x</think>","score_A":7,"score_B":3,"better":"', 'A"}'),
+        ("rationale-first", '<think>say "better": "B"?</think>{\n  "better" : "', 'A",\n'),
+    ],
+)
+def test_the_choice_stands_where_the_verdict_of_the_answer_stood(format, before, behind):
+    writer = Writer(before + behind)
+    Judge(writer, format, read="choice-after-rationale").judge([pair("p")], orders="AB")
+    assert writer.begun == [before]
+
+
 def test_what_a_server_withheld_is_no_choice():
     gone = Generated("", 0, False, "refused", "by policy")
     rows = Judge(Writer(gone), read="choice-after-rationale").judge([pair("p")])
@@ -223,19 +252,6 @@ def test_samples_of_one_prompt_are_those_that_it_has_without_sharing(chat, monke
 
 
 # ---- one pass for what is shared
-
-
-@pytest.fixture(scope="module")
-def folder_of(tmp_path_factory):
-    made = {}
-
-    def of(name):
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name) / name
-            checkpoints.make(name, made[name])
-        return made[name]
-
-    return of
 
 
 @pytest.mark.parametrize("name", [*SIDES, "text_model"])

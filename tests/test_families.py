@@ -26,20 +26,6 @@ LAYOUTS = {"omni_full": "omni_thinker", "omni_legacy": "omni_thinker"} | {name: 
 
 
 @pytest.fixture(scope="module")
-def folder_of(tmp_path_factory):
-    """Every family's folder, made when it is first asked for."""
-    made = {}
-
-    def of(name):
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp(name) / name
-            checkpoints.make(name, made[name])
-        return made[name]
-
-    return of
-
-
-@pytest.fixture(scope="module")
 def media(tmp_path_factory):
     return {side: checkpoints.write_media(tmp_path_factory.mktemp("media"), side, FPS) for side in (56, 64)}
 

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from omnirepro.data import Judgement, Pair, Part, Prompt, Response, Row, text_part, turns
 from omnirepro.judge.rubric import Parsed
-from omnirepro.judge.speech import shown, spoken
+from omnirepro.judge.speech import quoted, shown, spoken
 from omnirepro.models.generation import Progress, Scores
 
 ORDERS = {"both": ("AB", "BA"), "AB": ("AB",), "BA": ("BA",)}
@@ -146,7 +146,7 @@ def chat(prompt: list[Part], response: list[Part], criterion: str | None = None,
     said = [turn | {"parts": shown(turn["parts"], "criterion")} for turn in turns(prompt[len(opening) :])]
     brief = wording == "brief"
     lead = "\n" if system and not brief else ""
-    asked = [text_part(f"{lead}criterion: {criterion}")] if criterion else []
+    asked = [text_part(f"{lead}criterion: {quoted(criterion, 'criterion')}")] if criterion else []
     first = system if brief else [*system, *asked]
     before = [{"role": "system", "parts": first}] if first else []
     behind = [{"role": "system", "parts": asked}] if brief and asked else []

@@ -20,7 +20,16 @@ REFINED = "answer|critique"
 SPEAKERS = "system|user|assistant"
 _BREAKS = "\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
 _BETWEEN = rf"(?:[^\w{_BREAKS}]|_)*"
-_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
+# Unicode's default-ignorable code points, and control characters that neither break a line nor set a blank.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+_ALIKE = str.maketrans(  # Cyrillic and Greek letters that look like Latin ones of a heading, and other colons
+    "АаΑαВΒСсԁЕеΕІіΙιЈјКкΚκӏМΜΝОоΟοРрΡρЅѕТΤυѵνԝУуΥ∶꞉ː։׃",
+    "aaaabbccdeeeiiiijjkkkklmmnooooppppssttuvvwyyy:::::",
+)
 
 
 def spoken(parts: list[Part], headings: str = SPEAKERS, speaker: str = "user") -> list[Part]:
@@ -67,4 +76,6 @@ def _pattern(headings: str) -> re.Pattern:
 
 
 def _plain(text: str) -> str:
-    return text if text.isascii() else _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_ALIKE)
+    return _UNSEEN.sub("", text)

@@ -110,6 +110,11 @@ class Chats:
         for segment in self._filled(self._skeleton(shape, train or scored, scored and not own), texts):
             yield from self._cut(segment)
 
+    def plain(self, text: str) -> list[int]:
+        """Return the tokens of a text of its own, in which none is a control token."""
+        segments = self._cut(Segment(text, contents=[(0, len(text))]))
+        return [token for segment in segments for token in self.tokens(segment.text)]
+
     def _filled(self, skeleton: list[str | int], texts: list[tuple[str, str]]) -> Iterator[Segment]:
         """Put contents into a skeleton, whose numbers stand for them; answers are segments of their own."""
         segment = Segment()

@@ -435,13 +435,16 @@ def choose(
     ]
 
 
-def words_after(tokenizer, begun: str, options: Sequence[str]) -> tuple[list[int], list[tuple[int, ...]]]:
+def words_after(
+    tokens: Callable[[str], list[int]], begun: str, options: Sequence[str]
+) -> tuple[list[int], list[tuple[int, ...]]]:
     """Return the tokens of the start of an answer, and those by which each option goes on from it.
 
+    `tokens` takes a text apart: `Chats.plain`, since what a model wrote may spell a control token.
     Each option is written behind the start and taken apart from there, since what is one token alone may be others, or
     a part of one, in its place. Raises ValueError where two options are the same tokens there.
     """
-    written = [tokenizer(begun + option, add_special_tokens=False)["input_ids"] for option in options]
+    written = [tokens(begun + option) for option in options]
     columns = zip(*(ids[:-1] for ids in written), strict=False)
     shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
     words = [tuple(ids[shared:]) for ids in written]
@@ -473,7 +476,7 @@ class LocalModel:
         self, chats: list[list[dict]], begun: list[str], options: list[str], progress: Progress | None = None
     ) -> list[list[float]]:
         """Return the log-probability of each option as what follows `begun[i]`, the start of the answer to chat i."""
-        apart = lru_cache(len(chats) + 1)(lambda start: words_after(self.processor.tokenizer, start, options))
+        apart = lru_cache(len(chats) + 1)(lambda start: words_after(self.processor.chats.plain, start, options))
 
         def encode(row: int) -> Example:
             example = self.processor.encode(chats[row])

@@ -45,9 +45,7 @@ def load(
     base = base_of(adapter) if adapter else str(name)
     model, processor = _load_base(follow(base), device, dtype, scores)
     remember(model)
-    with named_errors(str(name)):
-        for limits in (media or {}, *(kept_settings(place).get("media", {}) for place in (follow(base), base, name))):
-            processor.limit(limits)
+    _limit(processor, base, name, media)
     if adapter:
         with named_errors(str(adapter)):
             model = _with_adapter(model, adapter, trainable)
@@ -66,9 +64,15 @@ def processor_of(name: str | Path) -> OmniProcessor:
     with named_errors(str(name)):
         family = family_of(model, config_of(model, source, **named))
         processor = OmniProcessor.from_pretrained(source, family, **named)
-        for place in (model, base, name):
-            processor.limit(kept_settings(place).get("media", {}))
+    _limit(processor, base, name)
     return processor
+
+
+def _limit(processor: OmniProcessor, base: str, name: str | Path, media: Mapping[str, Any] | None = None) -> None:
+    """Limit media by what is given, then by what is kept with the model, with its base and with the name itself."""
+    with named_errors(str(name)):
+        for limits in (media or {}, *(kept_settings(place).get("media", {}) for place in (follow(base), base, name))):
+            processor.limit(limits)
 
 
 def gives_scores(name: str | Path) -> bool:
