@@ -115,8 +115,8 @@ def pairs_of(card: Card, sides: int | None = None) -> Iterator[Pair]:
 
     Raises `RowError` naming file, row and remedy.
     """
-    for pair in islice(load(card.there().path, say=lambda text: None, sides=sides, **card.how), card.limit or None):
-        yield pair.model_copy(update={"task": card.task}) if card.task else pair
+    told = {"limit": card.limit, "task": card.task or None}
+    yield from load(card.there().path, say=lambda text: None, sides=sides, **told, **card.how)
 
 
 def prompts_of(card: Card) -> Iterator[Prompt]:
