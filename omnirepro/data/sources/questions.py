@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from string import ascii_uppercase as LETTERS
 from typing import Any
 
 import yaml
@@ -26,7 +27,6 @@ from omnirepro.data.sources.source import fits
 
 ANSWERS = ("candidates", "qwen_all_runs")
 FOLDERS = ("data", "video", "videos")  # of a release's films, below its root
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SAY_LETTER = "Answer with the letter of the right choice."
 SAY_WORDS = "Answer with a word, a number or a short phrase."
 MARK = re.compile(r"<image (\d+)>")
