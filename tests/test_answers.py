@@ -8,7 +8,7 @@ from real_parts import write_media
 
 from omnirepro.data import RowError
 from omnirepro.data.sources.cards import card_of, prompts_of
-from omnirepro.data.sources.questions import FORMS, questions_of
+from omnirepro.data.sources.questions import FORMS, asks, questions_of
 from omnirepro.evaluate.answers import gold_form, is_right, kind_of, stated
 
 ANIMALS = ["dog", "cat", "horse", "cow"]
@@ -243,3 +243,11 @@ def test_media_of_questions_and_prompts_lie_where_those_of_pairs_do(tmp_path, pl
     if place != "data":
         paths = [row.parts[0].path for row in prompts_of(card_of(str(tmp_path / "set"), tmp_path))]
         assert paths == [str(tmp_path / "set" / place / shot)] * 2
+
+
+def test_pairs_whose_columns_a_card_renames_are_no_questions(tmp_path):
+    names = {"asked": "question", "truth": "answer"}
+    row = {"asked": "q", "truth": ["<answer>2</answer>"], "chat": "[]"}
+    path = lines(tmp_path / "rows.jsonl", row)
+    assert asks(card_of({"path": path, "columns": names}, tmp_path))
+    assert not asks(card_of({"path": path, "columns": names | {"chat": "message"}}, tmp_path))

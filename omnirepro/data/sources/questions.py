@@ -96,9 +96,9 @@ def asks(card: Card) -> bool:
     if {card.path, card.source} & {name for form in FORMS.values() for name in (form.name, form.hub) if name}:
         return True
     first = next(raw_rows(card), None) if card.files else None
-    if first is None or is_pair(first):
+    if first is None or is_pair(first := _renamed(first, card)):
         return False
-    return any(fits(_renamed(first, card).fields, form.fields) for form in FORMS.values())
+    return any(fits(first.fields, form.fields) for form in FORMS.values())
 
 
 def rows_of(card: Card) -> list[Pair] | list[Asked] | list[Prompt]:
