@@ -251,3 +251,17 @@ def test_pairs_whose_columns_a_card_renames_are_no_questions(tmp_path):
     path = lines(tmp_path / "rows.jsonl", row)
     assert asks(card_of({"path": path, "columns": names}, tmp_path))
     assert not asks(card_of({"path": path, "columns": names | {"chat": "message"}}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"gold": "3", "choices": list("abc" * 9)}, "field choices: 27 choices, more than letters"),
+        ({"gold": "3", "audio": {"array": [0.0, 0.5]}}, "not a row that can be read .KeyError 'sampling_rate'"),
+        ({"audio": {"array": [0.0, 0.5], "sampling_rate": "fast"}}, "not a row that can be read .ValueError"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named_whatever_it_breaks(tmp_path, row, why):
+    path = lines(tmp_path / "rows.jsonl", {"prompt": "q"} | row)
+    with pytest.raises(RowError, match=rf"rows.jsonl:1: {why}"):
+        list((questions_of if "gold" in row else prompts_of)(card_of(path, tmp_path)))

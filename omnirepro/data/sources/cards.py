@@ -28,7 +28,7 @@ from omnirepro.data.schema import (
     modality_of,
     text_part,
 )
-from omnirepro.data.sources.loading import detect, load, media_store, read_files, renamed
+from omnirepro.data.sources.loading import WRONG, detect, load, media_store, read_files, renamed
 from omnirepro.data.sources.parts import MARKS, conversation, media
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows
 
@@ -143,6 +143,9 @@ def read_each(rows: Iterable[Raw], card: Card, read: Callable[[Raw, Card], P]) -
             raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
         except (RowError, MediaError, OSError) as error:
             raise RowError(f"{raw.where}: {error}") from None
+        except WRONG as error:
+            why = f"{type(error).__name__} {error}"[:200]
+            raise RowError(f"{raw.where}: not a row that can be read ({why}); get it again or remove it") from None
 
 
 def raw_rows(card: Card) -> Iterator[Raw]:

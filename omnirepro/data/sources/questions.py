@@ -138,6 +138,8 @@ def _question(raw: Raw, form: Form | None, card: Card) -> Asked:
     if form is None:
         return Asked(**known | {"task": card.task or "asked", "parts": [text_part("")]})
     choices = bare(_listed(raw.fields.get(form.choices, [])))
+    if len(choices) > len(LETTERS):
+        raise RowError(f"field {form.choices}: {len(choices)} choices, more than letters; ask without them")
     gold = [strip_tag(str(text)) for text in _listed(raw.need(form.gold, object), whole=True)]
     parts = _parts(raw, form, choices)
     asked = raw.fields[form.text]
