@@ -7,8 +7,8 @@ from datasets import Dataset
 from real_parts import write_media
 
 from omnirepro.data import RowError
-from omnirepro.data.sources.cards import card_of
-from omnirepro.data.sources.questions import FORMS, questions_of
+from omnirepro.data.sources.cards import card_of, prompts_of
+from omnirepro.data.sources.questions import FORMS, asks, questions_of
 from omnirepro.evaluate.answers import gold_form, is_right, kind_of, stated
 
 ANIMALS = ["dog", "cat", "horse", "cow"]
@@ -22,6 +22,11 @@ LETTERS = [
     ("<think>It may be A. The answer is A.</think>\nC", "C"),
     ("Looks like A. The answer is A.</think>The answer is D", "D"),
     ("<think>the answer is B", None),
+    ("[THINK]The answer is A.[/THINK]So B", "B"),
+    ("<|channel|>analysis<|message|>So A.<|end|><|channel|>final<|message|>D", "D"),
+    ("The answer is A.</reasoning>B", "B"),
+    ("It is clear. <reflection>Or is the answer A?</reflection> B", "B"),
+    ("◁think▷the answer is B", None),
     ("b", "B"),
     ("(c)", "C"),
     ("**B**", "B"),
@@ -199,3 +204,64 @@ def test_a_row_without_gold_answer_is_named_with_its_remedy(tmp_path):
     lines(tmp_path / "mine.jsonl", {"frage": "q", "wahr": 7, "prompt": None})
     (found,) = read(tmp_path / "mine.jsonl", columns={"frage": "prompt", "wahr": "gold"})
     assert (found.gold, found.parts[0].text) == (["7"], "q")
+
+
+def test_parts_of_a_question_are_settled_as_those_of_a_prompt(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/asked.txt").write_text("What is it?")
+    (tmp_path / "secret.txt").write_text("x")
+    said = [{"type": "text", "path": "asked.txt"}]
+    row = {"gold": "cat", "prompt": said, "candidates": [said]}
+    lines(tmp_path / "set/rows.jsonl", row)
+    (found,) = read(tmp_path / "set/rows.jsonl")
+    assert found.parts[0].text == found.candidates[0][0].text == "What is it?"
+    lines(tmp_path / "set/rows.jsonl", row | {"prompt": [{"type": "text", "path": "../secret.txt"}]})
+    with pytest.raises(RowError, match=r"rows.jsonl:1: .*secret.txt: a text outside of"):
+        read(tmp_path / "set/rows.jsonl")
+
+
+def test_columns_of_questions_may_lie_inside_another_and_keep_a_field_of_that_name(tmp_path):
+    row = {"q": {"text": "Who?"}, "question": "a title", "truth": "cat", "options": None}
+    lines(tmp_path / "rows.jsonl", row, row | {"q": {}})
+    columns = {"q.text": "question", "truth": "answer", "choice": "options"}
+    (found,) = read(tmp_path / "rows.jsonl", columns=columns, limit=1)
+    assert found.parts[0].text.startswith("Who?\n") and (found.gold, found.choices) == (["cat"], None)
+    with pytest.raises(RowError, match=r"^\S*rows.jsonl:2: columns: there is no q.text"):
+        read(tmp_path / "rows.jsonl", columns=columns)
+
+
+@pytest.mark.parametrize("place", ["rows/test", "rows", "", "data"])
+def test_media_of_questions_and_prompts_lie_where_those_of_pairs_do(tmp_path, place):
+    film, shot = write_media(tmp_path / "set" / place, ["video", "image"])
+    mme = {"videoID": film.removesuffix(".mp4"), "question_id": "1-1", "question": "What?", "answer": "A",
+           "options": ["A. x", "B. y"]}  # fmt: skip
+    lines(tmp_path / "set/rows/test/mme.jsonl", mme)
+    (asked,) = read(tmp_path / "set")
+    assert asked.parts[0].path == str(tmp_path / "set" / place / film)
+    lines(tmp_path / "set/rows/test/mme.jsonl", {"prompt": "q", "image": shot},
+          {"prompt": [{"type": "image", "path": shot}]})  # fmt: skip
+    if place != "data":
+        paths = [row.parts[0].path for row in prompts_of(card_of(str(tmp_path / "set"), tmp_path))]
+        assert paths == [str(tmp_path / "set" / place / shot)] * 2
+
+
+def test_pairs_whose_columns_a_card_renames_are_no_questions(tmp_path):
+    names = {"asked": "question", "truth": "answer"}
+    row = {"asked": "q", "truth": ["<answer>2</answer>"], "chat": "[]"}
+    path = lines(tmp_path / "rows.jsonl", row)
+    assert asks(card_of({"path": path, "columns": names}, tmp_path))
+    assert not asks(card_of({"path": path, "columns": names | {"chat": "message"}}, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ({"gold": "3", "choices": list("abc" * 9)}, "field choices: 27 choices, more than letters"),
+        ({"gold": "3", "audio": {"array": [0.0, 0.5]}}, "not a row that can be read .KeyError 'sampling_rate'"),
+        ({"audio": {"array": [0.0, 0.5], "sampling_rate": "fast"}}, "not a row that can be read .ValueError"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named_whatever_it_breaks(tmp_path, row, why):
+    path = lines(tmp_path / "rows.jsonl", {"prompt": "q"} | row)
+    with pytest.raises(RowError, match=rf"rows.jsonl:1: {why}"):
+        list((questions_of if "gold" in row else prompts_of)(card_of(path, tmp_path)))

@@ -336,6 +336,32 @@ def test_a_label_that_could_mean_either_is_refused(tmp_path, label):
         one(tmp_path, OWN | {"label": label})
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv"])
+def test_numbers_of_a_table_of_text_are_numbers(tmp_path, name):
+    def table(**columns):
+        pd.DataFrame([columns]).to_csv(tmp_path / name, index=False, sep="\t" if name.endswith("tsv") else ",")
+        return read(tmp_path / name)[0]
+
+    pair = table(**ROW, margin=-1.5, score_chosen=8, score_rejected=0)
+    assert pair.margin == -1.5 and pair.meta == {"score_a": 8.0, "score_b": 0.0}
+    assert all(isinstance(score, float) for score in pair.meta.values())
+    assert table(**ROW, score_chosen="good").meta == {"score_a": "good"}
+    pair = table(prompt="q", response_a="x", response_b="y", probability_a=0.9)
+    assert pair.label == "A" and pair.meta["probability_b"] == pytest.approx(0.1)
+    for chance in (1.1, "sure", "0.9 or so"):
+        with pytest.raises(RowError, match=r"rows.[ct]sv:2: field probability_a: .* is no probability"):
+            table(prompt="q", response_a="x", response_b="y", probability_a=chance)
+
+
+@pytest.mark.parametrize("label", [(True, False), ("true", "false"), (1, 0)])
+def test_good_and_bad_completions_are_told_in_tables_of_text_too(tmp_path, label):
+    rows = [{"prompt": "q", "completion": said, "label": good} for said, good in zip("xy", label, strict=True)]
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv", index=False)
+    for path in (tmp_path / "rows.csv", written(tmp_path, *rows)):
+        (pair,) = read(path)
+        assert (text_of(pair.response_a), text_of(pair.response_b), pair.label) == ("x", "y", "A")
+
+
 def test_numbers_that_json_has_not(tmp_path):
     for reader in (read, lambda path: read_jsonl(path, Pair)):
         with pytest.raises(RowError, match=r":1: field margin: .*finite"):

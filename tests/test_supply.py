@@ -96,6 +96,13 @@ def test_prompts_are_read_from_rows_of_parts_and_from_pairs(tmp_path):
         list(prompts_of(card_of(lines(tmp_path / "bad.jsonl", {"text": "x"}), tmp_path)))
 
 
+def test_prompts_of_pairs_are_known_by_the_names_that_a_card_gives_their_columns(tmp_path):
+    sides = {side: [{"role": "user", "content": "q one"}, {"role": "assistant", "content": side}] for side in "xy"}
+    told = {"path": lines(tmp_path / "rows.jsonl", sides), "columns": {"x": "chosen", "y": "rejected"}}
+    (found,) = prompts_of(card_of(told, tmp_path))
+    assert [part.text for part in found.parts] == ["q one"]
+
+
 # ---- splits by content
 
 

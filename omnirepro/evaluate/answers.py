@@ -12,13 +12,14 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from string import ascii_uppercase as LETTERS
+
+from omnirepro.judge.rubric import CLOSED, OPENED, THOUGHT
 
 MATCHES = ("auto", "letter", "choice", "number", "exact")
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FEW = 10  # letters that count where the choices are not known
 
-_THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_BEFORE = re.compile(r".*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)  # opened by the prompt
+_ENDED = re.compile(rf"{CLOSED.pattern}|</(?:thought|reasoning)>", re.IGNORECASE)
 _LATEX = re.compile(r"\\(?:text|textbf|textit|mathbf|mathrm|mathit|bm|rm|bf)\s*\{([^{}]*)\}")
 _MARKUP = re.compile(r"\*\*|__|`+|\$|\\[()\[\]]|\\,|\\!")
 _COMMITTED = re.compile(
@@ -139,7 +140,8 @@ def stated(text: str, kind: str, choices: Sequence[str] = ()) -> str | None:
 
 def _plain(text: str) -> str:
     """Return an answer without thoughts and markup, its wide and styled letters as plain ones."""
-    text = _THOUGHT.sub("", _BEFORE.sub("", _THOUGHT.sub("", text)))
+    *_, text = _ENDED.split(THOUGHT.sub("", text))  # what is closed alone was opened by the prompt
+    text, *_ = OPENED.split(text)
     text = unicodedata.normalize("NFKC", text)
     while (fewer := _LATEX.sub(r"\1", text)) != text:
         text = fewer

@@ -70,17 +70,15 @@ def _units(data: pd.DataFrame, facts: pd.DataFrame, source: str, policy: dict[st
 def _lists(data: pd.DataFrame, about: dict[str, str]) -> pd.DataFrame:
     """Return one row a list of RewardBench 2 in each order: 1/k where k responses share the highest score with the
     right one, 0 where one has a higher; a question of Ties is one row, see `_ties`."""
-    tied = data["verdict"] == "tie"
-    data = data.assign(won=data["verdict"] == data["label"], tied=tied)
-    ties = data["section"] == "Ties"
+    data = data.assign(won=data["verdict"] == data["label"], tied=data["verdict"] == "tie")
+    data["unit"] = data["unit"].where(data["section"] != "Ties", data["cluster"])
     found = []
-    for (unit, order, seed), rows in data[~ties].groupby(["unit", "order", "seed"]):
-        share = 1 / (1 + rows["tied"].sum()) if (rows["won"] | rows["tied"]).all() else 0.0
-        found.append(
-            {"unit": unit, "order": order, "seed": seed, "credit": share} | rows.iloc[0][list(about)].to_dict()
-        )
-    for (question, order, seed), rows in data[ties].groupby(["cluster", "order", "seed"]):
-        known = {"unit": question, "order": order, "seed": seed, "credit": _ties(rows)}
+    for (unit, order, seed), rows in data.groupby(["unit", "order", "seed"]):
+        if rows["section"].iloc[0] == "Ties":
+            credit = _ties(rows)
+        else:
+            credit = 1 / (1 + rows["tied"].sum()) if (rows["won"] | rows["tied"]).all() else 0.0
+        known = {"unit": unit, "order": order, "seed": seed, "credit": credit}
         found.append(known | rows.iloc[0][list(about)].to_dict())
     return pd.DataFrame(found)
 

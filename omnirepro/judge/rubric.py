@@ -72,9 +72,9 @@ _MARKS = (
     (r"<\|channel>thought", r"<channel\|>"),
     (r"<\|channel\|>analysis<\|message\|>", r"<\|channel\|>final<\|message\|>"),
 )
-_OPENED = re.compile("|".join([rf"<(?:{_NAMES})>", *(opened for opened, _ in _MARKS)]), re.IGNORECASE)
-_CLOSED = re.compile("|".join([r"</(?:seed:)?think(?:ing)?>", *(closed for _, closed in _MARKS)]), re.IGNORECASE)
-_THOUGHT = re.compile(
+OPENED = re.compile("|".join([rf"<(?:{_NAMES})>", *(opened for opened, _ in _MARKS)]), re.IGNORECASE)
+CLOSED = re.compile("|".join([r"</(?:seed:)?think(?:ing)?>", *(closed for _, closed in _MARKS)]), re.IGNORECASE)
+THOUGHT = re.compile(
     "|".join([rf"<({_NAMES})>.*?</\1>", *(f"{opened}.*?{closed}" for opened, closed in _MARKS)]),
     re.IGNORECASE | re.DOTALL,
 )
@@ -164,13 +164,13 @@ def without_thoughts(text: str) -> tuple[str, str]:
     """
     body = text.lstrip()
     note = ""
-    while thought := _THOUGHT.match(body):
+    while thought := THOUGHT.match(body):
         body = body[thought.end() :].lstrip()
         note = "thought"
-    opened = _OPENED.search(body)
+    opened = OPENED.search(body)
     if opened and not opened.start():
         return "", "unclosed_thought"
-    closed = _CLOSED.search(body)
+    closed = CLOSED.search(body)
     if closed and not (opened and opened.start() < closed.start()):
         return body[closed.end() :], "thought"
     return (body, note) if note else (text, "")

@@ -7,11 +7,10 @@ are the fields of `Card`; a `path` and a `root` in it are relative to the card w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
@@ -29,10 +28,11 @@ from omnirepro.data.schema import (
     modality_of,
     text_part,
 )
-from omnirepro.data.sources.loading import detect, load, mapped, media_store
+from omnirepro.data.sources.loading import WRONG, detect, load, media_store, read_files, renamed
 from omnirepro.data.sources.parts import MARKS, conversation, media
-from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
+from omnirepro.data.sources.rows import Raw, files_of, hub_rows
 
+P = TypeVar("P", bound=Prompt)
 KINDS = ("image", "views3d", "video", "audio")
 
 
@@ -115,8 +115,8 @@ def pairs_of(card: Card, sides: int | None = None) -> Iterator[Pair]:
 
     Raises `RowError` naming file, row and remedy.
     """
-    for pair in islice(load(card.there().path, say=lambda text: None, sides=sides, **card.how), card.limit or None):
-        yield pair.model_copy(update={"task": card.task}) if card.task else pair
+    told = {"limit": card.limit, "task": card.task or None}
+    yield from load(card.there().path, say=lambda text: None, sides=sides, **told, **card.how)
 
 
 def prompts_of(card: Card) -> Iterator[Prompt]:
@@ -126,25 +126,33 @@ def prompts_of(card: Card) -> Iterator[Prompt]:
     question is taken) beside image, video or audio (one or a list); `id`, `task`, `criterion` and `cluster` where it
     says them. Raises `RowError` naming file, row and remedy.
     """
-    rows = raw_rows(card)
+    rows = renamed(raw_rows(card), card.columns)
     first = next(rows, None)
     if first and (card.source or is_pair(first)):
         yield from (pair.prompt_of() for pair in pairs_of(card))
         return
-    for raw in islice(chain([first] if first else [], rows), card.limit or None):
+    yield from read_each(chain([first] if first else [], rows), card, _prompt)
+
+
+def read_each(rows: Iterable[Raw], card: Card, read: Callable[[Raw, Card], P]) -> Iterator[P]:
+    """Yield what `read` makes of each row, of as many as the card takes. Raises `RowError` naming row and remedy."""
+    for raw in islice(rows, card.limit or None):
         try:
-            yield _prompt(replace(raw, fields=mapped(raw.fields, card.columns)), card)
+            yield read(raw, card)
         except ValidationError as error:
             raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
         except (RowError, MediaError, OSError) as error:
             raise RowError(f"{raw.where}: {error}") from None
+        except WRONG as error:
+            why = f"{type(error).__name__} {error}"[:200]
+            raise RowError(f"{raw.where}: not a row that can be read ({why}); get it again or remove it") from None
 
 
 def raw_rows(card: Card) -> Iterator[Raw]:
     """Stream a card's rows as they are written. Raises `RowError` where there are none to read."""
     store = media_store()
-    if files := card.there().files:
-        return chain.from_iterable(read_rows(f, Path(card.root or f.parent).absolute(), store) for f in files)
+    if (top := Path(card.there().path)).exists():
+        return chain.from_iterable(read_files(top, card.root, store, card.split, card.config))
     if card.path.count("/") != 1 or card.path.startswith((".", "/")):
         raise RowError(f"{card.path}: no such file or folder, and no hub id (owner/name); check the path")
     return hub_rows(card.path, card.config, card.split or "train", store)
@@ -158,13 +166,18 @@ def is_pair(raw: Raw) -> bool:
         return False
 
 
+def settled(part: Any, raw: Raw) -> Part:
+    """Return a part that a row writes out, its file found. Raises ValidationError or `MediaError` where it is none."""
+    found = Part.model_validate(part)
+    settle(found, raw.root, *raw.above)
+    return found
+
+
 def _prompt(raw: Raw, card: Card) -> Prompt:
     fields = raw.fields
     listed = fields.get("parts", fields.get("prompt"))
     if isinstance(listed, list):
-        parts = [Part.model_validate(part) for part in listed]
-        for part in parts:
-            settle(part, raw.root)
+        parts = [settled(part, raw) for part in listed]
     else:
         shown = [(kind, fields.get(kind) or fields.get(f"{kind}s")) for kind in KINDS]
         parts = [part for kind, found in shown if found for part in media(kind, found, raw)]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from omnirepro.data import Part, RowError, text_part
+from omnirepro.data.schema import LETTERS
 from omnirepro.data.sources.parts import Shown, conversation, media, parted
 from omnirepro.data.sources.rows import Raw
 
@@ -24,7 +26,8 @@ _NAMED = {
     **dict.fromkeys(("tie", "equal"), "tie"),
 }
 WHOLE = ("system", "developer", "user", "human")  # who speaks first in a whole dialogue, not in an answer alone
-_GOOD = {True: True, False: False, "true": True, "false": False, "True": True, "False": False}
+_GOOD = {1: True, 0: False, "true": True, "false": False, "True": True, "False": False}  # 1 is True as well
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def preferred(value: Any) -> tuple[str | None, dict[str, float]]:
@@ -35,11 +38,9 @@ def preferred(value: Any) -> tuple[str | None, dict[str, float]]:
     """
     if value is None:
         return None, {}
-    number = value
-    if isinstance(value, str):
-        if value.strip().lower() in _NAMED:
-            return _NAMED[value.strip().lower()], {}
-        number = float(value) if value.strip().replace(".", "", 1).isdecimal() else None
+    if isinstance(value, str) and value.strip().lower() in _NAMED:
+        return _NAMED[value.strip().lower()], {}
+    number = _number(value)
     if isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 1:
         label = "tie" if number == 0.5 else "AB"[number > 0.5]
         soft = {"probability_a": round(1 - number, 9), "probability_b": number} if 0 < number < 1 else {}
@@ -48,12 +49,17 @@ def preferred(value: Any) -> tuple[str | None, dict[str, float]]:
     raise RowError(f"field label: {value!r:.60} is unknown; {known}")
 
 
+def _number(value: Any) -> Any:
+    """Return a number that a table of text holds as its digits as one, and any other value as it is."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) else value
+
+
 def pairs(raw: Raw) -> Iterator[Given]:
     """Read two responses and a label; a field `probability_a` is a label too, the probability that A is better."""
     shown = Shown(raw)
     prompt = [*_opening(raw), *_asked(raw, shown)]
     sides = [_side(raw, f"response_{side}", shown) for side in "ab"]
-    chance = raw.fields.get("probability_a")
+    chance = _number(raw.fields.get("probability_a"))
     if chance is not None and not (isinstance(chance, int | float) and 0 <= chance <= 1):
         raise RowError(f"field probability_a: {chance!r:.60} is no probability; write a number from 0 to 1")
     label, soft = preferred(raw.fields.get("label") if chance is None else 1 - chance)
@@ -190,8 +196,8 @@ def _common(a: str, b: str) -> tuple[list[Part], list[list[Part]]]:
 def _scored(raw: Raw) -> Given:
     """Return the scores of a row's sides, by side."""
     scores = {side: raw.fields.get(f"score_{name}") for side, name in (("a", "chosen"), ("b", "rejected"))}
-    given = raw.fields.get("margin")
-    known = {f"score_{side}": score for side, score in scores.items() if score is not None}
+    known = {f"score_{side}": _number(score) for side, score in scores.items() if score is not None}
+    given = _number(raw.fields.get("margin"))
     return {"meta": known} | ({"margin": given} if isinstance(given, int | float) else {})
 
 
@@ -201,9 +207,8 @@ def _given(raw: Raw, shown: Shown, prompt: list[Part], sides: Any) -> Given:
         raise RowError("field prompt is missing or empty; add what was asked")
     first = next((at for at, part in enumerate(prompt) if part.role == "user"), len(prompt))
     prompt = [*prompt[:first], *shown.rest(), *prompt[first:]]
-    letter = {"image": "I", "video": "V", "audio": "A"}
-    asked = next((letter[part.type] for part in prompt if part.type in letter), "")
-    made = next((letter[part.type] for side in sides for part in side if part.type in letter), "T")
+    asked = next((LETTERS[part.type] for part in prompt if part.type != "text"), "")
+    made = next((LETTERS[part.type] for side in sides for part in side if part.type != "text"), "T")
     task = raw.fields.get("task")
     named = task if isinstance(task, str) and task else f"T{asked}2{made}"
     return {"prompt": prompt, "sides": tuple(sides), "task": named}

@@ -74,16 +74,7 @@ def load(
             except (RowError, RecursionError):
                 return False
 
-        streams = (
-            read_rows(
-                file,
-                Path(root or file.parent).absolute(),
-                store,
-                [folder.absolute() for folder in file.parent.parents if folder.is_relative_to(top)],
-                is_row,
-            )
-            for file in files_of(top, split, config)
-        )
+        streams = read_files(top, root, store, split, config, is_row)
     else:
         known = SOURCES.get(str(path)) or SOURCES.get(source or "")
         hub = known.hub if known and str(path) in SOURCES else str(path)
@@ -96,6 +87,20 @@ def load(
         streams = iter([hub_rows(hub, config, split or "train", store)])
     pairs = _finished(_pairs(streams, among, columns, say), sides, task, check_media)
     return islice(pairs, limit or None)
+
+
+def read_files(
+    top: Path,
+    root: str | Path | None,
+    store: Path,
+    split: str | None = None,
+    config: str | None = None,
+    is_row: Callable[[dict], bool] = lambda row: True,
+) -> Iterator[Iterator[Raw]]:
+    """Yield the rows of each file of a path; their media lie below `root`, or the file's folder and those above it."""
+    for file in files_of(top, split, config):
+        above = [folder.absolute() for folder in file.parent.parents if folder.is_relative_to(top)]
+        yield read_rows(file, Path(root or file.parent).absolute(), store, above, is_row)
 
 
 def detect(fields: dict, where: str = "row", among: Sequence[Source] = tuple(SOURCES.values())) -> Source:
@@ -169,7 +174,7 @@ def _pairs(
 ) -> Iterator[Placed]:
     """Read every stream as its source; an error names row and source."""
     for taken, rows in _recognised(streams, among, columns, say):
-        for raw in taken.gathered(_renamed(rows, columns)):
+        for raw in taken.gathered(renamed(rows, columns)):
             try:
                 for pair in taken.read(raw):
                     yield raw.where, taken.distinct and "id" in raw.fields, pair
@@ -184,7 +189,8 @@ def _pairs(
                 ) from None
 
 
-def _renamed(rows: Iterator[Raw], columns: dict[str, str] | None) -> Iterator[Raw]:
+def renamed(rows: Iterable[Raw], columns: dict[str, str] | None) -> Iterator[Raw]:
+    """Yield rows with their columns `mapped`. Raises `RowError` that names the row."""
     for raw in rows:
         try:
             yield replace(raw, fields=mapped(raw.fields, columns)) if columns else raw

@@ -11,22 +11,22 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
+from string import ascii_uppercase as LETTERS
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
-from omnirepro.data.schema import MediaError, Pair, Part, Prompt, RowError, first_wrong_field, modality_of, text_part
-from omnirepro.data.sources.cards import Card, is_pair, pairs_of, prompts_of, raw_rows
+from omnirepro.data.schema import Pair, Part, Prompt, RowError, modality_of, text_part
+from omnirepro.data.sources.cards import Card, is_pair, pairs_of, prompts_of, raw_rows, read_each, settled
+from omnirepro.data.sources.loading import renamed
 from omnirepro.data.sources.parts import media
 from omnirepro.data.sources.rows import Raw
 from omnirepro.data.sources.source import fits
 
 ANSWERS = ("candidates", "qwen_all_runs")
 FOLDERS = ("data", "video", "videos")  # of a release's films, below its root
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SAY_LETTER = "Answer with the letter of the right choice."
 SAY_WORDS = "Answer with a word, a number or a short phrase."
 MARK = re.compile(r"<image (\d+)>")
@@ -83,18 +83,12 @@ def questions_of(card: Card, answered: bool = False) -> Iterator[Asked]:
         card = card.model_copy(
             update=here | {"config": card.config or known.config, "split": card.split or known.split}
         )
-    rows = raw_rows(card)
+    rows = (_renamed(raw, card) for raw in raw_rows(card))
     first = next(rows, None)
     if first is None:
         raise RowError(f"{card.path}: no rows; check the path")
-    form = known or _form(_renamed(first, card), answered)
-    for raw in islice(chain([first], rows), card.limit or None):
-        try:
-            yield _question(_renamed(raw, card), form, card)
-        except ValidationError as error:
-            raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
-        except (RowError, MediaError, OSError) as error:
-            raise RowError(f"{raw.where}: {error}") from None
+    form = known or _form(first, answered)
+    yield from read_each(chain([first], rows), card, lambda raw, card: _question(raw, form, card))
 
 
 def asks(card: Card) -> bool:
@@ -102,9 +96,9 @@ def asks(card: Card) -> bool:
     if {card.path, card.source} & {name for form in FORMS.values() for name in (form.name, form.hub) if name}:
         return True
     first = next(raw_rows(card), None) if card.files else None
-    if first is None or is_pair(first):
+    if first is None or is_pair(first := _renamed(first, card)):
         return False
-    return any(fits(_renamed(first, card).fields, form.fields) for form in FORMS.values())
+    return any(fits(first.fields, form.fields) for form in FORMS.values())
 
 
 def rows_of(card: Card) -> list[Pair] | list[Asked] | list[Prompt]:
@@ -118,7 +112,11 @@ def rows_of(card: Card) -> list[Pair] | list[Asked] | list[Prompt]:
 
 
 def _renamed(raw: Raw, card: Card) -> Raw:
-    return replace(raw, fields={card.columns.get(k, k): v for k, v in raw.fields.items() if v is not None})
+    """Return a row with its columns renamed, those that it has, and without what is null."""
+    fields = {name: value for name, value in raw.fields.items() if value is not None}
+    here = {column: name for column, name in card.columns.items() if {column, column.split(".")[0]} & fields.keys()}
+    (raw,) = renamed([replace(raw, fields=fields)], here)
+    return replace(raw, fields={name: value for name, value in raw.fields.items() if value is not None})
 
 
 def _form(raw: Raw, answered: bool) -> Form | None:
@@ -140,6 +138,8 @@ def _question(raw: Raw, form: Form | None, card: Card) -> Asked:
     if form is None:
         return Asked(**known | {"task": card.task or "asked", "parts": [text_part("")]})
     choices = bare(_listed(raw.fields.get(form.choices, [])))
+    if len(choices) > len(LETTERS):
+        raise RowError(f"field {form.choices}: {len(choices)} choices, more than letters; ask without them")
     gold = [strip_tag(str(text)) for text in _listed(raw.need(form.gold, object), whole=True)]
     parts = _parts(raw, form, choices)
     asked = raw.fields[form.text]
@@ -152,7 +152,7 @@ def _parts(raw: Raw, form: Form, choices: list[str]) -> list[Part]:
     """Return the media, the question and its choices as a model is shown them."""
     asked = raw.need(form.text, str, list)
     if isinstance(asked, list):
-        return [*(_part(Part.model_validate(part), raw) for part in asked)]
+        return [settled(part, raw) for part in asked]
     lines = [f"{LETTERS[i]}. {choice}" for i, choice in enumerate(choices)]
     wanted = SAY_LETTER if choices else SAY_WORDS if form.text != "prompt" else ""
     text = "\n".join(filter(None, [asked.strip(), *lines, wanted]))
@@ -170,20 +170,14 @@ def _parts(raw: Raw, form: Form, choices: list[str]) -> list[Part]:
     return [*(part for name in sorted(rest) for part in media("image", raw.fields[name], raw)), *parts]
 
 
-def _part(part: Part, raw: Raw) -> Part:
-    if part.path:
-        part.path = media("image", part.path, raw)[0].path
-    return part
-
-
 def _media(kind: str, names: list[str], raw: Raw) -> list[Part]:
     """Return the media of the first field, or of the first name made of fields, that is there."""
     for name in names:
         value: Any = raw.fields
         if "{" in name:
             value = name.format(**raw.fields)
-            roots = replace(raw, above=(*raw.above, *(raw.root / folder for folder in FOLDERS)))
-            return media(kind, value, roots)
+            above = (*raw.above, *(place / folder for place in (raw.root, *raw.above) for folder in FOLDERS))
+            return media(kind, value, replace(raw, above=above))
         for key in name.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if value:
@@ -197,10 +191,7 @@ def _candidates(raw: Raw) -> list[list[Part]] | None:
         return None
     if not held:
         raise RowError("field candidates: an empty list; remove the row, or give it an answer")
-    return [
-        [text_part(str(x))] if not isinstance(x, list) else [_part(Part.model_validate(p), raw) for p in x]
-        for x in held
-    ]
+    return [[text_part(str(x))] if not isinstance(x, list) else [settled(part, raw) for part in x] for x in held]
 
 
 def _listed(value: Any, whole: bool = False) -> list[Any]:

@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from omnirepro.data import RowError, jsonl
 from omnirepro.data.files import lies_at
-from omnirepro.data.jsonl import lines_of, parse_json, too_long
+from omnirepro.data.jsonl import UTF_16, lines_of, parse_json, too_long
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
 PACKED = (".gz", ".zst", ".bz2", ".lz4")
@@ -30,8 +30,7 @@ BESIDE = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state
 NOT_ROWS = {
     b"version https://git-lfs": "a Git LFS pointer; fetch the file itself with: git lfs pull",
     b"PK\x03\x04": "a zip archive; unpack it and name the folder",
-    b"\xff\xfe": "UTF-16, not UTF-8 text; write the file again in that encoding",
-    b"\xfe\xff": "UTF-16, not UTF-8 text; write the file again in that encoding",
+    **dict.fromkeys(UTF_16, "UTF-16, not UTF-8 text; write the file again in that encoding"),
     b"<": "a web page or XML, not rows; download the file itself",
 }
 MESSAGE = {"role", "from"}  # a list of messages is part of one row
