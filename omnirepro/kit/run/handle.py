@@ -71,8 +71,9 @@ class Run(Handle):
         of a stage that did not finish. The absence is recorded, so that the stage is done again once the file is there.
         """
         path = self._find(stage, name, optional)
-        if path is None and optional and files_in(results_root() / self.name / stage):
-            say(f"{stage}/{name} is not there, or not finished: left out")
+        folder = results_root() / self.name / stage
+        if path is None and optional and files_in(folder) and not load_manifest(folder):
+            say(f"{stage} was begun and not finished: {name} is left out")
         if path is None and not optional:
             where = f"{stage}/{name}" if name else stage
             runs = f"run {self.name}" + (f" and its base {self.base}" if self.base else "")
