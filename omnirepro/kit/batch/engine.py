@@ -27,7 +27,7 @@ from omnirepro.kit.batch.failures import engine_error, failure, place
 from omnirepro.kit.batch.table import Row, Screen
 from omnirepro.kit.report.execution import find_notebook
 from omnirepro.kit.run import Fork, RunError, load_params, project_root, results_root, run_name, to_run
-from omnirepro.kit.run.estimates import expected
+from omnirepro.kit.run.estimates import expected, stages_of
 from omnirepro.kit.run.files import PACKAGED, working_root
 
 PATIENCE = 30  # seconds for the engine to end its jobs, before it is asked less kindly
@@ -75,10 +75,9 @@ class Batch:
         if answer.returncode:
             raise RunError(engine_error(answer.stdout + answer.stderr))
         self.reasons = {(run, stage): why for why, run, stage in JOB.findall(answer.stdout + answer.stderr)}
-        stages = load_params(self.profile).notebooks
-        there = [stage for stage in stages if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
+        stages = stages_of(load_params(self.profile))
         for run, seed in self.runs.items():
-            for stage in there:
+            for stage in stages:
                 asked = not self.asked or stage in self.asked
                 if stage == "07_ablations" and asked:
                     for fork in to_run(self.profile, run, seed, self.every_arm):
