@@ -24,17 +24,25 @@ COUNTS = Path(__file__).with_name("counts.yaml")
 PROFILES = ("omni-rrm-7b", "omni-rrm-3b", "omni-reward-bt", "omni-reward-r1", "grm-omni")
 
 
-def rehearse(profile: str, cores: int = 2, notebooks: list[str] | None = None) -> int:
+def rehearse(profile: str, cores: int, notebooks: list[str]) -> int:
     """Rehearse a profile and return the exit status of its batch; a second call goes on where the first stopped."""
     folder = results_root() / "rehearsal"
     params = load_params(profile)
     places = make(params, folder / "mirror")
     started = time.monotonic()
+    command = " ".join(
+        ["python -m omnirepro rehearse --profile", profile, *(notebooks and ["--notebooks", *notebooks])]
+    )
+    outside = dict(os.environ)
     with serving() as address:
         places |= dict.fromkeys(servers_in(params), address)
-        os.environ.update(surroundings(params, folder, write_map(folder / f"{profile}-map.yaml", places)))
-        made = atomic_write(folder / f"{profile}.yaml", yaml.safe_dump(overlay(profile)))
-        status = run_batch(str(made), [0], notebooks or [], cores)
+        try:
+            os.environ.update(surroundings(params, folder, write_map(folder / f"{profile}-map.yaml", places)))
+            made = atomic_write(folder / f"{profile}.yaml", yaml.safe_dump(overlay(profile)))
+            status = run_batch(str(made), [0], notebooks, cores, command=command)
+        finally:
+            os.environ.clear()
+            os.environ.update(outside)
     print(f"Rehearsal of {profile}: {(time.monotonic() - started) / 60:.1f} minutes, status {status}")
     return status
 
