@@ -117,9 +117,12 @@ class Handler(JsonHandler):
 
 
 def completion(body: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return the reply of the chat API to a request that is answered by a text."""
+    """Return the reply of the chat API to a request that is answered by a text; each of its parts counts 100 tokens."""
+    contents = [message["content"] for message in body["messages"]]
+    read = 100 * sum(1 if isinstance(content, str) else len(content) for content in contents)
+    written = len(text.split())
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 100, "completion_tokens": len(text.split()), "total_tokens": 100 + len(text.split())}
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
     made = {"id": "rehearsal", "object": "chat.completion", "created": 0, "model": body["model"]}
     return made | {"choices": [choice], "usage": usage}
 
