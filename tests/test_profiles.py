@@ -15,10 +15,10 @@ from omnirepro.data.sources import SOURCES
 from omnirepro.data.sources.cards import card_of, pairs_of, prompts_of
 from omnirepro.data.sources.questions import questions_of
 from omnirepro.evaluate.answers import is_right, kind_of, stated
+from omnirepro.kit.rehearsal import PROFILES as PAPERS
 from omnirepro.kit.run import STAGES, ParameterError, load_params, open_run, study_estimate
 from omnirepro.papers.omni_rrm.teachers import ByModality
 
-PAPERS = ("omni-rrm-7b", "omni-rrm-3b", "omni-reward-bt", "omni-reward-r1", "grm-omni")
 PROFILES = sorted(path.stem for path in (ROOT / "params/profiles").glob("*.yaml"))
 CARDS = sorted(path.stem for path in (ROOT / "params/data").glob("*.yaml"))
 FOLDER = ROOT / "params/data"
