@@ -105,22 +105,25 @@ def test_a_server_speaks_the_api_that_the_kit_asks():
 
 
 def test_profiles_are_rehearsed_one_after_the_other_in_one_folder_and_a_failed_one_names_its_command(
-    made, monkeypatch, capsys
+    made, tmp_path, monkeypatch, capsys
 ):
     folder, _ = made
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(folder.parent))
     outside = dict(os.environ)
-    profiles = ("omni-reward-r1", "grm-omni")
+    own = tmp_path / "mine.yaml"
+    own.write_text("profile: {extends: grm-omni}\n")
+    profiles = {"omni-reward-r1": "omni-reward-r1", "mine": str(own)}
     with ExitStack() as held:
-        for profile in profiles:  # as if another batch was at work: the engine gives up before it runs anything
-            held.enter_context(FileLock(folder / f".{profile}.lock"))
-        assert main(["rehearse", "--profile", *profiles, "--notebooks", "00"]) == 1
+        for name in profiles:  # as if another batch was at work: the engine gives up before it runs anything
+            held.enter_context(FileLock(folder / f".{name}.lock"))
+        assert main(["rehearse", "--profile", *profiles.values(), "--notebooks", "00"]) == 1
     said = capsys.readouterr().out
-    for profile in profiles:
+    for name, profile in profiles.items():
         assert f"Then: python -m omnirepro rehearse --profile {profile} --notebooks 00 " in said, said
-        assert (folder / f"{profile}-map.yaml").is_file() and f"Rehearsal of {profile}: " in said
+        assert (folder / f"{name}-map.yaml").is_file() and f"Rehearsal of {profile}: " in said
     told = surroundings(load_params("omni-rrm-7b"), folder, folder)
     assert all(os.environ.get(key) == outside.get(key) for key in told) and not (folder / "rehearsal").exists()
+    assert os.listdir(tmp_path) == ["mine.yaml"]
 
 
 def test_the_first_notebooks_of_a_papers_profile_run_on_the_mirror(made, tmp_path):
