@@ -12,6 +12,8 @@ import sys
 from datetime import date
 from pathlib import Path
 
+from omnirepro.kit.run.estimates import usable_cores
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 BENCHES = {"judging": "pytest", "choice": "pytest", "grpo": "pytest", "explorer": "pytest", "streaming": "script"}
@@ -30,7 +32,7 @@ def machine():
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     load = os.getloadavg()[0]
     shared = f", shared (load {load:.1f})" if load > cores / 10 else ""
     return f"{name}, {cores} cores, one thread{shared}; {date.today()}"

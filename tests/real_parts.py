@@ -3,10 +3,8 @@
 import hashlib
 import json
 import re
-import threading
 from collections import Counter
 from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
@@ -15,6 +13,7 @@ import soundfile
 from loopback import JsonHandler
 from PIL import Image
 
+from omnirepro.kit.rehearsal import servers
 from omnirepro.toyworld.scenes import write_mp4
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,22 +78,10 @@ class Server:
                     server.halt(server.paid.total())
                 server.paid[hashlib.sha256(raw).hexdigest()] += 1
                 server.kinds.update(question(body)[1])
-                text = answer(body)
-                choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-                usage = {"prompt_tokens": 9, "completion_tokens": len(text.split()), "total_tokens": 9}
-                made = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"]}
-                self.answer(200, made | {"choices": [choice], "usage": usage})
+                self.answer(200, servers.completion(body, answer(body)))
 
-        http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        http.daemon_threads = True
-        http.handle_error = lambda *of: None  # a client that was killed
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{http.server_port}/v1"
-        try:
+        with servers.serving(Handler) as self.url:
             yield self
-        finally:
-            http.shutdown()
-            http.server_close()
 
 
 @contextmanager

@@ -84,3 +84,22 @@ def test_a_loaded_models_price_is_measured_and_its_seconds_end(tmp_path, capsys,
     assert "the seconds are over" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "rows.jsonl")]) == 0 == main([*words, str(tmp_path / "other.jsonl")])
     assert (tmp_path / "rows.jsonl").read_bytes() == (tmp_path / "other.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("read", ["generate", "choice-after-rationale"])
+def test_seconds_are_refused_where_nothing_could_go_on(tmp_path, capsys, read):
+    save_untrained(tmp_path / "model")
+    words = ["judge", write_pairs(tmp_path), "--model", str(tmp_path / "model"), "--max-new-tokens", "4"]
+    words += ["--out", str(tmp_path / "rows.jsonl"), "--samples", "2", "--read", read]
+    assert main([*words, "--seconds", "60"]) == 1
+    said = capsys.readouterr().err
+    assert "--seconds: what a loaded model draws is not kept" in said and said.count("\n") == 1
+    assert not (tmp_path / "rows.jsonl").exists()
+    assert main(words) == 0
+
+
+def test_an_audit_of_a_loaded_model_takes_no_seconds(tmp_path, capsys):
+    save_untrained(tmp_path / "model")
+    words = ["audit", str(tmp_path / "model"), "--each", "0", "--pairs", write_pairs(tmp_path)]
+    assert main([*words, "--out", str(tmp_path / "card.html"), "--seconds", "60"]) == 1
+    assert "--seconds: an audit keeps no answer" in capsys.readouterr().err

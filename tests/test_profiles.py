@@ -15,10 +15,10 @@ from omnirepro.data.sources import SOURCES
 from omnirepro.data.sources.cards import card_of, pairs_of, prompts_of
 from omnirepro.data.sources.questions import questions_of
 from omnirepro.evaluate.answers import is_right, kind_of, stated
-from omnirepro.kit.run import STAGES, ParameterError, load_params, open_run
+from omnirepro.kit.rehearsal import PROFILES as PAPERS
+from omnirepro.kit.run import STAGES, ParameterError, load_params, open_run, study_estimate
 from omnirepro.papers.omni_rrm.teachers import ByModality
 
-PAPERS = ("omni-rrm-7b", "omni-rrm-3b", "omni-reward-bt", "omni-reward-r1", "grm-omni")
 PROFILES = sorted(path.stem for path in (ROOT / "params/profiles").glob("*.yaml"))
 CARDS = sorted(path.stem for path in (ROOT / "params/data").glob("*.yaml"))
 FOLDER = ROOT / "params/data"
@@ -259,3 +259,12 @@ def test_the_plan_names_what_it_cannot_count(tmp_path):
     with pytest.raises(ParameterError, match="nobody/knows: neither the plan's table of families nor the name tells"):
         billions("nobody/knows", params)
     assert (billions("some/Other-VL-1.5B-it", params), billions("", params)) == (1.5, 8.9)
+
+
+def test_an_estimate_counts_what_a_profile_runs_and_names_no_time_that_nobody_knows(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
+    for profile, number in (("grm-omni", 4), ("omni-rrm-7b", 8)):
+        assert len(load_params(profile).notebooks) == number
+        told = study_estimate(profile, [0])
+        assert told.startswith(f"{profile}, seeds 0: {number} notebooks and 0 of arms to run; no time is known"), told
+    assert "seeds 0: 11 notebooks" in study_estimate("tiny", [0]) and "about 0" not in study_estimate("tiny", [0])

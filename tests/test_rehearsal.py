@@ -4,11 +4,14 @@ loaders, and notebooks 00 to 02 of a paper's profile run on it without a change,
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
+from omnirepro.cli.main import main
 from omnirepro.data import text_part
 from omnirepro.data.files import RunError, lies_at
 from omnirepro.data.sources.cards import pairs_of, prompts_of
@@ -28,7 +31,7 @@ COUNTED = ("steps", "batch", "accumulate", "tokens", "prompts", "candidates", "p
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """The mirror of every profile, and the map of all of them."""
-    folder = tmp_path_factory.mktemp("rehearsal")
+    folder = tmp_path_factory.mktemp("results") / "rehearsal"
     places = {}
     for profile in PROFILES:
         places |= mirror.make(load_params(profile), folder / "mirror")
@@ -99,6 +102,28 @@ def test_a_server_speaks_the_api_that_the_kit_asks():
         chats = [[{"role": "user", "parts": [text_part(f"Say {n}.")]}] for n in range(3)]
         first, other = (EndpointModel(address, name).complete(chats, Decoding(16)) for name in ("strong", "weak"))
     assert all(made.text for made in first) and [m.text for m in first] != [m.text for m in other]
+
+
+def test_profiles_are_rehearsed_one_after_the_other_in_one_folder_and_a_failed_one_names_its_command(
+    made, tmp_path, monkeypatch, capsys
+):
+    folder, _ = made
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(folder.parent))
+    outside = dict(os.environ)
+    own = tmp_path / "mine.yaml"
+    own.write_text("profile: {extends: grm-omni}\n")
+    profiles = {"omni-reward-r1": "omni-reward-r1", "mine": str(own)}
+    with ExitStack() as held:
+        for name in profiles:  # as if another batch was at work: the engine gives up before it runs anything
+            held.enter_context(FileLock(folder / f".{name}.lock"))
+        assert main(["rehearse", "--profile", *profiles.values(), "--notebooks", "00"]) == 1
+    said = capsys.readouterr().out
+    for name, profile in profiles.items():
+        assert f"Then: python -m omnirepro rehearse --profile {profile} --notebooks 00 " in said, said
+        assert (folder / f"{name}-map.yaml").is_file() and f"Rehearsal of {profile}: " in said
+    told = surroundings(load_params("omni-rrm-7b"), folder, folder)
+    assert all(os.environ.get(key) == outside.get(key) for key in told) and not (folder / "rehearsal").exists()
+    assert os.listdir(tmp_path) == ["mine.yaml"]
 
 
 def test_the_first_notebooks_of_a_papers_profile_run_on_the_mirror(made, tmp_path):

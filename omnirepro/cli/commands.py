@@ -119,7 +119,12 @@ def rehearse_profiles(args: argparse.Namespace) -> int:
     from omnirepro.kit.rehearsal import PROFILES, rehearse
 
     words = " ".join(args.notebooks).replace(",", " ").split()
-    return max(rehearse(profile, args.cores or usable_cores(), words) for profile in args.profile or PROFILES)
+    worst = 0
+    for profile in args.profile or PROFILES:
+        worst = max(worst, rehearse(profile, args.cores or usable_cores(), words))
+        if worst == STOPPED:
+            break
+    return worst
 
 
 @command("report", PROFILE, RUN, SEEDS)

@@ -148,9 +148,9 @@ def _device() -> Iterator[Found]:
             known = torch.cuda.get_device_properties(index)
             yield Found(f"GPU {index}", f"{known.name}, {known.total_memory / 2**30:.0f} GiB")
     elif torch.backends.mps.is_available():
-        yield Found("GPU", "Apple (mps)", "Apple's GPU was not tried with the profiles omni-*.")
+        yield Found("GPU", "Apple (mps)", "Apple's GPU was not tried with the papers' profiles.")
     else:
-        yield Found("GPU", "none", "No GPU: the embedded world needs none; the profiles omni-* do.")
+        yield Found("GPU", "none", "No GPU: the embedded world needs none; the papers' profiles do.")
 
 
 def _room() -> Iterator[Found]:

@@ -8,6 +8,7 @@ sound, as Qwen2.5-Omni has them, and its seconds follow from the stated `rate`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -64,46 +65,18 @@ class Asked:
 
 
 def kept(judge: Any, cache: str | Path, spec: str, seconds: float, batch_size: int) -> None:
-    """Keep what a loaded judge's model says in a file, from which a judging that was stopped or killed goes on."""
-    store = Store(cache, 4 * batch_size)
+    """Keep what a loaded judge's model says in a file, from which a judging that was stopped or killed goes on.
+
+    Raises `RunError` for `seconds` of a judge whose answers are drawn: these are not kept, and would begin anew.
+    """
+    if seconds and hasattr(judge, "decoding") and judge.decoding.temperature > 0:
+        raise RunError("--seconds: what a loaded model draws is not kept and could not go on; leave it out")
+    store = Store(cache, 4 * batch_size, time.monotonic() + seconds if seconds else math.inf)
     identity = digest(Path(spec)) if Path(spec).exists() else spec
-    until = time.monotonic() + seconds if seconds else float("inf")
     if hasattr(judge, "scorer"):
-        judge.scorer = CachedScores(Timed(judge.scorer, until, store), store, identity)
+        judge.scorer = CachedScores(judge.scorer, store, identity)
     else:
-        judge.chat = CachedChat(Timed(judge.chat, until, store), store, identity)
-
-
-@dataclass
-class Timed:
-    """A model that is asked nothing more once its time is over: then `RunError` says what is done and how to go on."""
-
-    model: Any
-    until: float
-    store: Store
-
-    @property
-    def name(self) -> str:
-        return self.model.name
-
-    def complete(self, *asked: Any) -> list[Generated]:
-        """Complete chats, unless the time is over."""
-        self._check()
-        return self.model.complete(*asked)
-
-    def choose(self, *asked: Any) -> list[list[float]]:
-        """Choose words, unless the time is over."""
-        self._check()
-        return self.model.choose(*asked)
-
-    def score(self, *asked: Any) -> list[float]:
-        """Score chats, unless the time is over."""
-        self._check()
-        return self.model.score(*asked)
-
-    def _check(self) -> None:
-        if time.monotonic() > self.until:
-            raise RunError(f"the seconds are over: {self.store.said()}; run the same again to go on")
+        judge.chat = CachedChat(judge.chat, store, identity)
 
 
 def price(judge: Any, pairs: list[Pair], orders: str = "both", criterion: str | None = None) -> str:

@@ -103,13 +103,10 @@ def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
     given = read_yaml(Path(args.endpoints)) if args.endpoints else {}
     section = load_params(overrides={"endpoints": given.get("endpoints", given)}).section("endpoints")
     options = endpoint_options(section, args.cache or (f"{args.out}.answers.sqlite" if cached else None))
-    named = {
-        "concurrency": args.concurrency,
-        "budget": args.budget,
-        "seconds": args.seconds or None,
-        "cache": args.cache,
-    }
+    named = {name: getattr(args, name) for name in ("concurrency", "budget", "seconds", "cache")}
     options |= {name: value for name, value in named.items() if value is not None}
+    if args.seconds and not cached and not served(args.model):
+        raise RunError("--seconds: an audit keeps no answer of a loaded model and could not go on; leave it out")
     how = {name: getattr(args, name) for name in ("read", "samples") if name in args}
     judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options, **how)
     if args.max_new_tokens and hasattr(judge, "decoding"):

@@ -17,6 +17,7 @@ from typing import Any
 from omnirepro.data.sources.cards import Card, card_of
 from omnirepro.kit.run import ParameterError, Params, project_root
 from omnirepro.models.endpoints import server_of
+from omnirepro.models.opening import served
 
 # Billions of parameters, encoders among them, by what a name holds; of any other model what its name says ("8B").
 FAMILIES = {"Qwen2.5-Omni-7B": 8.9, "Qwen2.5-Omni-3B": 4.7, "Qwen2.5-VL-7B": 8.3, "Qwen2.5-VL-3B": 3.8,
@@ -47,7 +48,7 @@ class Work:
 
     @property
     def served(self) -> bool:
-        return "://" in self.model
+        return served(self.model)
 
     def hours(self, given: Any, params: Params) -> float:
         """Return its hours: of one GPU for a local model, since the notebooks answer in one process."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sqlite3
 import time
 import warnings
@@ -30,11 +31,13 @@ class Store:
 
     Open inside one `with` block at a time. Raises `RunError` for a file of another layout, which is left as it is.
 
-    `hits` and `calls` count what `answer` found and what had to be made.
+    `hits` and `calls` count what `answer` found and what had to be made; nothing is made after `until`, on the clock of
+    `time.monotonic`.
     """
 
     path: Path | str | None
     size: int = 512
+    until: float = math.inf
     hits: int = 0
     calls: int = 0
 
@@ -80,7 +83,8 @@ class Store:
     def answer(self, keys: Sequence[str], make: Callable[[list[int]], list[Any]]) -> list[Any]:
         """Return an answer a key; `make` gets the indices of those that are not known, each distinct key once.
 
-        What has a `failure`, such as a refusal, is no answer and is not kept.
+        What has a `failure`, such as a refusal, is no answer and is not kept. Raises `RunError` where a group is still
+        to be made after `until`; it says what is kept and how to go on.
         """
         with self:
             known = self.get(keys)
@@ -88,6 +92,8 @@ class Store:
             self.hits += len(keys) - len(missing)
             self.calls += len(missing)
             for at in range(0, len(missing), self.size):
+                if time.monotonic() > self.until:
+                    raise RunError(f"the seconds are over: {self.said()}; run the same again to go on")
                 some = missing[at : at + self.size]
                 made = {keys[i]: value for i, value in zip(some, make(some), strict=True)}
                 self.put({k: v for k, v in made.items() if not (isinstance(v, dict) and v.get("failure"))})

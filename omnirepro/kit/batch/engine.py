@@ -27,7 +27,7 @@ from omnirepro.kit.batch.failures import engine_error, failure, place
 from omnirepro.kit.batch.table import Row, Screen
 from omnirepro.kit.report.execution import find_notebook
 from omnirepro.kit.run import Fork, RunError, load_params, project_root, results_root, run_name, to_run
-from omnirepro.kit.run.estimates import expected
+from omnirepro.kit.run.estimates import expected, stages_of
 from omnirepro.kit.run.files import PACKAGED, working_root
 
 PATIENCE = 30  # seconds for the engine to end its jobs, before it is asked less kindly
@@ -44,9 +44,21 @@ EVENT = re.compile(
 
 
 class Batch:
-    """One call of the engine for a profile's seeds: what it is asked for, and the rows of its notebooks."""
+    """One call of the engine for a profile's seeds: what it is asked for, and the rows of its notebooks.
 
-    def __init__(self, profile: str, seeds: Sequence[int], notebooks: Sequence[str], cores: int, every_arm: bool):
+    `command`: what a reader calls to go on, where that is not `reproduce`.
+    """
+
+    def __init__(
+        self,
+        profile: str,
+        seeds: Sequence[int],
+        notebooks: Sequence[str],
+        cores: int,
+        every_arm: bool,
+        command: str = "",
+    ):
+        self.command = command
         self.profile = profile
         self.seeds = seeds
         self.every_arm = every_arm
@@ -58,7 +70,7 @@ class Batch:
         config += ["arms=all"] if every_arm else []
         options = ["--snakefile", str(project_root() / "Snakefile"), *f"--cores {cores} --nolock".split()]
         options += ["--rerun-incomplete", "--config"]
-        self.command = [sys.executable, "-m", "snakemake", *options, *config]
+        self.engine = [sys.executable, "-m", "snakemake", *options, *config]
         self.rows: list[Row] = []
         self.jobs: dict[str, Row] = {}
         self.reasons: dict[tuple[str, str], str] = {}
@@ -71,14 +83,13 @@ class Batch:
         """
         for run in self.runs:
             load_params(self.profile, run)  # what is wrong with them is said in one line here
-        answer = subprocess.run([*self.command, "--dry-run"], cwd=working_root(), capture_output=True, text=True)
+        answer = subprocess.run([*self.engine, "--dry-run"], cwd=working_root(), capture_output=True, text=True)
         if answer.returncode:
             raise RunError(engine_error(answer.stdout + answer.stderr))
         self.reasons = {(run, stage): why for why, run, stage in JOB.findall(answer.stdout + answer.stderr)}
-        stages = load_params(self.profile).notebooks
-        there = [stage for stage in stages if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
+        stages = stages_of(load_params(self.profile))
         for run, seed in self.runs.items():
-            for stage in there:
+            for stage in stages:
                 asked = not self.asked or stage in self.asked
                 if stage == "07_ablations" and asked:
                     for fork in to_run(self.profile, run, seed, self.every_arm):
@@ -132,6 +143,8 @@ class Batch:
 
     def again(self) -> str:
         """Return the command that goes on where this batch stopped: of `make`, or without it where it is not there."""
+        if self.command:
+            return self.command
         target = "ablations" if self.every_arm else "reproduce"
         if project_root() == PACKAGED or not shutil.which("make"):
             arms = "--arms all" if self.every_arm else ""
@@ -164,12 +177,14 @@ def run_batch(
     cores: int = 2,
     every_arm: bool = False,
     keep_going: bool = False,
+    command: str = "",
 ) -> int:
     """Run every notebook that is not up to date, show one table meanwhile, and return the exit status.
 
+    `command`: what is named as going on from there (default: that of `reproduce`).
     Raises `ParameterError` or `RunError` before any work where what is asked for cannot be.
     """
-    batch = Batch(profile, seeds, notebooks, cores, every_arm)
+    batch = Batch(profile, seeds, notebooks, cores, every_arm, command)
     try_out(results_root() / f"{run_name(profile)}-batch.log")
     try:
         batch.plan()
@@ -198,7 +213,7 @@ def _work(batch: Batch, log: BinaryIO, options: list[str]) -> int:
     group = (
         {"start_new_session": True} if os.name == "posix" else {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     )
-    child = subprocess.Popen([*batch.command, *options], cwd=working_root(), stdout=log, stderr=log, **group)
+    child = subprocess.Popen([*batch.engine, *options], cwd=working_root(), stdout=log, stderr=log, **group)
     with Screen() as screen, open(log.name, encoding="utf-8", errors="replace") as said:
         try:
             while child.poll() is None:

@@ -17,24 +17,36 @@ from omnirepro.data.files import atomic_write
 from omnirepro.kit.batch.engine import run_batch
 from omnirepro.kit.rehearsal.mirror import make, servers_in, write_map
 from omnirepro.kit.rehearsal.servers import serving
-from omnirepro.kit.run import load_params, results_root
+from omnirepro.kit.run import load_params, results_root, run_name
 from omnirepro.kit.run.parameters import Params
 
 COUNTS = Path(__file__).with_name("counts.yaml")
 PROFILES = ("omni-rrm-7b", "omni-rrm-3b", "omni-reward-bt", "omni-reward-r1", "grm-omni")
 
 
-def rehearse(profile: str, cores: int = 2, notebooks: list[str] | None = None) -> int:
-    """Rehearse a profile and return the exit status of its batch; a second call goes on where the first stopped."""
+def rehearse(profile: str, cores: int, notebooks: list[str]) -> int:
+    """Rehearse a profile, by its name or its file, and return the exit status of its batch.
+
+    A second call goes on where the first stopped.
+    """
     folder = results_root() / "rehearsal"
+    name = run_name(profile)
     params = load_params(profile)
     places = make(params, folder / "mirror")
     started = time.monotonic()
+    command = " ".join(
+        ["python -m omnirepro rehearse --profile", profile, *(notebooks and ["--notebooks", *notebooks])]
+    )
+    outside = dict(os.environ)
     with serving() as address:
         places |= dict.fromkeys(servers_in(params), address)
-        os.environ.update(surroundings(params, folder, write_map(folder / f"{profile}-map.yaml", places)))
-        made = atomic_write(folder / f"{profile}.yaml", yaml.safe_dump(overlay(profile)))
-        status = run_batch(str(made), [0], notebooks or [], cores)
+        try:
+            os.environ.update(surroundings(params, folder, write_map(folder / f"{name}-map.yaml", places)))
+            made = atomic_write(folder / f"{name}.yaml", yaml.safe_dump(overlay(profile)))
+            status = run_batch(str(made), [0], notebooks, cores, command=command)
+        finally:
+            os.environ.clear()
+            os.environ.update(outside)
     print(f"Rehearsal of {profile}: {(time.monotonic() - started) / 60:.1f} minutes, status {status}")
     return status
 

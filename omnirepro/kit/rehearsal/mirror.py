@@ -19,6 +19,7 @@ from omnirepro.data.sources.cards import Card, card_of
 from omnirepro.kit.rehearsal import rows
 from omnirepro.kit.run import project_root
 from omnirepro.kit.run.parameters import Params
+from omnirepro.models.opening import served
 
 FEWEST = 6  # rows of a data set
 ROWS = 60  # of all data sets of a profile, as far as that leaves each the fewest
@@ -121,7 +122,7 @@ def _make_model(place: Path, maker: str, marks: str, size: int, how: dict[str, A
 
 def servers_in(params: Params) -> list[str]:
     """Return the addresses of the servers that a profile names, without their models."""
-    named = (name.split("#")[0] for name in named_in(params) if name.startswith(("http://", "https://")))
+    named = (name.split("#")[0] for name in named_in(params) if served(name))
     return list(dict.fromkeys(named))
 
 

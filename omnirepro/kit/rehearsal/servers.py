@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,34 +78,68 @@ def _judged(asked: str, a: int, b: int) -> str:
     return criteria or tag
 
 
-class _Handler(BaseHTTPRequestHandler):
+class JsonHandler(BaseHTTPRequestHandler):
+    """A handler that reads and writes JSON, and says nothing of it."""
+
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = answer(body)
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        if body.get("logprobs"):
-            words = [{"token": word, "logprob": -1.0 - at, "bytes": None} for at, word in enumerate(["A", "B", "C"])]
-            choice["logprobs"] = {"content": [words[0] | {"top_logprobs": words}]}
-        usage = {"prompt_tokens": 100, "completion_tokens": len(text.split()), "total_tokens": 100 + len(text.split())}
-        made = {"id": "rehearsal", "object": "chat.completion", "created": 0, "model": body["model"]}
-        data = json.dumps(made | {"choices": [choice], "usage": usage}).encode()
-        self.send_response(200)
+    def asked(self) -> bytes:
+        """Return the body of the request."""
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def head(self, status: int, length: int) -> None:
+        """Send what stands before a body of so many bytes."""
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", str(length))
         self.end_headers()
+
+    def answer(self, status: int, data: Any) -> None:
+        """Send a body: bytes as they are, anything else as JSON."""
+        data = data if isinstance(data, bytes) else json.dumps(data).encode()
+        self.head(status, len(data))
         self.wfile.write(data)
 
     def log_message(self, *said: Any) -> None:
         """Keep the terminal for the batch."""
 
 
+class Handler(JsonHandler):
+    """Answers a chat by `answer`."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.asked())
+        reply = completion(body, answer(body))
+        if body.get("logprobs"):
+            words = [{"token": word, "logprob": -1.0 - at, "bytes": None} for at, word in enumerate(["A", "B", "C"])]
+            reply["choices"][0]["logprobs"] = {"content": [words[0] | {"top_logprobs": words}]}
+        self.answer(200, reply)
+
+
+def completion(body: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return the reply of the chat API to a request that is answered by a text; each of its parts counts 100 tokens."""
+    contents = [message["content"] for message in body["messages"]]
+    read = 100 * sum(1 if isinstance(content, str) else len(content) for content in contents)
+    written = len(text.split())
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    made = {"id": "rehearsal", "object": "chat.completion", "created": 0, "model": body["model"]}
+    return made | {"choices": [choice], "usage": usage}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *of: Any) -> None:
+        """Say nothing of a client that was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(*of)
+
+
 @contextmanager
-def serving() -> Iterator[str]:
+def serving(handler: type[BaseHTTPRequestHandler] = Handler) -> Iterator[str]:
     """Serve on a free port of loopback; yields the address, which ends in /v1."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    http.daemon_threads = True
+    http = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{http.server_port}/v1"

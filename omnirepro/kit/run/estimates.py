@@ -14,7 +14,7 @@ from omnirepro.kit.run.arms import Fork, to_run
 from omnirepro.kit.run.files import project_root, results_root
 from omnirepro.kit.run.manifest import load_manifest, stale_parameter
 from omnirepro.kit.run.parameters import Params, load_params
-from omnirepro.kit.run.stages import MINUTES, STAGES, run_name
+from omnirepro.kit.run.stages import MINUTES, run_name
 
 START = 10  # seconds to start a notebook and to draw its figures
 
@@ -24,6 +24,12 @@ def usable_cores() -> int:
     from joblib import cpu_count
 
     return cpu_count()
+
+
+def stages_of(params: Params) -> list[str]:
+    """Return the stages that a profile runs and whose notebooks are there, in their order."""
+    notebooks = project_root() / "notebooks"
+    return [stage for stage in params.notebooks if (notebooks / f"{stage}.ipynb").is_file()]
 
 
 def estimate(profile: str, run: str, seed: int = 0, cores: int = 1) -> str:
@@ -45,7 +51,7 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
     time neither an earlier run nor `MINUTES` gives are named.
     """
     runs = {run_name(profile, seed): seed for seed in seeds}
-    stages = [stage for stage in STAGES if (project_root() / "notebooks" / f"{stage}.ipynb").is_file()]
+    stages = stages_of(load_params(profile))
 
     def waits(run: str, stage: str, params: Params) -> bool:
         manifest = load_manifest(results_root() / run / stage)
@@ -62,12 +68,12 @@ def study_estimate(profile: str, seeds: Sequence[int], cores: int = 1) -> str:
             for stage in (stage for stage in fork.arm.stages if waits(fork.name, stage, fork.params(profile))):
                 times.append((stage, expected(stage, profile, runs, cores, fork)))
     unknown = sorted({stage for stage, seconds in times if seconds is None})
-    total = sum(seconds for _, seconds in times if seconds)
     head = f"{profile}, seeds {', '.join(map(str, seeds))}: {notebooks} notebooks and {len(times) - notebooks} of arms"
     without = f", without {', '.join(unknown)} (no time known)" if unknown else ""
-    return (
-        f"{head} to run; about {spoken(total)} on {cores} cores{without}, judged by earlier runs and by stated minutes"
-    )
+    if times and all(seconds is None for _, seconds in times):
+        return f"{head} to run; no time is known of any"
+    total = spoken(sum(seconds for _, seconds in times if seconds))
+    return f"{head} to run; about {total} on {cores} cores{without}, judged by earlier runs and by stated minutes"
 
 
 def spoken(seconds: float) -> str:
