@@ -34,7 +34,7 @@ from omnirepro.judge.generative import load_judge
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.kit.run import Run, project_root
 from omnirepro.models.generation import Decoding
-from omnirepro.models.opening import open_chat, served
+from omnirepro.models.opening import names_of, open_chat, served
 from omnirepro.models.processing import limits_in
 from omnirepro.papers.best_of_n.chosen import (
     bounds,
@@ -56,6 +56,7 @@ from omnirepro.toyworld.candidates import ABOUT
 from omnirepro.toyworld.tasks import World
 
 FINAL = "grpo"  # the run's judge that chooses in every way; so does each judge that is named
+OWN_JUDGES = ("base", "sft", FINAL, "scalar", "dpo")
 OWN_GENERATORS = ("weak", "generator", "strong")
 SHARED = "shares content with the training split of 01"
 SCORED = ["judge", "prompt_id", "place", "score"]
@@ -127,6 +128,7 @@ def best_of_n(
     where `best_of_n.data` names no questions.
     """
     p = run.section()
+    named = names_of(p["judges"], taken=OWN_JUDGES)
     rows = candidates_of(run, generator, data)
     run.write("candidates.jsonl", lambda path: write_jsonl(path, rows))
     truth = truth_of(data, "test") if data else None
@@ -137,8 +139,8 @@ def best_of_n(
     found = Found([without_a_judge(table, sizes)])
     for name, folder in judges.items():
         ask_judge(run, name, folder, known, sizes, found)
-    for spec in p["judges"]:
-        ask_judge(run, spec.rstrip("/").replace("#", "/").split("/")[-1], spec, known, sizes, found)
+    for name, spec in named.items():
+        ask_judge(run, name, spec, known, sizes, found)
     if scorer:
         scalar = load_judge(scorer, run.section("judge")["batch_size"], run.device, run.dtype, name="scalar")
         found.score("scalar model", "scalar", known, own_scores(scalar, Referee(known, scalar.judge)), sizes)
