@@ -137,6 +137,23 @@ def test_answers_that_are_there_need_no_generator_and_a_judge_that_cannot_be_rea
     assert metrics_of(results / "alone/08_best_of_n")["accuracy_oracle"]["value"] == 1
 
 
+def test_two_judges_whose_folders_end_alike_choose_each_for_itself(tmp_path, results):
+    judges = [save_untrained(tmp_path / folder / "sft", seed=seed) for seed, folder in enumerate(("one", "two"))]
+    for judge in judges:
+        keep_settings(judge, wording="brief")
+    ready = tmp_path / "ready.jsonl"
+    rows = [{"id": f"q{i}", "prompt": "1 + 1?", "gold": "2", "candidates": ["2", "3"]} for i in range(5)]
+    ready.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    over = {"best_of_n.candidates": str(ready), "best_of_n.judges": [str(judge) for judge in judges],
+            "judge.max_new_tokens": 4}  # fmt: skip
+    execute("08_best_of_n", profile="smoke", run="own", overrides=over)
+    made = results / "own/08_best_of_n"
+    said = {row.model: row.raw for row in read_jsonl(made / "predictions.jsonl", Judgement)}
+    assert set(said) == {"one-sft", "two-sft"} and said["one-sft"] != said["two-sft"]
+    assert len(read_jsonl(made / "candidates.jsonl", Candidates)) == 5, "`prompts` limits what notebook 01 made"
+    assert {"accuracy_one_sft_knock_out", "accuracy_two_sft_knock_out"} <= set(metrics_of(made))
+
+
 def test_questions_that_training_saw_are_refused_or_left_out_with_their_answers(tmp_path, results):
     asked = write_questions(tmp_path)
     copy = tmp_path / "another.png"
