@@ -154,7 +154,7 @@ def test_two_judges_whose_folders_end_alike_choose_each_for_itself(tmp_path, res
     assert {"accuracy_one_sft_knock_out", "accuracy_two_sft_knock_out"} <= set(metrics_of(made))
 
 
-def test_questions_that_training_saw_are_refused_or_left_out_with_their_answers(tmp_path, results):
+def test_questions_that_training_saw_are_refused_or_left_out_with_their_answers(tmp_path, results, capsys):
     asked = write_questions(tmp_path)
     copy = tmp_path / "another.png"
     copy.write_bytes(
@@ -181,6 +181,15 @@ def test_questions_that_training_saw_are_refused_or_left_out_with_their_answers(
     kept = [row.id for row in read_jsonl(made / "candidates.jsonl", Candidates)]
     assert kept == [f"asked:q{i}" for i in range(1, 6)]
     assert pd.read_csv(made / "dropped.csv")["id"].tolist() == ["asked:q0", "asked:q6"]
+    rows = [json.loads(line) for line in Path(asked).read_text().splitlines()]
+    known = [rows[0] | {"id": "again"}, rows[0] | {"image": "media/gone.png"}]
+    (tmp_path / "known.jsonl").write_text("".join(json.dumps(row) + "\n" for row in known))
+    over |= {"best_of_n.data": [str(tmp_path / "known.jsonl")], "data.bad_rows": "drop"}
+    with pytest.raises(RowError, match="no question is left, see dropped.csv"):
+        execute("08_best_of_n", profile="smoke", run="own", overrides=over)
+    reasons = pd.read_csv(made / "dropped.csv").set_index("id")["reason"]
+    assert "gone.png" in reasons["known:q0"] and "training" in reasons["known:again"]
+    assert capsys.readouterr().out.count("left out 1 (") == 1, "each reason is counted"
 
 
 def test_benchmarks_take_a_set_as_a_mapping_and_what_a_server_needs(tmp_path, results, monkeypatch):
