@@ -219,14 +219,22 @@ def test_benchmarks_take_a_set_as_a_mapping_and_what_a_server_needs(tmp_path, re
         "columns": columns,
     }
     monkeypatch.setenv("MY_KEY", "secret")
+
+    def accuracy():
+        found = metrics_of(results / "fresh/09_benchmarks")
+        (one,) = [entry for name, entry in found.items() if name in ("judge_mine", "judge_pairs")]
+        return one["value"], one["n"]
+
     with serving(teacher()) as judge:
         over = {"benchmarks.data": [entry], "benchmarks.judges": [f"{judge.url}#judge"],
                 "endpoints.servers": {judge.url: {"key": "MY_KEY", "seed": False}}}  # fmt: skip
         execute("09_benchmarks", profile="smoke", run="fresh", overrides=over)
         assert judge.paid.total() == 8 + 1 and set(judge.kinds) == {"image_url"}
-    found = metrics_of(results / "fresh/09_benchmarks")
-    (accuracy,) = [entry for name, entry in found.items() if name in ("judge_mine", "judge_pairs")]
-    assert accuracy["value"] == 0.5 and accuracy["n"] == 4
+        assert accuracy() == (0.5, 4)
+        rows[1]["best"] = "A"
+        (tmp_path / "rows/test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        execute("09_benchmarks", profile="smoke", run="fresh", overrides=over)
+        assert accuracy() == (0.75, 4), "other rows in the file mean other work"
 
 
 @pytest.mark.parametrize(
