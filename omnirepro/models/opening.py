@@ -32,7 +32,10 @@ def names_of(specs: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     Names count as alike where metrics and files would be: without case, "-" as "_". A spec that stands twice has one
     name. Raises `ModelError` where two cannot be told apart, or one from the names that are `taken`.
     """
-    ends = {spec: _ends(spec) for spec in dict.fromkeys(specs)}
+    ends = {}
+    for spec in specs:
+        parts = [part for part in re.split("[/#]", spec) if part] or [spec]
+        ends[spec] = ["-".join(parts[-n:]) for n in range(1, len(parts) + 1)]
     named = {_alike(name): "" for name in taken}
     names = {}
     for spec, own in ends.items():
@@ -44,12 +47,6 @@ def names_of(specs: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
         named[_alike(name)] = spec
         names[name] = spec
     return names
-
-
-def _ends(spec: str) -> list[str]:
-    """Return the names that a spec can have, from the last part of its path to all of it."""
-    parts = [part for part in re.split("[/#]", spec) if part]
-    return ["-".join(parts[-n:]) for n in range(1, len(parts) + 1)] or [spec]
 
 
 def _alike(name: str) -> str:
