@@ -106,10 +106,6 @@ class Given:
     groups: dict[str, str]
     dropped: list[tuple[str, str, str]]
 
-    def groups_of(self, use: str) -> list[str]:
-        """Return the group of each row of a use."""
-        return [self.groups[row.id] for row in self.rows[use]]
-
     def of_split(self, use: str, split: Mapping[str, str], name: str) -> list[Any]:
         """Return the rows of a use whose group `split` puts into the split `name`, with their group as cluster."""
         rows = [row for row in self.rows[use] if split[self.groups[row.id]] == name]
@@ -160,8 +156,8 @@ def read_given(
 def held_out(run: Run, given: Given) -> dict[str, str]:
     """Return the split of each group: test where `test` names it, else by the shares of the section `data`."""
     p = run.section("data")
-    tested = given.groups_of("test")
-    left = [group for group in given.groups.values() if group not in set(tested)]
+    tested = {given.groups[row.id] for row in given.rows["test"]}
+    left = [group for group in given.groups.values() if group not in tested]
     shares = {"test": 0.0 if tested else p["test_share"], "dev": p["dev_share"]}
     return divided(left, shares) | dict.fromkeys(tested, "test")
 
