@@ -333,15 +333,11 @@ def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list
     else:
         if not foreign or judge.wording == asked["wording"]:  # any other one may answer as long as its format needs
             judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-        report = progress(f"{name} compares")
-        if foreign:  # a server is asked for its model by this name
+        compare = asking(judge, progress(f"{name} compares"))
 
-            def ask(pairs: list[Pair]) -> list[Judgement]:
-                return [row.model_copy(update={"model": name}) for row in asking(judge, report)(pairs)]
+        def ask(pairs: list[Pair]) -> list[Judgement]:  # a server is asked for its model by the chat's own name
+            return [row.model_copy(update={"model": name}) for row in compare(pairs)]
 
-        else:
-            judge.chat.name = name
-            ask = asking(judge, report)
     referee = Referee(known, _kept(run, name, ask))
     choices = [of_ladders(knock_out(forms, referee, seed=run.seed), sizes, "knock-out", name)]
     if name == FINAL or foreign:
