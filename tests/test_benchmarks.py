@@ -15,6 +15,8 @@ from omnirepro.evaluate.official import official
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge import rubric
 from omnirepro.kit.run import load_params
+from omnirepro.models.families import ModelError
+from omnirepro.models.opening import names_of
 from omnirepro.papers.benchmarks import stage
 from omnirepro.papers.benchmarks.report import PUBLISHED, benchmark_metrics, official_scores, official_table, published
 from omnirepro.toyworld.pretraining.trainer import make_pool
@@ -244,6 +246,57 @@ def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypa
     stage.judge_sets(again, {})
     rescored = official_scores(again.folder).set_index(["set", "judge"])["value"]
     assert rescored["llmbar", "short-llmbar"] == 0.5, "the result file alone gives the same accuracy"
+
+
+def test_named_judges_that_end_alike_are_both_asked(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(stage, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
+    data = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(4)]
+    (tmp_path / "Natural").mkdir()
+    (tmp_path / "Natural" / "dataset.json").write_text(json.dumps(data))
+    judges = ["runs/one/05/scorer", "runs/two/05/scorer", "runs/one/05/scorer", "runs/two/03/sft", "org/Big", "org/big"]
+    run = Stage(tmp_path / "stage", data=[str(tmp_path / "Natural")], embedded=False, judges=judges[:-2])
+    stage.judge_sets(run, {"sft": tmp_path / "sft"})
+    assert opened == [tmp_path / "sft", "runs/one/05/scorer", "runs/two/05/scorer", "runs/two/03/sft"]
+    scored = official_scores(run.folder)
+    assert set(scored["judge"]) == {"sft", "one-05-scorer", "two-05-scorer", "03-sft"} and len(scored) == 4
+    twins = Stage(tmp_path / "twins", data=[str(tmp_path / "Natural")], embedded=False, judges=judges[-2:])
+    with pytest.raises(ModelError, match="judge org/big would have the name of org/Big: name it by another path"):
+        stage.judge_sets(twins, {})
+
+
+def test_a_name_is_as_short_as_tells_a_model_from_the_others():
+    server = "http://localhost:8000/v1#Qwen/x"
+    assert names_of([server, "results/a/05/"]) == {"x": server, "05": "results/a/05/"}
+    assert names_of([server, "Qwen/x"]) == {"v1-Qwen-x": server, "Qwen-x": "Qwen/x"}
+    assert names_of(["a/b-c", "b/c", "d/c"]) == {"a-b-c": "a/b-c", "b-c": "b/c", "d-c": "d/c"}
+    for specs, taken in ((["x"], ["x"]), (["a/x", "a/x/"], []), (["a_x", "a-x"], []), (["grpo"], ["GRPO"])):
+        with pytest.raises(ModelError, match="name it by another path"):
+            names_of(specs, taken)
+
+
+def test_two_files_of_frozen_rows_of_one_set_count_each_pair_once(tmp_path):
+    rows = []
+    for model in ("one", "two"):
+        (tmp_path / model).mkdir()
+        frozen = [*both("p1", "A", "A", model=model), *both("p2", "B", "A", model=model)]
+        rows.append(str(write_jsonl(tmp_path / model / "mine.jsonl", frozen)))
+    run = Stage(tmp_path / "stage", embedded=False, rows=rows)
+    stage.judge_sets(run, {})
+    assert official_scores(run.folder).set_index("judge")["n"].to_dict() == {"one": 2, "two": 2}
+
+
+def test_two_data_sets_that_become_one_set_may_not_share_ids(tmp_path):
+    pairs = [{"id": f"q{i}", "prompt": "q", "response_a": "a", "response_b": "b", "label": "A"} for i in range(3)]
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    data = [str(tmp_path / folder / "mine.jsonl") for folder in ("one", "two")]
+    with pytest.raises(RowError, match="two/mine.jsonl: the id 'pairs:q0' stands twice, first at .*one/mine.jsonl"):
+        stage.public_sets(data)
+    other = tmp_path / "two" / "mine.jsonl"
+    other.write_text(other.read_text().replace("q", "p"))
+    assert {name: len(some) for name, some in stage.public_sets(data).items()} == {"pairs": 6}
 
 
 def test_nothing_to_judge_is_an_error(tmp_path):

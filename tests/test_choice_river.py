@@ -137,7 +137,24 @@ def test_answers_that_are_there_need_no_generator_and_a_judge_that_cannot_be_rea
     assert metrics_of(results / "alone/08_best_of_n")["accuracy_oracle"]["value"] == 1
 
 
-def test_questions_that_training_saw_are_refused_or_left_out_with_their_answers(tmp_path, results):
+def test_two_judges_whose_folders_end_alike_choose_each_for_itself(tmp_path, results):
+    judges = [save_untrained(tmp_path / folder / "sft", seed=seed) for seed, folder in enumerate(("one", "two"))]
+    for judge in judges:
+        keep_settings(judge, wording="brief")
+    ready = tmp_path / "ready.jsonl"
+    rows = [{"id": f"q{i}", "prompt": "1 + 1?", "gold": "2", "candidates": ["2", "3"]} for i in range(5)]
+    ready.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    over = {"best_of_n.candidates": str(ready), "best_of_n.judges": [str(judge) for judge in judges],
+            "judge.max_new_tokens": 4}  # fmt: skip
+    execute("08_best_of_n", profile="smoke", run="own", overrides=over)
+    made = results / "own/08_best_of_n"
+    said = {row.model: row.raw for row in read_jsonl(made / "predictions.jsonl", Judgement)}
+    assert set(said) == {"one-sft", "two-sft"} and said["one-sft"] != said["two-sft"]
+    assert len(read_jsonl(made / "candidates.jsonl", Candidates)) == 5, "`prompts` limits what notebook 01 made"
+    assert {"accuracy_one_sft_knock_out", "accuracy_two_sft_knock_out"} <= set(metrics_of(made))
+
+
+def test_questions_that_training_saw_are_refused_or_left_out_with_their_answers(tmp_path, results, capsys):
     asked = write_questions(tmp_path)
     copy = tmp_path / "another.png"
     copy.write_bytes(
@@ -164,6 +181,15 @@ def test_questions_that_training_saw_are_refused_or_left_out_with_their_answers(
     kept = [row.id for row in read_jsonl(made / "candidates.jsonl", Candidates)]
     assert kept == [f"asked:q{i}" for i in range(1, 6)]
     assert pd.read_csv(made / "dropped.csv")["id"].tolist() == ["asked:q0", "asked:q6"]
+    rows = [json.loads(line) for line in Path(asked).read_text().splitlines()]
+    known = [rows[0] | {"id": "again"}, rows[0] | {"image": "media/gone.png"}]
+    (tmp_path / "known.jsonl").write_text("".join(json.dumps(row) + "\n" for row in known))
+    over |= {"best_of_n.data": [str(tmp_path / "known.jsonl")], "data.bad_rows": "drop"}
+    with pytest.raises(RowError, match="no question is left, see dropped.csv"):
+        execute("08_best_of_n", profile="smoke", run="own", overrides=over)
+    reasons = pd.read_csv(made / "dropped.csv").set_index("id")["reason"]
+    assert "gone.png" in reasons["known:q0"] and "training" in reasons["known:again"]
+    assert capsys.readouterr().out.count("left out 1 (") == 1, "each reason is counted"
 
 
 def test_benchmarks_take_a_set_as_a_mapping_and_what_a_server_needs(tmp_path, results, monkeypatch):
@@ -193,14 +219,22 @@ def test_benchmarks_take_a_set_as_a_mapping_and_what_a_server_needs(tmp_path, re
         "columns": columns,
     }
     monkeypatch.setenv("MY_KEY", "secret")
+
+    def accuracy():
+        found = metrics_of(results / "fresh/09_benchmarks")
+        (one,) = [entry for name, entry in found.items() if name in ("judge_mine", "judge_pairs")]
+        return one["value"], one["n"]
+
     with serving(teacher()) as judge:
         over = {"benchmarks.data": [entry], "benchmarks.judges": [f"{judge.url}#judge"],
                 "endpoints.servers": {judge.url: {"key": "MY_KEY", "seed": False}}}  # fmt: skip
         execute("09_benchmarks", profile="smoke", run="fresh", overrides=over)
         assert judge.paid.total() == 8 + 1 and set(judge.kinds) == {"image_url"}
-    found = metrics_of(results / "fresh/09_benchmarks")
-    (accuracy,) = [entry for name, entry in found.items() if name in ("judge_mine", "judge_pairs")]
-    assert accuracy["value"] == 0.5 and accuracy["n"] == 4
+        assert accuracy() == (0.5, 4)
+        rows[1]["best"] = "A"
+        (tmp_path / "rows/test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        execute("09_benchmarks", profile="smoke", run="fresh", overrides=over)
+        assert accuracy() == (0.75, 4), "other rows in the file mean other work"
 
 
 @pytest.mark.parametrize(

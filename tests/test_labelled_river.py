@@ -88,18 +88,27 @@ def interrupt(monkeypatch, module, name, after):
     return calls
 
 
-def test_bradley_terry_and_r1_learn_from_anyones_pairs(world, monkeypatch):
+@pytest.fixture(scope="module")
+def scored(world):
+    """Notebook 05 of the run "own", ended in the midst and taken up again; with the trainings of the second attempt."""
     from omnirepro.papers.omni_reward import stage
 
     folder, asked = world
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         interrupt(patch, stage, "r1_rows", 1)
         with pytest.raises(KeyboardInterrupt):
             execute("05_bradley_terry", **asked)
-    calls = interrupt(monkeypatch, stage, "train_bradley_terry", 0)
-    execute("05_bradley_terry", **asked)
+    with pytest.MonkeyPatch.context() as patch:
+        calls = interrupt(patch, stage, "train_bradley_terry", 0)
+        execute("05_bradley_terry", **asked)
+    return folder / "results/own/05_bradley_terry", calls
+
+
+def test_bradley_terry_and_r1_learn_from_anyones_pairs(scored):
+    from omnirepro.papers.omni_reward import stage
+
+    made, calls = scored
     assert len(calls) == 1, "of three models the kept one alone is trained to its end again"
-    made = folder / "results/own/05_bradley_terry"
     splits = stage.splits_in(made / "data")
     pairs = [pair for some in splits.values() for pair in some]
     assert len(pairs) == 39 and {pair.label for pair in pairs} == {"A", "B", "tie"}
@@ -181,13 +190,13 @@ def test_criteria_are_searched_and_learnt_from_anyones_pairs(world, monkeypatch)
     assert "biased_criteria_minus_perception_errors" not in metrics
 
 
-def test_a_judge_that_writes_nothing_legible_is_a_finding(world):
+def test_a_judge_that_writes_nothing_legible_is_a_finding(world, scored):
     """An untrained judge that writes for itself; a classifier for text beside the scorer of notebook 05."""
     from checkpoints import make
 
     folder, asked = world
     make("reward_model", folder / "skywork")
-    scorer = folder / "results/own/05_bradley_terry"
+    scorer, _ = scored
     changed = {
         "templates": False,
         "k": 1,
@@ -267,19 +276,19 @@ def test_r1_is_trained_alone_where_no_scalar_model_is_wanted(world, capsys):
         ({"genrm": "05_bradley_terry"}, "gives scores and writes nothing"),
     ],
 )
-def test_a_server_is_neither_trained_nor_a_scalar_model(world, changed, said):
+def test_a_server_is_neither_trained_nor_a_scalar_model(world, scored, changed, said):
     from omnirepro.papers.grm_omni.stage import improve
 
     folder, asked = world
     if changed.get("genrm") == "05_bradley_terry":
-        changed = {"genrm": str(folder / "results/own/05_bradley_terry")}
+        changed = {"genrm": str(scored[0])}
     overrides = asked["overrides"] | {f"meta_reward_dpo.{key}": value for key, value in changed.items()}
     run = open_run("06_meta_reward_dpo", **asked | {"run": "refused", "overrides": overrides})
     with pytest.raises(ParameterError, match=said):
         improve(run, folder / "student")
 
 
-def test_a_scorer_is_opened_by_any_name_or_one_a_modality(world, tmp_path):
+def test_a_scorer_is_opened_by_any_name_or_one_a_modality(world, scored, tmp_path):
     from checkpoints import make
 
     from omnirepro.data import Part, Prompt, Response, text_part
@@ -293,7 +302,7 @@ def test_a_scorer_is_opened_by_any_name_or_one_a_modality(world, tmp_path):
         id="q", task="VQA", parts=[Part(type="image", path=str(folder / "media/image-0.png")), text_part("?")]
     )
     answers = [Response(prompt_id=p.id, parts=[text_part("good")]) for p in (words, shown)]
-    trained = folder / "results/own/05_bradley_terry"
+    trained, _ = scored
     both = open_scorer({"text": str(tmp_path / "classifier"), "any": str(trained)})
     alone = [
         open_scorer(spec).score([p], [r])[0]

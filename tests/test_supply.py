@@ -20,7 +20,7 @@ from omnirepro.models.loading import ModelError, follow, point_to
 from omnirepro.models.opening import open_chat
 from omnirepro.papers.omni_rrm.labelling import label_pairs
 from omnirepro.papers.omni_rrm.reconcile import reconcile
-from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, read_splits
+from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, read_splits, sources_shown
 from omnirepro.papers.omni_rrm.synthesis import speakers, synthesize
 from omnirepro.papers.omni_rrm.teachers import JudgeTeacher, lenient
 from omnirepro.papers.reports import gap_metrics, rule_metrics
@@ -437,3 +437,22 @@ def test_the_cards_that_are_kept_here_can_be_read():
     for path in cards:
         card = card_of(path.stem, path.parent)
         assert card.name == path.stem and card.licence and (not card.source or card.source in SOURCES)
+
+
+def test_a_file_that_left_a_folder_of_data_means_other_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    for name in ("a", "b"):
+        lines(tmp_path / f"asked/{name}.jsonl", {"id": name, "prompt": f"Say {name}."})
+    asked = {"profile": "smoke", "run": "own", "overrides": {"data.prompts": [str(tmp_path / "asked")]}}
+
+    def opened():
+        run = open_run("01_synthesis", **asked)
+        sources_shown(run)
+        return run
+
+    run = opened()
+    run.do(lambda run: run.write("made.txt", "made"))
+    run.finish({})
+    assert opened().skipped
+    (tmp_path / "asked/b.jsonl").unlink()
+    assert not opened().skipped

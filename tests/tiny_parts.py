@@ -37,9 +37,9 @@ def pool_of(folder, each):
     return {kind: [part for _, part in scenes] for kind, scenes in make_pool(folder, "train", each, 0).items()}
 
 
-def save_untrained(folder):
+def save_untrained(folder, seed=0):
     """Write an untrained model with its processor to a folder, and return it."""
-    make_model().save_pretrained(folder)
+    make_model(seed).save_pretrained(folder)
     processor().save_pretrained(folder)
     return folder
 

@@ -223,6 +223,8 @@ def _best_of_n(params: Params, given: Any) -> Iterator[Work]:
 
 def _benchmarks(params: Params, given: Any) -> Iterator[Work]:
     """Every judge of the profile and of the run judges every set in both orders."""
+    from omnirepro.models.opening import names_of
+
     limit = params["benchmarks.limit"]
     sizes = [rows_of([card]).total() for card in cards_in(params, "benchmarks.data")]
     rows = 2 * sum(min(size, limit or size) for size in sizes)
@@ -236,7 +238,7 @@ def _benchmarks(params: Params, given: Any) -> Iterator[Work]:
     }
     made = {stage: [name for name, there in some.items() if there] for stage, some in own.items()}
     judges = {name: "" for stage, some in made.items() if stage in params.notebooks for name in some}
-    for name, model in (judges | {spec.split("/")[-1]: spec for spec in params["benchmarks.judges"]}).items():
+    for name, model in (judges | names_of(params["benchmarks.judges"], taken=judges)).items():
         yield _judged(params, given, "09", f"{name} judges {len(sizes)} sets", model, rows)
 
 

@@ -6,10 +6,12 @@ or a server `http://host:port/v1#model`; produces a `Chat`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from omnirepro.models.families import ModelError
 from omnirepro.models.generation import Chat, LocalModel
 
 
@@ -22,6 +24,33 @@ def adapter_in(spec: str | Path) -> Path | None:
     """Return the folder of the adapter that a name stands for, its own or its stage's; None where there is none."""
     places = (Path(spec) / "adapter", Path(spec))
     return next((folder for folder in places if (folder / "adapter_config.json").is_file()), None)
+
+
+def names_of(specs: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Return name -> spec: each named by the end of its path, or by as much of it as tells it from the others.
+
+    Names count as alike where metrics and files would be: without case, "-" as "_". A spec that stands twice has one
+    name. Raises `ModelError` where two cannot be told apart, or one from the names that are `taken`.
+    """
+    ends = {}
+    for spec in specs:
+        parts = [part for part in re.split("[/#]", spec) if part] or [spec]
+        ends[spec] = ["-".join(parts[-n:]) for n in range(1, len(parts) + 1)]
+    named = {_alike(name): "" for name in taken}
+    names = {}
+    for spec, own in ends.items():
+        others = {_alike(end) for other, some in ends.items() if other != spec for end in some} | {*named}
+        name = next((end for end in own if _alike(end) not in others), own[-1])
+        if _alike(name) in named:
+            twin = named[_alike(name)] or f"the run's own {name}"
+            raise ModelError(f"judge {spec} would have the name of {twin}: name it by another path")
+        named[_alike(name)] = spec
+        names[name] = spec
+    return names
+
+
+def _alike(name: str) -> str:
+    return re.sub(r"\W", "_", name.lower())
 
 
 def open_chat(

@@ -209,8 +209,8 @@ class Run(Handle):
 
     def _current(self, recorded: str) -> str | None:
         """Return the present sha256 of an input that a manifest names as run/stage/file."""
-        if recorded in self._inputs:  # looked up by this handle already, or given from outside the runs
-            return self._inputs[recorded]
+        if recorded in self._inputs or recorded.startswith("given/"):  # looked up already, or from outside the runs
+            return self._inputs.get(recorded)
         run, stage, *name = recorded.split("/")
         if run.startswith(f"{self.name}+"):
             path = results_root() / recorded

@@ -20,8 +20,9 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.data import Judgement, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data.schema import refuse_repeat
 from omnirepro.data.sources import load
-from omnirepro.data.sources.cards import card_of, pairs_of
+from omnirepro.data.sources.cards import pairs_of
 from omnirepro.data.sources.parts import sample_clusters
 from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.result_files import read_results, write_results
@@ -29,12 +30,13 @@ from omnirepro.judge.criteria import GenRM, judge_by
 from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.judge.scalar import ScalarJudge
-from omnirepro.kit.run import Run, project_root
+from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding, Progress
+from omnirepro.models.opening import names_of
 from omnirepro.models.processing import limits_in
 from omnirepro.papers.grm_omni.model_pool import open_judge
 from omnirepro.papers.grm_omni.roles import SECTION
-from omnirepro.papers.omni_rrm.supply import truth_of
+from omnirepro.papers.omni_rrm.supply import cards_from, note_files, truth_of
 
 # Judges of a run -> where each stands. Those of the first line judge the embedded test pairs, all of them public data.
 RUBRIC = {"sft": ("03_sft", "adapter"), "grpo": ("04_grpo", "adapter")}
@@ -72,10 +74,15 @@ def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
 def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
     """Return the run's own judges and, where it has truth, its test pairs: nothing of it has to be there.
 
+    Files that `benchmarks` names are recorded as inputs, so that other rows in them mean other work.
     Those of 05 and 06, which were taught other labels than the embedded test pairs have, judge where data are named.
     """
+    p = run.section()
+    note_files(run, cards_from({"data": p["data"]}, run.section("data")["root"]))
+    for number, path in enumerate(map(Path, p["rows"]), 1):
+        run.note(f"given/rows/{number}-{path.name}", path if path.is_file() else None)
     run.input("00_backbone", "strong", optional=True)
-    asked = RUBRIC | (SCORED | GENRM if run.section()["data"] else {})
+    asked = RUBRIC | (SCORED | GENRM if p["data"] else {})
     found = {name: run.input(stage, output, optional=True) for name, (stage, output) in asked.items()}
     if lacking := [name for name, path in found.items() if not path]:
         print(f"judges of this run that are not there, and left out: {', '.join(lacking)}", flush=True)
@@ -87,13 +94,17 @@ def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
 def public_sets(data: Iterable[str | Mapping[str, Any]], limit: int = 0, root: str = "") -> Sets:
     """Read data sets, a set a source; `limit` keeps about so many pairs of each, by whole clusters drawn by name.
 
-    `data`: values as `card_of` reads them; `root`: the folder of their media, where they name none.
+    `data`: values as `card_of` reads them; `root`: the folder of their media, where they name none. Raises `RowError`
+    where two of one source share an id.
     """
     sets: Sets = {}
-    for card in (card_of(value, project_root() / "params" / "data", root) for value in data):
+    seen: dict[str, str] = {}
+    for card in cards_from({"data": data}, root)["data"]:
         for pair in pairs_of(card):
             if pair.label is not None:
-                sets.setdefault((pair.source or card.name).lower(), []).append(pair)
+                name = (pair.source or card.name).lower()
+                refuse_repeat(f"{name}:{pair.id}", card.path, seen)
+                sets.setdefault(name, []).append(pair)
     return {name: sample_clusters(pairs, limit) for name, pairs in sets.items()}
 
 
@@ -104,12 +115,13 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
     sets = (embedded_sets(run, test) if p["embedded"] and test else {}) | public
     for name, pairs in sets.items():  # ids of different releases collide
         sets[name] = [pair.model_copy(update={"id": f"{name}:{pair.id}"}) for pair in pairs]
-    others = {name.rstrip("/").replace("#", "/").split("/")[-1]: name for name in p["judges"]}
-    rows = [row for name, source in (judges | others).items() for row in judged(run, name, source, sets)]
+    asked = judges | names_of(p["judges"], taken=judges)
+    rows = [row for name, source in asked.items() for row in judged(run, name, source, sets)]
     frozen, extra = read_frozen(p["rows"])
     if not rows and not frozen:
         raise RowError("nothing to judge: give benchmarks.data with a judge, or benchmarks.rows")
     table = pd.concat([_facts(name, pairs) for name, pairs in sets.items()] + [extra], ignore_index=True)
+    table = table.drop_duplicates(["set", "pair_id"])  # judges' frozen rows of one set are files of one name
     run.write("sets.csv", table.to_csv(index=False))
     run.write("predictions.jsonl", lambda path: write_jsonl(path, [*rows, *frozen]))
     for name, pairs in sets.items():

@@ -25,16 +25,16 @@ import pandas as pd
 from omnirepro.data import Judgement, Pair, Prompt, RowError, read_jsonl, text_of, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
-from omnirepro.data.sources.cards import Card, card_of
+from omnirepro.data.sources.cards import Card
 from omnirepro.data.sources.questions import Asked, questions_of
 from omnirepro.data.splits import content_of
 from omnirepro.evaluate.answers import MATCHES, gold_form, is_right, kind_of, stated
 from omnirepro.judge.criteria import forced
 from omnirepro.judge.generative import load_judge
 from omnirepro.judge.scalar import ScalarJudge
-from omnirepro.kit.run import Run, project_root
+from omnirepro.kit.run import Run
 from omnirepro.models.generation import Decoding
-from omnirepro.models.opening import open_chat, served
+from omnirepro.models.opening import names_of, open_chat, served
 from omnirepro.models.processing import limits_in
 from omnirepro.papers.best_of_n.chosen import (
     bounds,
@@ -46,7 +46,7 @@ from omnirepro.papers.best_of_n.chosen import (
     without_a_judge,
 )
 from omnirepro.papers.grm_omni.model_pool import open_judge, open_scalar
-from omnirepro.papers.omni_rrm.supply import given_in, prompts_in, truth_of, usable
+from omnirepro.papers.omni_rrm.supply import cards_from, counted, given_in, note_files, prompts_in, truth_of, usable
 from omnirepro.papers.omni_rrm.synthesis import answer
 from omnirepro.search import CriteriaSearch
 from omnirepro.search.referee import Ask, Candidates, Referee, asking, own_scores
@@ -56,6 +56,7 @@ from omnirepro.toyworld.candidates import ABOUT
 from omnirepro.toyworld.tasks import World
 
 FINAL = "grpo"  # the run's judge that chooses in every way; so does each judge that is named
+OWN_JUDGES = ("base", "sft", FINAL, "scalar", "dpo")
 OWN_GENERATORS = ("weak", "generator", "strong")
 SHARED = "shares content with the training split of 01"
 SCORED = ["judge", "prompt_id", "place", "score"]
@@ -79,9 +80,7 @@ def upstream(run: Run) -> Upstream:
     """
     p = run.section()
     given = cards_of(run)
-    for card in (card for some in given.values() for card in some):
-        for at, file in enumerate(card.files, 1):
-            run.note(f"given/{card.name}/{at}-{file.name}", file)
+    note_files(run, given)
     foreign = any(given.values())
     own = p["generator"] in OWN_GENERATORS and not isinstance(p["candidates"], str)
     data = None if foreign else run.input("01_synthesis", "data")
@@ -100,12 +99,7 @@ def cards_of(run: Run) -> dict[str, list[Card]]:
     """Return the cards of the data that `best_of_n` names: questions, and the file of answers where there is one."""
     p = run.section()
     named = {"data": p["data"], "candidates": [p["candidates"]] if isinstance(p["candidates"], str) else []}
-    root = run.section("data")["root"] if any(named.values()) else ""
-    folder = project_root() / "params" / "data"
-    cards = {key: [card_of(value, folder, root) for value in values] for key, values in named.items()}
-    for number, card in enumerate((card for some in cards.values() for card in some), 1):
-        card.name += f"-{number}" if number > 1 else ""
-    return cards
+    return cards_from(named, run.section("data")["root"] if any(named.values()) else "")
 
 
 def _there(folders: dict[str, Path | None]) -> dict[str, Path]:
@@ -127,6 +121,7 @@ def best_of_n(
     where `best_of_n.data` names no questions.
     """
     p = run.section()
+    named = names_of(p["judges"], taken=OWN_JUDGES)
     rows = candidates_of(run, generator, data)
     run.write("candidates.jsonl", lambda path: write_jsonl(path, rows))
     truth = truth_of(data, "test") if data else None
@@ -137,8 +132,8 @@ def best_of_n(
     found = Found([without_a_judge(table, sizes)])
     for name, folder in judges.items():
         ask_judge(run, name, folder, known, sizes, found)
-    for spec in p["judges"]:
-        ask_judge(run, spec.rstrip("/").replace("#", "/").split("/")[-1], spec, known, sizes, found)
+    for name, spec in named.items():
+        ask_judge(run, name, spec, known, sizes, found)
     if scorer:
         scalar = load_judge(scorer, run.section("judge")["batch_size"], run.device, run.dtype, name="scalar")
         found.score("scalar model", "scalar", known, own_scores(scalar, Referee(known, scalar.judge)), sizes)
@@ -156,39 +151,44 @@ def candidates_of(run: Run, generator: Path | str, data: Path | None) -> list[Ca
     """Return the rows to choose from: those that are there, or what the generator answers to the questions."""
     p = run.section()
     cards = cards_of(run)
-    asked: list[Prompt] = list(questions(run, cards["data"]))
+    asked, left = questions(run, cards["data"])
     if cards["candidates"]:
-        return given_answers(cards["candidates"][0], asked, left_out(run))
+        return given_answers(cards["candidates"][0], asked, {name.partition(":")[2] for name in left})
     if not cards["data"]:
         asked = read_jsonl(data / "prompts_test.jsonl", Prompt)[: p["prompts"]]
     return sample(run, generator, asked)
 
 
-def questions(run: Run, cards: list[Card]) -> list[Asked]:
-    """Read data sets of questions; what `data.bad_rows` lets drop is told. Raises `RowError` naming row and remedy.
+def questions(run: Run, cards: list[Card]) -> tuple[list[Prompt], list[str]]:
+    """Read data sets of questions; returns them, and the ids of those left out, as `data.bad_rows` lets, which is told.
+
+    Raises `RowError` naming row and remedy.
 
     A question that shares its media, or a text without media, with 01's training split is a bad row as well.
     """
-    dropped: list[tuple[str, str, str]] = []
-    asked: list[Asked] = []
+    key = "best_of_n.data"
+    dropped: list[tuple[str, str]] = []
+    asked: list[Prompt] = []
     drop = bool(cards) and run.section("data")["bad_rows"] == "drop"
     for card in cards:
-        asked += usable(questions_of(card), card, "best_of_n.data", drop, dropped)
+        good, bad = usable(questions_of(card), card, key, drop)
+        asked += good
+        dropped += bad
     shared = shared_with_training(run, asked)
     if shared and not drop:
         raise RowError(
-            f"best_of_n.data: {len(shared)} of {len(asked)} questions, such as {min(shared)}, {SHARED}: results would "
+            f"{key}: {len(shared)} of {len(asked)} questions, such as {min(shared)}, {SHARED}: results would "
             "be inflated; take them out of one of both, or set data.bad_rows=drop"
         )
-    dropped += [("best_of_n.data", name, SHARED) for name in shared]
+    dropped += [(name, SHARED) for name in shared]
     asked = [question for question in asked if question.id not in shared]
-    if cards and not asked:
-        raise RowError("best_of_n.data: no question is left, see dropped.csv; name other sets")
     if dropped:
-        table = pd.DataFrame(dropped, columns=["use", "id", "reason"])
+        table = pd.DataFrame([(key, *about) for about in dropped], columns=["use", "id", "reason"])
         run.write("dropped.csv", table.to_csv(index=False))
-        print(f"{len(dropped)} questions are left out, see dropped.csv: {dropped[0][2]}", flush=True)
-    return asked
+        print(f"{key}, see dropped.csv: left out {counted(reason for _, reason in dropped)}", flush=True)
+    if cards and not asked:
+        raise RowError(f"{key}: no question is left, see dropped.csv; name other sets")
+    return asked, [name for name, _ in dropped]
 
 
 def shared_with_training(run: Run, asked: list[Asked]) -> dict[str, None]:
@@ -199,13 +199,6 @@ def shared_with_training(run: Run, asked: list[Asked]) -> dict[str, None]:
     trained = [*prompts_in(data, "train"), *(pair.prompt_of() for pair in given_in(data, "train"))]
     known = set().union(*map(content_of, trained))
     return {question.id: None for question in asked if content_of(question.bare()) & known}
-
-
-def left_out(run: Run) -> set[str]:
-    """Return the ids, without their set's name, of questions that this run left out."""
-    path = run.path("dropped.csv")
-    names = pd.read_csv(path)["id"] if path.is_file() else []
-    return {str(name).partition(":")[2] for name in names}
 
 
 def given_answers(card: Card, asked: list[Prompt], left: Collection[str] = ()) -> list[Candidates]:
@@ -340,15 +333,11 @@ def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list
     else:
         if not foreign or judge.wording == asked["wording"]:  # any other one may answer as long as its format needs
             judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-        report = progress(f"{name} compares")
-        if foreign:  # a server is asked for its model by this name
+        compare = asking(judge, progress(f"{name} compares"))
 
-            def ask(pairs: list[Pair]) -> list[Judgement]:
-                return [row.model_copy(update={"model": name}) for row in asking(judge, report)(pairs)]
+        def ask(pairs: list[Pair]) -> list[Judgement]:  # a server is asked for its model by the chat's own name
+            return [row.model_copy(update={"model": name}) for row in compare(pairs)]
 
-        else:
-            judge.chat.name = name
-            ask = asking(judge, report)
     referee = Referee(known, _kept(run, name, ask))
     choices = [of_ladders(knock_out(forms, referee, seed=run.seed), sizes, "knock-out", name)]
     if name == FINAL or foreign:

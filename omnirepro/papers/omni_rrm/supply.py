@@ -9,7 +9,7 @@ they lie.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,28 @@ GIVEN = {"prompts": "data.prompts", "pairs": "data.pairs", "test": "data.test"} 
 
 def cards_of(run: Run, named: Mapping[str, str] = GIVEN) -> dict[str, list[Card]]:
     """Return the cards that parameters name, by their use; their files are recorded as inputs of the stage."""
-    root = run.section("data")["root"]
-    folder = project_root() / "params" / "data"
     values = {use: run.section(parameter.split(".")[0])[parameter.split(".")[1]] for use, parameter in named.items()}
+    found = cards_from(values, run.section("data")["root"])
+    note_files(run, found)
+    return found
+
+
+def cards_from(values: Mapping[str, Iterable[Any]], root: str) -> dict[str, list[Card]]:
+    """Return the cards of values as `card_of` reads them, by their use; a name that stands twice is numbered."""
+    folder = project_root() / "params" / "data"
     found = {use: [card_of(value, folder, root) for value in some] for use, some in values.items()}
     names: Counter[str] = Counter()
     for card in (card for cards in found.values() for card in cards):
         names[card.name] += 1
         card.name += f"-{names[card.name]}" if names[card.name] > 1 else ""
+    return found
+
+
+def note_files(run: Run, given: Mapping[str, Iterable[Card]]) -> None:
+    """Record the files of cards as inputs of the stage, so that other rows in them mean other work."""
+    for card in (card for cards in given.values() for card in cards):
         for number, file in enumerate(card.files, 1):
             run.note(f"given/{card.name}/{number}-{file.name}", file)
-    return found
 
 
 def sources_shown(run: Run, named: Mapping[str, str] = GIVEN) -> pd.DataFrame:
@@ -95,10 +106,6 @@ class Given:
     groups: dict[str, str]
     dropped: list[tuple[str, str, str]]
 
-    def groups_of(self, use: str) -> list[str]:
-        """Return the group of each row of a use."""
-        return [self.groups[row.id] for row in self.rows[use]]
-
     def of_split(self, use: str, split: Mapping[str, str], name: str) -> list[Any]:
         """Return the rows of a use whose group `split` puts into the split `name`, with their group as cluster."""
         rows = [row for row in self.rows[use] if split[self.groups[row.id]] == name]
@@ -107,11 +114,16 @@ class Given:
     def write_tables(self, folder: Path) -> None:
         """Write `dropped.csv`, a row left out a line, and `sources.csv`."""
         for use in self.cards if self.dropped else ():
-            if reasons := Counter(reason for of, _, reason in self.dropped if of == use):
-                print(f"{use}: left out {', '.join(f'{n} ({reason})' for reason, n in reasons.items())}", flush=True)
+            if reasons := counted(reason for of, _, reason in self.dropped if of == use):
+                print(f"{use}: left out {reasons}", flush=True)
         pd.DataFrame(self.dropped, columns=["use", "id", "reason"]).to_csv(folder / "dropped.csv", index=False)
         facts = [(use, card.name, card.source or "", card.licence) for use, some in self.cards.items() for card in some]
         pd.DataFrame(facts, columns=["use", "name", "source", "licence"]).to_csv(folder / "sources.csv", index=False)
+
+
+def counted(reasons: Iterable[str]) -> str:
+    """Say how many rows were left out for each reason."""
+    return ", ".join(f"{n} ({reason})" for reason, n in Counter(reasons).items())
 
 
 def read_given(
@@ -122,18 +134,15 @@ def read_given(
     With `sides`, a seed, pairs are to be learnt from: their sides are exchanged by a coin, and those without a label
     are left out.
     """
-    strict = run.section("data")["bad_rows"] != "drop"
+    drop = run.section("data")["bad_rows"] == "drop"
     kept: dict[str, list[Any]] = {use: [] for use in given}
     dropped: list[tuple[str, str, str]] = []
     for use, card in ((use, card) for use, cards in given.items() for card in cards):
         rows = prompts_of(card) if use == "prompts" else pairs_of(card, sides)
-        for row in usable(rows, card, named[use], not strict, dropped):
-            if sides is not None and row.label is None:
-                dropped.append((named[use], row.id, "no label"))
-            else:
-                kept[use].append(row)
-    uses = {parameter: use for use, parameter in named.items()}
-    dropped = [(uses[parameter], *about) for parameter, *about in dropped]
+        good, bad = usable(rows, card, named[use], drop)
+        bad += [(row.id, "no label") for row in good if sides is not None and row.label is None]
+        kept[use] += [row for row in good if sides is None or row.label is not None]
+        dropped += [(use, *about) for about in bad]
     prompts = [row if use == "prompts" else row.prompt_of() for use in kept for row in kept[use]]
     groups = dict(zip((prompt.id for prompt in prompts), content_groups(prompts), strict=True))
     tested = {groups[row.id] for row in kept.get("test", ())}
@@ -147,8 +156,8 @@ def read_given(
 def held_out(run: Run, given: Given) -> dict[str, str]:
     """Return the split of each group: test where `test` names it, else by the shares of the section `data`."""
     p = run.section("data")
-    tested = given.groups_of("test")
-    left = [group for group in given.groups.values() if group not in set(tested)]
+    tested = {given.groups[row.id] for row in given.rows["test"]}
+    left = [group for group in given.groups.values() if group not in tested]
     shares = {"test": 0.0 if tested else p["test_share"], "dev": p["dev_share"]}
     return divided(left, shares) | dict.fromkeys(tested, "test")
 
@@ -164,20 +173,21 @@ def _write_given(run: Run, cards: dict[str, list[Card]], folder: Path) -> None:
     given.write_tables(folder)
 
 
-def usable(rows: Iterator[Any], card: Card, key: str, drop: bool, dropped: list[tuple[str, str, str]]) -> list[Any]:
-    """Return a set's rows under ids of their own, their media with their sha256.
+def usable(rows: Iterator[Any], card: Card, key: str, drop: bool) -> tuple[list[Any], list[tuple[str, str]]]:
+    """Return a set's rows under ids of their own, their media with their sha256, and (id, reason) of those left out.
 
-    One whose media cannot be read is added to `dropped` (key, id, reason), or raises `RowError` where not to `drop`.
+    A row is left out whose media cannot be read; where not to `drop` that raises `RowError`, which names `key`.
     """
     kept = []
+    dropped = []
     for row in _named(card, rows):
         if not (reason := _unusable(row)):
             kept.append(row)
         elif drop:
-            dropped.append((key, row.id, reason))
+            dropped.append((row.id, reason))
         else:
             raise RowError(f"{key} {card.name}: row {row.id}: {reason}; or set data.bad_rows=drop")
-    return kept
+    return kept, dropped
 
 
 def _named(card: Card, rows: Iterator[Any]) -> Iterator[Any]:
