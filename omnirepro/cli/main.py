@@ -33,6 +33,7 @@ ASKED = (
 )
 SERVED = (CACHE, *ASKED)
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
+_FORMAT = warnings.formatwarning
 FORMS = ("hub", "ms-swift", "llama-factory")
 ASSUMED = [
     arg(f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, **f.metadata)
@@ -323,12 +324,18 @@ def words_of(args: argparse.Namespace, but: str) -> list[str]:
     return [word for words in lists for word in words if isinstance(word, str)]
 
 
+def _plain(message: Warning | str, category: type[Warning], *place: Any) -> str:
+    """Write a warning as commands write: those about a user's data and servers need no line of source."""
+    return f"warning: {message}\n" if category is UserWarning else _FORMAT(message, category, *place)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; an expected error is one line on stderr and status 1.
 
     Where its results are to lie is tried before any work.
     """
     args = parser().parse_args(argv)
+    warnings.formatwarning = _plain
     home()
     try:
         for option in ("out", "cache"):
