@@ -186,7 +186,7 @@ def train_scalar(args: argparse.Namespace) -> None:
     run.do(preferences.train_and_test, args.model, train, sets, args.beside)
     found = preferences.preference_metrics(run.path())
     run.finish(found)
-    print(*(f"{name}: {value} (n = {value.n})" for name, value in found.items()), sep="\n")
+    print(*(preferences.told(name, value) for name, value in found.items()), sep="\n")
     print(f"the scorer and its rows lie in {run.dir}")
 
 
