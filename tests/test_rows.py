@@ -597,4 +597,4 @@ def test_a_command_tells_of_missing_media_and_addresses_in_a_plain_line(tmp_path
     assert len(told) == 1 and told[0].startswith("warning: 2 media files are missing (2 uses), such as ")
     assert "--root" in told[0] and "1 are addresses, such as https://h.example/x.png: save each as a file" in told[0]
     assert "UserWarning" not in done.stderr and "loading.py" not in done.stderr
-    assert "1 are addresses, to be saved as files" in done.stdout
+    assert "1 are addresses, such as https://h.example/x.png: save each as a file" in done.stdout

@@ -13,8 +13,7 @@ from omnirepro.data import MediaError, Pair, Part, Prompt, media
 from omnirepro.data.audit.features import FEATURES
 from omnirepro.data.audit.leaks import CLUSTERS, Bootstrap, Finding, audit
 from omnirepro.data.jsonl import check_part
-from omnirepro.data.paths import is_url
-from omnirepro.data.sources.loading import SOURCES, missing_media
+from omnirepro.data.sources.loading import SOURCES, addresses, missing_media
 from omnirepro.data.sources.parts import group
 from omnirepro.data.sources.questions import Asked
 from omnirepro.data.splits import words_of
@@ -139,8 +138,6 @@ def facts(pairs: Sequence[Pair]) -> dict[str, str]:
     labels = Counter(p.label or "none" for p in pairs)
     tasks = Counter(p.task for p in pairs)
     missing = missing_media(pairs)
-    addresses = [path for path in missing if is_url(path)]
-    more = f"; {len(addresses)} are addresses, to be saved as files" if addresses else ""
     names = [found[0] for p in pairs for part in p.prompt if part.text and (found := _FILE.search(part.text))]
     echoes = 0  # a response is a medium or text that the prompt shows, such as a test's own reference
     for p in pairs:
@@ -154,7 +151,7 @@ def facts(pairs: Sequence[Pair]) -> dict[str, str]:
         "unlabelled": str(labels["none"]),
         "duplicates": _duplicates(pairs),
         "prompt as answer": f"{echoes} pairs",
-        "missing media": f"{len(missing)}, such as {next(iter(missing))}{more}" if missing else "none",
+        "missing media": f"{len(missing)}, such as {next(iter(missing))}{addresses(missing)}" if missing else "none",
         "file names": f"{len(names)} prompts show one, such as {names[0]}" if names else "none in a prompt's text",
     }
     if source := SOURCES.get((pairs[0].source or "").lower()):

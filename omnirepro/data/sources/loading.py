@@ -124,6 +124,12 @@ def missing_media(pairs: Iterable[Pair]) -> dict[str, int]:
     return dict(Counter(path for path in paths if not os.path.exists(path)))
 
 
+def addresses(missing: Iterable[str]) -> str:
+    """Say how many missing files are addresses, and what to do about them; empty where none is."""
+    found = [path for path in missing if is_url(path)]
+    return f"; {len(found)} are addresses, such as {found[0]}: save each as a file" if found else ""
+
+
 def mapped(fields: dict, columns: dict[str, str] | None) -> dict:
     """Rename columns to the fields that they stand for. Raises `RowError` where one is missing."""
     if not columns:
@@ -222,11 +228,9 @@ def _finished(pairs: Iterable[Placed], sides: int | None, task: str | None, chec
         yield pair
     if missing:
         example = next(iter(missing))
-        addresses = [path for path in missing if is_url(path)]
-        more = f"; {len(addresses)} are addresses, such as {addresses[0]}: save each as a file" if addresses else ""
         warnings.warn(
             f"{len(missing)} media files are missing ({missing.total()} uses), such as {example}; "
-            f"their pairs are kept: fetch the media or name their folder (--root, root=){more}",
+            f"their pairs are kept: fetch the media or name their folder (--root, root=){addresses(missing)}",
             stacklevel=2,
         )
 
