@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_endpoint_load import serve  # noqa: F401 (a fixture)
 
 from omnirepro.cli.main import main
 from omnirepro.data import Pair, Part, write_jsonl
@@ -296,3 +298,64 @@ def test_questions_are_checked_against_another_split_by_media_and_their_bare_tex
     assert "1 media in 1 pairs, and the prompts of 1 pairs" in capsys.readouterr().out
     assert main(["data", "check", names[0], "--licence", "MIT"]) != 0
     assert "are for pairs" in capsys.readouterr().err
+
+
+def broken_media(folder):
+    """Write media of which each fails in a way of its own; returns the parts by name."""
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (64, 64, 3), np.uint8)).save(folder / "whole.jpg")
+    whole = (folder / "whole.jpg").read_bytes()
+    (folder / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(folder / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(folder / "short.wav", np.ones(10) / 2, 16000)
+    soundfile.write(folder / "heard.wav", rng.uniform(-0.5, 0.5, 16000), 16000)
+    (folder / "film.mp4").write_bytes(b"no film")
+    kinds = {"whole.jpg": "image", "half.jpg": "image", "silent.wav": "audio", "short.wav": "audio"}
+    kinds |= {"heard.wav": "audio", "film.mp4": "video", "gone.png": "image", "half.jpg as views": "views3d"}
+    parts = {name: Part(type=kind, path=str(folder / name.split()[0])) for name, kind in kinds.items()}
+    return parts | {"sound as picture": Part(type="image", path=str(folder / "heard.wav"))}
+
+
+def test_media_that_nothing_can_read_are_listed(tmp_path, capsys):
+    parts = broken_media(tmp_path)
+    pairs = [pair(n, "A").model_copy(update={"id": n, "prompt": [p, *text("q")]}) for n, p in parts.items()]
+    pairs += [pair("again", "B").model_copy(update={"response_a": [parts["half.jpg"]]})]
+    path = write_jsonl(tmp_path / "pairs.jsonl", pairs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main(["data", "check", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "unreadable media  6 of 9" in said and "reading media: 9/9" in said
+    for row, why in {
+        "half.jpg and 1 more": r".*half\.jpg: cannot be read as a picture",
+        "half.jpg as views": r".*half\.jpg: cannot be read as a picture",
+        "silent.wav": r".*silent\.wav: .*it is silent",
+        "short.wav": r".*short\.wav: .*shorter than",
+        "film.mp4": r".*film\.mp4: cannot be read as a film",
+        "sound as picture": r".*heard\.wav: cannot be read as a picture",
+    }.items():
+        assert re.search(rf"^\* row {row}: {why}", said, re.MULTILINE), row
+    assert "1, such as" in said and "row gone.png" not in said, "missing media have their own line"
+    write_jsonl(tmp_path / "good.jsonl", [p for p in pairs if p.id in ("whole.jpg", "heard.wav")])
+    assert main(["data", "check", str(tmp_path / "good.jsonl")]) == 0
+    assert "unreadable media  none" in capsys.readouterr().out
+
+
+def test_a_judging_leaves_out_what_cannot_be_read(tmp_path, capsys, serve):  # noqa: F811
+    parts = broken_media(tmp_path)
+    del parts["whole.jpg"], parts["heard.wav"]  # this server takes text alone
+    pairs = [pair(n, "A").model_copy(update={"id": n, "prompt": [p, *text("q")]}) for n, p in parts.items()]
+    pairs.append(pair("words", "A"))
+    server = serve(fault=lambda said, count: "none")
+    words = ["judge", str(write_jsonl(tmp_path / "pairs.jsonl", pairs)), "--model", f"{server.url}#echo"]
+    words += ["--out", str(tmp_path / "rows.jsonl")]
+    assert main(words) == 1 and "gone.png" in capsys.readouterr().err
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*are missing")
+        assert main([*words, "--bad-rows", "drop"]) == 0
+    said = capsys.readouterr().out
+    assert "dropped: 7 of 8 rows" in said and "* row gone.png: " in said and "* row silent.wav: " in said
+    judged = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row["pair_id"] for row in judged] == ["words", "words"]

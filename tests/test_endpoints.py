@@ -287,5 +287,7 @@ def test_a_server_that_is_gone_is_an_error():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         gone = EndpointModel(f"http://127.0.0.1:{probe.getsockname()[1]}/v1", "x", retries=0, timeout=5)
-        with pytest.raises(APIConnectionError):
+        with pytest.raises(
+            APIConnectionError, match="/v1: cannot be reached .*; start the server, or correct its addr"
+        ):
             gone.complete(ask("hi"), Decoding(1))

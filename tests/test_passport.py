@@ -1,5 +1,6 @@
 """The audit finds each planted fault by its arm, and clears a judge without one."""
 
+import math
 import random
 from pathlib import Path
 
@@ -170,6 +171,40 @@ def test_few_pairs_tell_nothing(items):
     findings = audit(Sound(items), items[:3])
     assert {f.verdict for f in findings} <= {"not told", "sound"} and any(f.verdict == "not told" for f in findings)
     assert exact([0.0] * 20, list(range(20))).high == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
+class Guessing(Sound):
+    """Answers by a coin."""
+
+    def __init__(self, items, seed):
+        super().__init__(items)
+        self.rng = random.Random(seed)
+
+    def verdict(self, pair, order):
+        return self.rng.choice("AB")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_pairs_do_not_show_that_a_judge_does_not_look(items, seed):
+    kinds = ("image", "video", "audio")
+    few = [item for kind in kinds for item in [i for i in items if i.twin and i.pair.task == kind][:2]]
+    findings = audit(Guessing(items, seed), few)
+    assert {f.verdict for f in findings if f.arm.endswith("decides")} == {"not told"}, findings
+
+
+def test_an_interval_of_few_or_equal_clusters_is_not_narrow():
+    equal = exact([0, 1, 0, 0] * 2, ["a"] * 4 + ["b"] * 4)
+    assert (equal.value, equal.n) == (0.25, 8) and equal.low < 0.1 and equal.high > 0.8
+    thirds = exact([0.0, 0.0, 1.0] * 7, [i // 3 for i in range(21)])
+    assert thirds.low < 0.3 and thirds.high > 0.5, "equal but for rounding"
+    near = exact([0, 0, 1, 0, 1, 1], ["a", "a", "b", "b", "c", "c"])
+    assert near.value == 0.5 and math.isnan(near.low) and math.isnan(near.high)
+    one = exact([0.0, 1.0], ["a", "a"])
+    assert one.low < 0.05 and one.high > 0.95
+    lost = exact([-1.0, 0.0] * 2, ["a", "a", "b", "b"])
+    assert lost.low < -0.9 and lost.high > 0.7
+    told = exact([float(i % 4 == 0) for i in range(40)], range(40))
+    assert 0.1 < told.low < 0.25 < told.high < 0.4
 
 
 def test_own_pairs_need_no_truth(items):

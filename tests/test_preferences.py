@@ -107,3 +107,15 @@ def test_a_generative_judge_stands_beside(files, tmp_path, monkeypatch):
     gain = metrics["pandalm-held-out_scorer_minus_model"]
     assert metrics["pandalm-held-out_model"]["value"] == 0 == metrics["model_valid_share"]["value"]
     assert gain["value"] == metrics["pandalm-held-out_scorer"]["value"] and gain["n"] >= 4
+
+
+def test_a_metric_that_bounds_nothing_says_so():
+    from omnirepro.evaluate.statistics import clustered_bootstrap
+
+    one = preferences.told("x_scorer", clustered_bootstrap([-1.0], ["a"]))
+    assert (
+        one == "x_scorer: -100.0 % [n/a, n/a] (n = 1); of one prompt, or of prompts that all agree: this bounds nothing"
+    )
+    assert "bounds nothing" in preferences.told("x", clustered_bootstrap([1.0, 1.0], ["a", "b"]))
+    many = preferences.told("x", clustered_bootstrap([0.0, 1.0] * 20, range(40)))
+    assert many.endswith("(n = 40)") and "bounds" not in many

@@ -3,6 +3,9 @@
 import gzip
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -547,3 +550,51 @@ def test_writing_and_reading_is_the_identity(tmp_path_factory, name, sides, more
     path = write_jsonl(tmp_path_factory.mktemp("own") / "pairs.jsonl", [pair])
     assert read_jsonl(path, Pair) == [pair]
     assert read(path) == [pair.model_copy(update={"meta": pair.meta or None})]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (OWN | {"colour": 1}, "field colour: not permitted; remove the field; a Pair row has: id, task"),
+        (
+            OWN | {"prompt": [{"type": "text", "text": "q", "hue": 1}]},
+            "field prompt.0.hue: not permitted; remove the field",
+        ),
+        ({k: v for k, v in OWN.items() if k != "task"}, "field task: Field required; add the field"),
+        (OWN | {"label": 7}, "write A, B or tie"),
+        ("{broken", "not one JSON object .*; write the line again whole or remove it"),
+    ],
+)
+def test_remedies_suit_rows_of_ones_own(tmp_path, row, said):
+    path = written(tmp_path, OWN, OWN)
+    line = row if isinstance(row, str) else json.dumps(row)
+    path.write_text(json.dumps(OWN | {"id": "first"}) + "\n" + line + "\n")
+    with pytest.raises(RowError, match=said) as caught:
+        read(path)
+    assert "download" not in str(caught.value) and "remove the row" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}:2: ")
+
+
+def test_a_list_that_breaks_off_is_written_again(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_text("[" + json.dumps(OWN) + ", {")
+    with pytest.raises(RowError, match=f"{path}:2: .*; write the file again whole"):
+        read(path)
+
+
+def test_options_are_named_as_both_command_and_function_have_them(tmp_path):
+    with pytest.raises(RowError, match=r"--source, source=.*--column, columns="):
+        read(written(tmp_path, {"left": "x", "right": "y"}))
+
+
+def test_a_command_tells_of_missing_media_and_addresses_in_a_plain_line(tmp_path):
+    shown = [{"type": "image", "path": path} for path in ("gone.png", "https://h.example/x.png")]
+    path = written(tmp_path, OWN | {"prompt": shown})
+    command = [sys.executable, "-m", "omnirepro", "data", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "missing" in line]
+    assert len(told) == 1 and told[0].startswith("warning: 2 media files are missing (2 uses), such as ")
+    assert "--root" in told[0] and "1 are addresses, such as https://h.example/x.png: save each as a file" in told[0]
+    assert "UserWarning" not in done.stderr and "loading.py" not in done.stderr
+    assert "1 are addresses, such as https://h.example/x.png: save each as a file" in done.stdout

@@ -76,6 +76,18 @@ def test_later_files_win_and_origin_is_known(project):
     assert params.origin("second.pairs") == "base.yaml"
 
 
+def test_a_profile_is_told_by_where_it_lies(project, tmp_path_factory):
+    (project / "studies").mkdir()
+    text = (project / "params/profiles/quick.yaml").read_text()
+    for folder, told in (
+        (project / "params/profiles", "profiles/mine.yaml"),
+        (project / "studies", "studies/mine.yaml"),
+        (tmp_path_factory.mktemp("away"), "mine.yaml"),
+    ):
+        (folder / "mine.yaml").write_text(text)
+        assert load_params(str(folder / "mine.yaml")).origin("first.steps") == told
+
+
 def test_scientific_notation_is_a_number(project):
     assert load_params()["first.lr"] == pytest.approx(0.001)
 

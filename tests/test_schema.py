@@ -159,7 +159,11 @@ def test_equal_content_has_equal_fingerprint(picture):
         (json.dumps(GOOD)[:-9], r"not one JSON object.*remove the line or write it again"),
         ("[1, 2]", r"field row:.*a Pair row has: id, task"),
         (json.dumps(GOOD | {"colour": 1}), r"field colour: .*not permitted.*a Pair row has: id"),
-        (json.dumps({k: v for k, v in GOOD.items() if k != "task"}), r"field task: Field required"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "task"}), r"field task: Field required; add the field"),
+        (
+            json.dumps(GOOD | {"prompt": [{"type": "text", "text": "q", "hue": 1}]}),
+            r"field prompt\.0\.hue: not permitted; remove the field; a part has: type, text",
+        ),
         (json.dumps(GOOD | {"label": "C"}), r"field label: .*'A'"),
         (json.dumps(GOOD | {"prompt": []}), r"field prompt: .*at least 1"),
         (json.dumps(GOOD | {"prompt": [{"type": "text"}]}), r"field prompt\.0: .*needs 'text'"),

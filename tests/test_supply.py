@@ -409,7 +409,7 @@ def test_modality_is_what_the_parts_are():
 def test_a_profile_may_lie_anywhere(tmp_path):
     (tmp_path / "mine.yaml").write_text("sft: {steps: 7}\n")
     params = load_params(str(tmp_path / "mine.yaml"))
-    assert params["sft.steps"] == 7 and params.origin("sft.steps") == "profiles/mine.yaml"
+    assert params["sft.steps"] == 7 and params.origin("sft.steps") == "mine.yaml"
     assert run_name(str(tmp_path / "mine.yaml"), 2) == "mine-s2"
     (tmp_path / "mine.yml").write_text("sft: {steps: 9}\n")
     assert load_params(str(tmp_path / "mine.yml"))["sft.steps"] == 9 and run_name(str(tmp_path / "mine.yml")) == "mine"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
-from omnirepro.data import MediaError, RowError, read_jsonl, write_jsonl
+from omnirepro.data import MediaError, Pair, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
 from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, project_root, results_root, run_name
@@ -32,6 +33,7 @@ ASKED = (
 )
 SERVED = (CACHE, *ASKED)
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
+_FORMAT = warnings.formatwarning
 FORMS = ("hub", "ms-swift", "llama-factory")
 ASSUMED = [
     arg(f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, **f.metadata)
@@ -67,6 +69,7 @@ COLUMNS = arg(
         "--samples", type=int, default=1, help="judgements drawn of each pair and order, commonest counts (default: 1)"
     ),
     arg("--limit", type=int, default=0, help="first pairs that are judged (default: all)"),
+    arg("--bad-rows", default="stop", choices=("stop", "drop"), help="at a row whose media cannot be read"),
     arg("--dry-run", action="store_true", help="tell tokens, seconds and money, and judge nothing"),
     BATCH_SIZE,
     *SERVED,
@@ -75,7 +78,13 @@ def judge_pairs(args: argparse.Namespace) -> None:
     """Judge the pairs of a file and write one row a pair and order."""
     from omnirepro.data.sources import load
 
-    pairs = list(load(args.file, args.source, args.root, columns=dict(args.column), check_media=True, limit=args.limit))
+    stop = args.bad_rows == "stop"
+    with warnings.catch_warnings():
+        if not stop:  # what is missing is told with all else that is unreadable
+            warnings.filterwarnings("ignore", message=r"\d+ media files are missing")
+        how = {"columns": dict(args.column), "check_media": stop, "limit": args.limit}
+        pairs = list(load(args.file, args.source, args.root, **how))
+    pairs = pairs if stop else _readable(pairs)
     judge = _judge(args)
     if args.dry_run:
         from omnirepro.cli.judging import price
@@ -92,6 +101,16 @@ def judge_pairs(args: argparse.Namespace) -> None:
 
         table = protocol.by_samples(rows)
         print("accuracy by number of samples:", *(f"{r.samples}: {r.value:.1%}" for r in table.itertuples()))
+
+
+def _readable(pairs: list[Pair]) -> list[Pair]:
+    """Return the pairs whose media can be read; says which others there are, and why."""
+    from omnirepro.data.audit.check import unreadable
+
+    found, _ = unreadable(pairs, progress("reading media"))
+    bad = {name for one in found for name in one.rows}
+    print(f"dropped: {len(bad)} of {len(pairs)} rows, whose media cannot be read", *(f"* {x}" for x in found), sep="\n")
+    return [pair for pair in pairs if pair.id not in bad]
 
 
 def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
@@ -167,7 +186,7 @@ def train_scalar(args: argparse.Namespace) -> None:
     run.do(preferences.train_and_test, args.model, train, sets, args.beside)
     found = preferences.preference_metrics(run.path())
     run.finish(found)
-    print(*(f"{name}: {value} (n = {value.n})" for name, value in found.items()), sep="\n")
+    print(*(preferences.told(name, value) for name, value in found.items()), sep="\n")
     print(f"the scorer and its rows lie in {run.dir}")
 
 
@@ -207,7 +226,7 @@ def check_data(args: argparse.Namespace) -> None:
 
     Of questions with gold answers their number, and what they share with another split.
     """
-    from omnirepro.data.audit.check import allowed, overlap, report
+    from omnirepro.data.audit.check import allowed, overlap, readable, report
     from omnirepro.data.sources import load
     from omnirepro.data.sources.cards import card_of
     from omnirepro.data.sources.questions import asks, questions_of, rows_of
@@ -223,6 +242,7 @@ def check_data(args: argparse.Namespace) -> None:
             raise RowError(f"{args.path}: its rows are questions; --licence and --out are for pairs: leave them out")
         asked = list(questions_of(named))
         print(f"{'questions':<18}{len(asked)}, with gold answers")
+        print(readable(asked, progress("reading media")))
         if args.against:
             print(f"\nagainst            {args.against}", overlap(asked, others, "questions"), sep="\n")
         return
@@ -232,7 +252,7 @@ def check_data(args: argparse.Namespace) -> None:
         print(said)
     if args.out:
         write_jsonl(args.out, pairs)
-    print(report(pairs, clustered_bootstrap))
+    print(report(pairs, clustered_bootstrap), readable(pairs, progress("reading media")), sep="\n\n")
     if args.against:
         print(f"\nagainst            {args.against}", overlap(pairs, others), sep="\n")
 
@@ -304,12 +324,18 @@ def words_of(args: argparse.Namespace, but: str) -> list[str]:
     return [word for words in lists for word in words if isinstance(word, str)]
 
 
+def _plain(message: Warning | str, category: type[Warning], *place: Any) -> str:
+    """Write a warning as commands write: those about a user's data and servers need no line of source."""
+    return f"warning: {message}\n" if category is UserWarning else _FORMAT(message, category, *place)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; an expected error is one line on stderr and status 1.
 
     Where its results are to lie is tried before any work.
     """
     args = parser().parse_args(argv)
+    warnings.formatwarning = _plain
     home()
     try:
         for option in ("out", "cache"):

@@ -154,6 +154,12 @@ def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: 
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
 
 
+def told(name: str, value: Interval) -> str:
+    """Return a metric as a line, with a word where its interval bounds nothing."""
+    why = "" if value.low < value.high else "; of one prompt, or of prompts that all agree: this bounds nothing"
+    return f"{name}: {value} (n = {value.n}){why}"
+
+
 def preference_metrics(folder: Path) -> dict[str, Interval]:
     """Return each judge's accuracy on each set, that of longer-wins, and the scorer's paired gains over all others.
 

@@ -102,8 +102,7 @@ def _parse_row(line: bytes, kind: type[R], path: Path, number: int, check_media:
     except UnicodeEncodeError:
         raise RowError(f"{where}: holds half a character (a lone surrogate); write the text again whole") from None
     except ValidationError as error:
-        known = f"a {kind.__name__} row has: {', '.join(kind.model_fields)}"
-        raise RowError(f"{where}: {first_wrong_field(error)}; {known}") from None
+        raise RowError(f"{where}: {first_wrong_field(error, kind)}") from None
     except MediaError as error:
         raise RowError(f"{where}: {error}") from None
     except (ArithmeticError, RecursionError, ValueError) as error:

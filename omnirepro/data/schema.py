@@ -282,10 +282,16 @@ def text_of(parts: Iterable[Part]) -> str:
     return " ".join(p.text or "" for p in parts if p.type == "text")
 
 
-def first_wrong_field(error: ValidationError) -> str:
-    """Return `field NAME: reason` of the first field that a row's model refused."""
+def first_wrong_field(error: ValidationError, kind: type[Row] = Pair) -> str:
+    """Return field, reason, remedy and known fields, of the first field that a row's model, `kind`, refused."""
     first = error.errors()[0]
-    return f"field {'.'.join(map(str, first['loc'])) or 'row'}: {first['msg']}"
+    place = ".".join(map(str, first["loc"])) or "row"
+    unknown = first["type"] == "extra_forbidden"
+    remedy = "remove" if unknown else "add" if first["type"] == "missing" else "correct"
+    known = f"a {kind.__name__} row has: {', '.join(kind.model_fields)}"
+    if len(first["loc"]) > 2:
+        known = f"a part has: {', '.join(Part.model_fields)}"
+    return f"field {place}: {'not permitted' if unknown else first['msg']}; {remedy} the field; {known}"
 
 
 def sha256_file(path: str | Path) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omnirepro.data import Judgement, Pair, Part, swap_verdict, text_part
+from omnirepro.data.audit.leaks import CLUSTERS
 from omnirepro.data.schema import modality_of
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
 
@@ -186,15 +187,18 @@ def right(row: Judgement) -> float:
 
 
 def exact(values: Sequence[float], clusters: Sequence[str]) -> Interval:
-    """Return the mean with an interval by clusters; where all values agree, that of as many draws of a coin.
+    """Return the mean with an interval by clusters; no bounds of few clusters that differ, for these tell no spread.
 
-    A bootstrap of equal values has no width; Clopper and Pearson's bound for k clusters is 1 - 0.025 ** (1 / k) away.
+    A bootstrap of equal clusters has no width. By Clopper and Pearson's bound for k draws that agree, a share of up to
+    1 - 0.025 ** (1 / k) of all clusters may be otherwise: as low or as high as a value can be.
     """
     found = clustered_bootstrap(values, clusters)
-    if len(set(values)) > 1:
-        return found
-    away = 1 - 0.025 ** (1 / len(set(clusters)))
-    return Interval(found.value, max(found.value - away, min(found.value, 0.0)), min(found.value + away, 1.0), found.n)
+    count = len(set(clusters))
+    if found.high - found.low > 1e-9:  # what is less is rounding
+        return found if count >= CLUSTERS else replace(found, low=math.nan, high=math.nan)
+    share = 1 - 0.025 ** (1 / count)
+    least = min(0.0, *values)
+    return replace(found, low=found.value - share * (found.value - least), high=found.value + share * (1 - found.value))
 
 
 def _finding(

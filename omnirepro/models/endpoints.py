@@ -497,7 +497,7 @@ class _Batch:
                     model=model.name, messages=messages, extra_body=fields, extra_headers={"Idempotency-Key": key}
                 )
             except openai.APIConnectionError as error:
-                message = f"{model.url}: {error.__cause__ or error}"
+                message = f"{model.url}: {_lost(error.__cause__ or error)}"
                 raise openai.APIConnectionError(message=message, request=error.request) from error
             body = reply.http_response.json()
             used = body.get("usage") or {}
@@ -585,6 +585,14 @@ class _Attempts(openai.DefaultAsyncHttpxClient):
         model.usage.lost += 1
         self.lost.add(key)
         raise lost
+
+
+def _lost(error: Exception) -> str:
+    """Say why no answer came, and what to do about it."""
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return f"cannot be reached ({said}); start the server, or correct its address"
+    return said if ";" in said else f"{said}; see the server's log, and run the same again to go on"
 
 
 def to_message(message: dict, frames: int = 0) -> dict:

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from omnirepro.data import MediaError, Pair, Part, Prompt
+from omnirepro.data import MediaError, Pair, Part, Prompt, media
 from omnirepro.data.audit.features import FEATURES
 from omnirepro.data.audit.leaks import CLUSTERS, Bootstrap, Finding, audit
-from omnirepro.data.sources.loading import SOURCES, missing_media
+from omnirepro.data.jsonl import check_part
+from omnirepro.data.sources.loading import SOURCES, addresses, missing_media
 from omnirepro.data.sources.parts import group
 from omnirepro.data.sources.questions import Asked
 from omnirepro.data.splits import words_of
 
 _FILE = re.compile(r"[\w./-]+\.(?:png|jpe?g|webp|gif|mp4|webm|avi|wav|mp3|flac)\b", re.IGNORECASE)
+_READ = {"audio": media.load_audio, "video": media.load_video}  # all else is a picture
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A medium that nothing can read: the ids of the rows that show it, and why, which names file and remedy."""
+
+    part: Part
+    rows: list[str]
+    reason: str
+
+    def __str__(self) -> str:
+        more = f" and {len(self.rows) - 1} more" if len(self.rows) > 1 else ""
+        return f"row {self.rows[0]}{more}: {self.reason}"
 
 
 def report(pairs: Sequence[Pair], bootstrap: Bootstrap) -> str:
@@ -48,6 +66,36 @@ def overlap(pairs: Sequence[Pair | Prompt], others: Sequence[Pair | Prompt], cal
     said = f"shared with it     {len(files)} media in {with_media} {called}, and the prompts of {prompts} {called}"
     leak = "\nleaks: results on one would be inflated by training on the other; take the shared rows out of one"
     return said + (leak if files or prompts else "")
+
+
+def unreadable(rows: Sequence[Pair | Prompt], report: Callable[..., None]) -> tuple[list[Unreadable], int]:
+    """Decode every medium once; return those that are missing, changed or cannot be read, and how many there are.
+
+    `report(done, total, seconds)` is told how far this is.
+    """
+    uses: dict[tuple, tuple[Part, dict[str, None]]] = {}
+    for row in rows:
+        for part in row.parts if isinstance(row, Prompt) else [*row.prompt, *row.response_a, *row.response_b]:
+            if part.type != "text":
+                uses.setdefault((part.path, part.type, part.sha256), (part, {}))[1][row.id] = None
+    found = []
+    start = time.monotonic()
+    for done, (part, names) in enumerate(uses.values(), 1):
+        try:
+            check_part(part)
+            _READ.get(part.type, media.load_image)(part.path)
+        except MediaError as error:
+            found.append(Unreadable(part, list(names), str(error)))
+        report(done, len(uses), time.monotonic() - start)
+    return found, len(uses)
+
+
+def readable(rows: Sequence[Pair | Prompt], report: Callable[..., None]) -> str:
+    """Say how many media can be read, and of each that is there and cannot its row, file, reason and remedy."""
+    found, count = unreadable(rows, report)
+    there = [one for one in found if os.path.exists(one.part.path)]
+    said = f"{len(there)} of {count}" if there else "none"
+    return "\n".join([f"{'unreadable media':<18}{said}", *(f"* {one}" for one in there)])
 
 
 def _shared_content(row: Pair | Prompt) -> tuple[set[str], tuple]:
@@ -103,7 +151,7 @@ def facts(pairs: Sequence[Pair]) -> dict[str, str]:
         "unlabelled": str(labels["none"]),
         "duplicates": _duplicates(pairs),
         "prompt as answer": f"{echoes} pairs",
-        "missing media": f"{len(missing)}, such as {next(iter(missing))}" if missing else "none",
+        "missing media": f"{len(missing)}, such as {next(iter(missing))}{addresses(missing)}" if missing else "none",
         "file names": f"{len(names)} prompts show one, such as {names[0]}" if names else "none in a prompt's text",
     }
     if source := SOURCES.get((pairs[0].source or "").lower()):

@@ -94,8 +94,7 @@ def card_of(value: str | Mapping[str, Any], cards: Path, root: str = "") -> Card
     try:
         card = Card.model_validate(fields)
     except ValidationError as error:
-        known = f"a card has: {', '.join(Card.model_fields)}"
-        raise RowError(f"data set {text or value!r}: {first_wrong_field(error)}; {known}") from None
+        raise RowError(f"data set {text or value!r}: {first_wrong_field(error, Card)}") from None
     name = card.name or (file.stem if text and file.is_file() else Path(card.path).name.split(".")[0])
     places = {"path": card.path, "root": card.root or root or ""}
     here = {key: lies_at(place) if place.startswith((".", "/")) else place for key, place in places.items()}
@@ -140,12 +139,12 @@ def read_each(rows: Iterable[Raw], card: Card, read: Callable[[Raw, Card], P]) -
         try:
             yield read(raw, card)
         except ValidationError as error:
-            raise RowError(f"{raw.where}: {first_wrong_field(error)}; remove the row") from None
+            raise RowError(f"{raw.where}: {first_wrong_field(error, Prompt)}") from None
         except (RowError, MediaError, OSError) as error:
             raise RowError(f"{raw.where}: {error}") from None
         except WRONG as error:
             why = f"{type(error).__name__} {error}"[:200]
-            raise RowError(f"{raw.where}: not a row that can be read ({why}); get it again or remove it") from None
+            raise RowError(f"{raw.where}: not a row that can be read ({why}); correct it or remove it") from None
 
 
 def raw_rows(card: Card) -> Iterator[Raw]:

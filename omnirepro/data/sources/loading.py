@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from omnirepro.data import MediaError, Pair, RowError
 from omnirepro.data.files import home
 from omnirepro.data.jsonl import check_part
+from omnirepro.data.paths import is_url
 from omnirepro.data.schema import first_wrong_field, refuse_repeat
 from omnirepro.data.sources.rows import Raw, files_of, hub_rows, read_rows
 from omnirepro.data.sources.source import Source
@@ -112,8 +113,8 @@ def detect(fields: dict, where: str = "row", among: Sequence[Source] = tuple(SOU
     needs = f"lacks {', '.join(lacking)}" if lacking else "has other kinds of values"
     raise RowError(
         f"{where}: the fields {', '.join(map(str, fields))[:200]} are of no known format; nearest is {nearest.name}, "
-        f"for which the row {needs}; name the format with source=, map its fields with columns=, or write pairs: "
-        "id, task, prompt, response_a, response_b, label"
+        f"for which the row {needs}; name the format (--source, source=), map its fields (--column, columns=), or "
+        "write pairs: id, task, prompt, response_a, response_b, label"
     )
 
 
@@ -121,6 +122,12 @@ def missing_media(pairs: Iterable[Pair]) -> dict[str, int]:
     """Return how often each missing file is referred to."""
     paths = (p.path for pair in pairs for p in (*pair.prompt, *pair.response_a, *pair.response_b) if p.path)
     return dict(Counter(path for path in paths if not os.path.exists(path)))
+
+
+def addresses(missing: Iterable[str]) -> str:
+    """Say how many missing files are addresses, and what to do about them; empty where none is."""
+    found = [path for path in missing if is_url(path)]
+    return f"; {len(found)} are addresses, such as {found[0]}: save each as a file" if found else ""
 
 
 def mapped(fields: dict, columns: dict[str, str] | None) -> dict:
@@ -179,14 +186,13 @@ def _pairs(
                 for pair in taken.read(raw):
                     yield raw.where, taken.distinct and "id" in raw.fields, pair
             except ValidationError as error:
-                raise RowError(f"{raw.where}: {first_wrong_field(error)}; as {taken.name}, remove the row") from None
+                raise RowError(f"{raw.where}: {first_wrong_field(error)} (read as {taken.name})") from None
             except (RowError, MediaError) as error:
                 raise RowError(f"{raw.where}: {error} (read as {taken.name})") from None
             except WRONG as error:
                 why = f"{type(error).__name__} {error}"[:200]
-                raise RowError(
-                    f"{raw.where}: not a row of {taken.name} ({why}); get it again or name source="
-                ) from None
+                remedy = "correct it or name its format (--source, source=)"
+                raise RowError(f"{raw.where}: not a row of {taken.name} ({why}); {remedy}") from None
 
 
 def renamed(rows: Iterable[Raw], columns: dict[str, str] | None) -> Iterator[Raw]:
@@ -224,7 +230,7 @@ def _finished(pairs: Iterable[Placed], sides: int | None, task: str | None, chec
         example = next(iter(missing))
         warnings.warn(
             f"{len(missing)} media files are missing ({missing.total()} uses), such as {example}; "
-            "their pairs are kept: fetch the media or give root=",
+            f"their pairs are kept: fetch the media or name their folder (--root, root=){addresses(missing)}",
             stacklevel=2,
         )
 

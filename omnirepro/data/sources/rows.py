@@ -61,10 +61,12 @@ class Raw:
     def need(self, name: str, *kinds: type) -> Any:
         """Return a field. Raises `RowError` where it is missing or of no listed kind (default: text)."""
         if name not in self.fields:
-            raise RowError(f"field {name} is missing; the row has: {', '.join(self.fields) or 'nothing'}")
+            raise RowError(
+                f"field {name} is missing; the row has: {', '.join(self.fields) or 'nothing'}; add the field"
+            )
         if not isinstance(value := self.fields[name], kinds or (str,)):
             wanted = " or ".join(k.__name__ for k in kinds or (str,))
-            raise RowError(f"field {name}: {wanted} expected, not {type(value).__name__}; download the file again")
+            raise RowError(f"field {name}: {wanted} expected, not {type(value).__name__}; correct the field")
         return value
 
     def choose(self, name: str, values: dict[Any, Any]) -> Any:
@@ -204,7 +206,7 @@ def _columnar(path: Path, suffix: str) -> Numbered:
             batches = _arrow(pyarrow.memory_map(str(path)))
         yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
     except pyarrow.ArrowException as error:
-        raise RowError(f"{path}: not a {suffix[1:]} file ({error}); download it again") from None
+        raise RowError(f"{path}: not a {suffix[1:]} file ({error}); copy or write it again") from None
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -243,7 +245,7 @@ def _text(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
     except UnicodeDecodeError:
         raise RowError(f"{path}: not UTF-8 text; write the file again in that encoding") from None
     except (OSError, EOFError) as error:
-        raise RowError(f"{path}: cannot be read ({error}); download the file again") from None
+        raise RowError(f"{path}: cannot be read ({error}); copy or write the file again") from None
 
 
 def _cells(path: Path, marks: str) -> Numbered:
@@ -298,7 +300,8 @@ def _parsed(line: str, where: str) -> Any:
     try:
         return parse_json(line)
     except (RecursionError, ValueError) as error:
-        raise RowError(f"{where}: not one JSON object ({str(error)[:120]}); download the file again") from None
+        remedy = "write the line again whole or remove it"
+        raise RowError(f"{where}: not one JSON object ({str(error)[:120]}); {remedy}") from None
 
 
 def _values(file: IO[str], text: str, path: Path) -> Numbered:
@@ -319,7 +322,7 @@ def _values(file: IO[str], text: str, path: Path) -> Numbered:
         except (RecursionError, ValueError) as error:
             if ended:
                 broken = "the list breaks off or is not JSON" if listed else "not one JSON object"
-                raise RowError(f"{path}:{number}: {broken} ({str(error)[:120]}); get it again") from None
+                raise RowError(f"{path}:{number}: {broken} ({str(error)[:120]}); write the file again whole") from None
             if len(text) > jsonl.LONGEST:
                 raise too_long(f"{path}:{number}") from None
             more = file.read(max(_CHUNK, len(text)))  # grow geometrically: one huge row stays linear

@@ -198,12 +198,20 @@ def load_params(profile: str = "tiny", run: str | None = None, overrides: Any = 
     """
     params = Params(read_yaml(project_root() / "params" / "base.yaml"), profile, run)
     for file, values in _layers(profile):
-        params.update(values, f"profiles/{file.name}")
+        params.update(values, _told(file))
     if (own := run_file(run)) is not None:
         params.update(read_run_file(own).get("overrides") or {}, f"runs/{own.name}")
     params.update(parse_overrides(overrides), "overrides")
     params.notebooks = _stages(params.peek("profile.notebooks") or [])
     return params
+
+
+def _told(file: Path) -> str:
+    """Return the file of a profile as it is told: by its place in params/ or in the project, elsewhere by its name."""
+    file = file.resolve()
+    root = project_root().resolve()
+    above = next((folder for folder in (root / "params", root) if file.is_relative_to(folder)), file.parent)
+    return file.relative_to(above).as_posix()
 
 
 def _layers(profile: str, above: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
