@@ -8,13 +8,14 @@ import pytest
 from real_parts import ROOT, execute, serving, speaker, teacher, write_media
 from tiny_parts import text_part
 
+from omnirepro.cli.main import main
 from omnirepro.data import Label, Pair, Part, Prompt, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import RunError
 from omnirepro.data.sources import SOURCES
 from omnirepro.data.sources.cards import card_of, pairs_of, prompts_of
 from omnirepro.data.splits import check_disjoint, content_groups, divided
 from omnirepro.judge import rubric
-from omnirepro.kit.run import ParameterError, load_params, open_run, run_name
+from omnirepro.kit.run import DEPENDS, ParameterError, load_params, open_run, prerequisites, run_name
 from omnirepro.models.endpoints import EndpointModel
 from omnirepro.models.loading import ModelError, follow, point_to
 from omnirepro.models.opening import open_chat
@@ -264,6 +265,47 @@ def test_one_server_as_both_generators_draws_other_answers(tmp_path, opened):
         assert max(server.paid.values()) == 1 and server.paid.total() == 60
     counts = pd.read_csv(run.path("counts.csv"))
     assert counts["kept"].sum() == 30 and counts["equal"].sum() == 0
+
+
+def test_notebooks_01_and_02_ask_nothing_of_00_where_every_model_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    path = lines(tmp_path / "asked.jsonl", *({"prompt": f"q{i}"} for i in range(12)))
+    with serving(speaker("good")) as good, serving(speaker("poor")) as poor, serving(teacher()) as judge:
+        own = {"data.prompts": [path], "data.test_share": 0.3, "synthesis.templates": False}
+        named = own | {"synthesis.strong": f"{good.url}#m", "synthesis.weak": {"any": f"{poor.url}#m"}}
+        named |= {"reconciliation.teachers": [f"{judge.url}#a", f"{judge.url}#b"]}
+        for stage in ("01_synthesis", "02_reconciliation"):
+            execute(stage, profile="smoke", run="named", overrides=named)
+        half = named | {"synthesis.weak": ""}
+        with pytest.raises(RunError, match="00_backbone/weak is missing"):
+            execute("01_synthesis", profile="smoke", run="half", overrides=half)
+    assert not (tmp_path / "results/named/00_backbone").exists()
+    write_jsonl(
+        tmp_path / "pairs.jsonl", [pair(str(i), f"q{i}", "A", meta={"score_a": 8, "score_b": 2}) for i in range(20)]
+    )
+    given = {"data.pairs": [str(tmp_path / "pairs.jsonl")], "synthesis.templates": False}
+    execute("01_synthesis", profile="smoke", run="pairs", overrides=given)
+
+
+def test_a_batch_begins_with_00_only_where_its_generators_are_asked():
+    prompts = {"data.prompts": ["x"], "synthesis.strong": "a", "synthesis.weak": "b"}
+    for stage, rest in (("01_synthesis", ()), ("02_reconciliation", ("01_synthesis",))):
+        for named in (prompts, {"data.pairs": ["x"]}):
+            assert prerequisites(stage, load_params("smoke", overrides=named)) == rest
+        for asked in ({}, {"data.prompts": ["x"]}, prompts | {"synthesis.weak": ""}):
+            assert prerequisites(stage, load_params("smoke", overrides=asked)) == DEPENDS[stage]
+    assert prerequisites("03_sft", load_params("smoke", overrides=prompts)) == DEPENDS["03_sft"]
+
+
+def test_status_promises_the_notebooks_that_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.chdir(ROOT)
+    profile = tmp_path / "named.yaml"
+    profile.write_text(
+        'data: {prompts: [x]}\nsynthesis: {strong: "http://127.0.0.1:9/v1#a", weak: "http://127.0.0.1:9/v1#b"}'
+    )
+    main(["status", "--profile", str(profile), "--notebooks", "02"])
+    assert "runs 2 notebooks (01_synthesis, 02_reconciliation)" in capsys.readouterr().out
 
 
 def test_a_generator_may_be_one_model_a_modality(tmp_path, opened):

@@ -18,7 +18,7 @@ from omnirepro.data import DIMENSIONS, Pair, Prompt, Response, Row, text_of, tex
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge.rubric import ranking
-from omnirepro.kit.run import ParameterError, Run, require
+from omnirepro.kit.run import ParameterError, Run, own_generators, require
 from omnirepro.models.generation import Chat, Decoding
 from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, truth_of
 from omnirepro.toyworld.language import compose
@@ -33,6 +33,12 @@ class Origin(Row):
 
     pair_id: str
     strong: str
+
+
+def generators(run: Run) -> tuple[Path | str, ...]:
+    """Return the run's own strong and weak generator; an empty name of one that is not asked."""
+    own = own_generators(run.params)
+    return tuple(run.input("00_backbone", own[side]) if side in own else "" for side in ("strong", "weak"))
 
 
 def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
