@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 
 import pandas as pd
 import pytest
-from real_parts import ROOT, execute, serving, speaker, teacher, write_media
+from real_parts import ROOT, execute, question, serving, speaker, teacher, write_media
+from test_servers import answered, refused, serve  # noqa: F401 (a fixture)
 from tiny_parts import text_part
 
 from omnirepro.cli.main import main
@@ -324,6 +326,42 @@ def test_a_generator_may_be_one_model_a_modality(tmp_path, opened):
         assert said == {"poor", "eye" if made.modality == "image" else "ear"}
     with pytest.raises(ParameterError, match="synthesis.weak names no model for audio: add it, or any"):
         speakers({"image": "x"}, {"train": [prompt("a", Part(type="audio", path="x"))]}, "synthesis.weak")
+
+
+def test_what_a_generator_does_not_answer_is_told_by_status_with_the_server_s_words(tmp_path, opened, serve, capsys):  # noqa: F811
+    names = write_media(tmp_path / "m", ["audio", "image"] * 3)
+    rows = [{"prompt": f"q{i}", name.split("-")[0]: f"m/{name}"} for i, name in enumerate(names)]
+    rows += [{"prompt": f"Say {word}."} for word in ("one", "two", "three", "four", "poison", "danger", "nothing")]
+
+    def reply(body):
+        said, kinds = question(body)
+        if "input_audio" in kinds:
+            return refused("audio input is not supported")
+        if "poison" in said:
+            return answered(None, "content_filter")
+        if "danger" in said:
+            return answered(None, refusal="I will not help with that.")
+        return answered("" if "nothing" in said else f"weak says {said}")
+
+    asked = {"data__prompts": [lines(tmp_path / "asked.jsonl", *rows)], "data__test_share": 0.3, "data__dev_share": 0.0}
+    with serving(speaker("good")) as good:
+        weak = f"{serve(reply).url}#m"
+        run = opened("01_synthesis", **asked, synthesis__strong=f"{good.url}#m", synthesis__weak=weak)
+        run.do(synthesize, "", "")
+    counts = pd.read_csv(run.path("counts.csv"), index_col="split").sum()
+    assert counts.to_dict() == {"kept": 7, "equal": 0, "empty": 1, "refused": 4, "filtered": 1}
+    table = pd.read_csv(run.path("data/dropped.csv"))
+    prompts = {p.id: split for split in SPLITS for p in prompts_in(run.path("data"), split)}
+    assert [prompts[name] for name in table["id"]] == table["split"].tolist() and set(table["generator"]) == {"weak"}
+    said = table.groupby(["status", "reason"]).size().to_dict()
+    assert said == {
+        ("refused", "audio input is not supported"): 3,
+        ("refused", "I will not help with that."): 1,
+        ("filtered", "taken out by the server's content filter"): 1,
+        ("empty", "no answer"): 1,
+    }
+    told = re.findall(r"weak-\w+: (\d+) of \d+ answers are (\w+)", capsys.readouterr().out)
+    assert sum(int(n) for n, status in told if status == "refused") == 4 and ("1", "filtered") in told
 
 
 def test_a_mapping_is_taken_where_a_generator_is_named_and_nowhere_else():
