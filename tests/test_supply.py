@@ -26,7 +26,7 @@ from omnirepro.papers.omni_rrm.reconcile import reconcile
 from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, read_splits, sources_shown
 from omnirepro.papers.omni_rrm.synthesis import speakers, synthesize
 from omnirepro.papers.omni_rrm.teachers import JudgeTeacher, lenient
-from omnirepro.papers.reports import gap_metrics, rule_metrics
+from omnirepro.papers.reports import gap_metrics, require_every_pair, rule_metrics
 from omnirepro.train.curriculum import lessons
 
 SPLITS = ("train", "dev", "test")
@@ -253,6 +253,42 @@ def test_without_truth_and_teachers_nobody_labels(tmp_path, opened):
     one = opened("02_reconciliation", **asked, reconciliation__teachers=["http://127.0.0.1:9/v1"])
     with pytest.raises(ParameterError, match="names one model: name two or more"):
         one.do(label_pairs, one.input("01_synthesis", "data"))
+
+
+def test_held_out_pairs_that_no_teacher_labels_are_told_with_their_split_and_reason(tmp_path, opened, serve, capsys):  # noqa: F811
+    write_jsonl(tmp_path / "plain.jsonl", [pair(str(i), f"q{i}") for i in range(30)])
+    write_jsonl(tmp_path / "held.jsonl", [pair(str(i), f"held {i}") for i in range(8)])
+    says = teacher()
+
+    def reply(body):
+        said = question(body)[0]
+        if "held 1" in said or "q1\n" in said:
+            return refused("This picture was flagged by our content policy")
+        if "held 2" in said:
+            return answered(None, refusal="I will not judge that.")
+        if "held 3" in said:
+            return answered("I cannot say.")
+        return answered(None, "content_filter") if "held 4" in said else answered(says(body))
+
+    asked = {"data__pairs": [str(tmp_path / "plain.jsonl")], "data__test": [str(tmp_path / "held.jsonl")]}
+    with serving(teacher()) as second:
+        run = synthesised(opened, **asked, reconciliation__teachers=[f"{serve(reply).url}#m", f"{second.url}#m"])
+        data = run.input("01_synthesis", "data")
+        run.do(label_pairs, data)
+    kept = read_jsonl(run.path("pairs_test.jsonl"), Pair)
+    dropped = [json.loads(line) for line in run.path("dropped.jsonl").read_text().splitlines()]
+    held = {row["pair_id"].split(":")[1]: row["reason"] for row in dropped if row.get("split") == "test"}
+    assert held == {
+        "1": "a teacher's judgement was refused",
+        "2": "a teacher's judgement was refused",
+        "3": "a teacher's judgement was unreadable",
+        "4": "a teacher's judgement was filtered",
+    }
+    assert len(kept) == 4 and not {p.id for p in kept} & {row["pair_id"] for row in dropped}
+    told = capsys.readouterr().out
+    assert "test: left out of 8 pairs without a label, see dropped.jsonl: 2 (a teacher's judgement was refused)" in told
+    table = require_every_pair(run.path(), data).set_index("fate")["pairs"]
+    assert table.sum() == len(read_jsonl(data / "pairs_train.jsonl", Pair)), "held-out pairs are not counted with these"
 
 
 # ---- generators
