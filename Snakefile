@@ -20,7 +20,7 @@ os.environ.setdefault("PYTHONHASHSEED", "0")
 from filelock import FileLock, Timeout
 from snakemake.exceptions import WorkflowError
 
-from omnirepro.kit.run import DEPENDS, READS, load_params, run_name, to_run
+from omnirepro.kit.run import DEPENDS, READS, load_params, prerequisites, run_name, to_run
 from omnirepro.kit.run.files import notebooks_folder
 
 PYTHON = shlex.quote(sys.executable)
@@ -75,7 +75,7 @@ def executed(stage, run):
 def before(stage, run):
     """The executed notebooks that come before, a fork's own and then its base's."""
     fork = FORK.get(run)
-    stages = [s for s in DEPENDS[stage] if s in STAGES]
+    stages = [s for s in prerequisites(stage, PARAMS) if s in STAGES]
     arms = [executed(f.arm.stages[-1], f.name) for f in FORKS.get(run, ()) if stage == "07_ablations"]
     return [executed(s, run if not fork or s in fork.arm.stages else fork.base) for s in stages] + arms
 

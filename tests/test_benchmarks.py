@@ -14,8 +14,9 @@ from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.official import official
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge import rubric
-from omnirepro.kit.run import load_params
+from omnirepro.kit.run import RunError, load_params, open_run
 from omnirepro.models.families import ModelError
+from omnirepro.models.loading import follow, point_to
 from omnirepro.models.opening import names_of
 from omnirepro.papers.benchmarks import stage
 from omnirepro.papers.benchmarks.report import PUBLISHED, benchmark_metrics, official_scores, official_table, published
@@ -263,6 +264,33 @@ def test_named_judges_that_end_alike_are_both_asked(tmp_path, monkeypatch):
     twins = Stage(tmp_path / "twins", data=[str(tmp_path / "Natural")], embedded=False, judges=judges[-2:])
     with pytest.raises(ModelError, match="judge org/big would have the name of org/Big: name it by another path"):
         stage.judge_sets(twins, {})
+
+
+def test_the_run_s_own_base_judges_by_name_whichever_model_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(stage, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
+    opened = []
+    rows = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(4)]
+    (tmp_path / "Natural").mkdir()
+    (tmp_path / "Natural" / "dataset.json").write_text(json.dumps(rows))
+    profile = tmp_path / "mine.yaml"
+    given = {"profile": {"extends": "omni-7b"}, "backbone": {"model": "some/other", "weak_model": ""}}
+    profile.write_text(json.dumps(given | {"benchmarks": {"data": [str(tmp_path / "Natural")]}}))
+    with pytest.raises(RunError, match="00_backbone/strong is missing.*run notebooks/00_backbone.ipynb first"):
+        stage.upstream(open_run("09_benchmarks", str(profile)))
+    backbone = open_run("00_backbone", str(profile), overrides={"data.prompts": ["x"]})
+    backbone.do(lambda run: run.write("strong", lambda folder: point_to("some/other", folder)))
+    backbone.finish({})
+    run = open_run("09_benchmarks", str(profile), overrides={"benchmarks.judges": ["base", "org/else"]})
+    run.do(stage.judge_sets, *stage.upstream(run))
+    assert [follow(str(source)) for source in opened] == ["some/other", "org/else"]
+    assert set(official_scores(run.path())["judge"]) == {"base", "else"}
+
+
+@pytest.mark.parametrize("name", ["omni-7b", "omni-3b", "omni-rrm-7b", "omni-rrm-3b", "omni-rrm-7b-released"])
+def test_a_profile_s_base_is_a_judge_by_no_name_of_its_own(name):
+    params = load_params(name)
+    assert params["benchmarks.judges"] == ["base"] and params["backbone.model"] not in params["benchmarks.judges"]
 
 
 def test_a_name_is_as_short_as_tells_a_model_from_the_others():

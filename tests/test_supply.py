@@ -2,19 +2,22 @@
 
 import json
 import os
+import re
 
 import pandas as pd
 import pytest
-from real_parts import ROOT, execute, serving, speaker, teacher, write_media
+from real_parts import ROOT, execute, question, serving, speaker, teacher, write_media
+from test_servers import answered, refused, serve  # noqa: F401 (a fixture)
 from tiny_parts import text_part
 
+from omnirepro.cli.main import main
 from omnirepro.data import Label, Pair, Part, Prompt, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import RunError
 from omnirepro.data.sources import SOURCES
 from omnirepro.data.sources.cards import card_of, pairs_of, prompts_of
 from omnirepro.data.splits import check_disjoint, content_groups, divided
 from omnirepro.judge import rubric
-from omnirepro.kit.run import ParameterError, load_params, open_run, run_name
+from omnirepro.kit.run import DEPENDS, ParameterError, load_params, open_run, prerequisites, run_name
 from omnirepro.models.endpoints import EndpointModel
 from omnirepro.models.loading import ModelError, follow, point_to
 from omnirepro.models.opening import open_chat
@@ -23,7 +26,7 @@ from omnirepro.papers.omni_rrm.reconcile import reconcile
 from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, read_splits, sources_shown
 from omnirepro.papers.omni_rrm.synthesis import speakers, synthesize
 from omnirepro.papers.omni_rrm.teachers import JudgeTeacher, lenient
-from omnirepro.papers.reports import gap_metrics, rule_metrics
+from omnirepro.papers.reports import gap_metrics, require_every_pair, rule_metrics
 from omnirepro.train.curriculum import lessons
 
 SPLITS = ("train", "dev", "test")
@@ -252,6 +255,42 @@ def test_without_truth_and_teachers_nobody_labels(tmp_path, opened):
         one.do(label_pairs, one.input("01_synthesis", "data"))
 
 
+def test_held_out_pairs_that_no_teacher_labels_are_told_with_their_split_and_reason(tmp_path, opened, serve, capsys):  # noqa: F811
+    write_jsonl(tmp_path / "plain.jsonl", [pair(str(i), f"q{i}") for i in range(30)])
+    write_jsonl(tmp_path / "held.jsonl", [pair(str(i), f"held {i}") for i in range(8)])
+    says = teacher()
+
+    def reply(body):
+        said = question(body)[0]
+        if "held 1" in said or "q1\n" in said:
+            return refused("This picture was flagged by our content policy")
+        if "held 2" in said:
+            return answered(None, refusal="I will not judge that.")
+        if "held 3" in said:
+            return answered("I cannot say.")
+        return answered(None, "content_filter") if "held 4" in said else answered(says(body))
+
+    asked = {"data__pairs": [str(tmp_path / "plain.jsonl")], "data__test": [str(tmp_path / "held.jsonl")]}
+    with serving(teacher()) as second:
+        run = synthesised(opened, **asked, reconciliation__teachers=[f"{serve(reply).url}#m", f"{second.url}#m"])
+        data = run.input("01_synthesis", "data")
+        run.do(label_pairs, data)
+    kept = read_jsonl(run.path("pairs_test.jsonl"), Pair)
+    dropped = [json.loads(line) for line in run.path("dropped.jsonl").read_text().splitlines()]
+    held = {row["pair_id"].split(":")[1]: row["reason"] for row in dropped if row.get("split") == "test"}
+    assert held == {
+        "1": "a teacher's judgement was refused",
+        "2": "a teacher's judgement was refused",
+        "3": "a teacher's judgement was unreadable",
+        "4": "a teacher's judgement was filtered",
+    }
+    assert len(kept) == 4 and not {p.id for p in kept} & {row["pair_id"] for row in dropped}
+    told = capsys.readouterr().out
+    assert "test: left out of 8 pairs without a label, see dropped.jsonl: 2 (a teacher's judgement was refused)" in told
+    table = require_every_pair(run.path(), data).set_index("fate")["pairs"]
+    assert table.sum() == len(read_jsonl(data / "pairs_train.jsonl", Pair)), "held-out pairs are not counted with these"
+
+
 # ---- generators
 
 
@@ -264,6 +303,47 @@ def test_one_server_as_both_generators_draws_other_answers(tmp_path, opened):
         assert max(server.paid.values()) == 1 and server.paid.total() == 60
     counts = pd.read_csv(run.path("counts.csv"))
     assert counts["kept"].sum() == 30 and counts["equal"].sum() == 0
+
+
+def test_notebooks_01_and_02_ask_nothing_of_00_where_every_model_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    path = lines(tmp_path / "asked.jsonl", *({"prompt": f"q{i}"} for i in range(12)))
+    with serving(speaker("good")) as good, serving(speaker("poor")) as poor, serving(teacher()) as judge:
+        own = {"data.prompts": [path], "data.test_share": 0.3, "synthesis.templates": False}
+        named = own | {"synthesis.strong": f"{good.url}#m", "synthesis.weak": {"any": f"{poor.url}#m"}}
+        named |= {"reconciliation.teachers": [f"{judge.url}#a", f"{judge.url}#b"]}
+        for stage in ("01_synthesis", "02_reconciliation"):
+            execute(stage, profile="smoke", run="named", overrides=named)
+        half = named | {"synthesis.weak": ""}
+        with pytest.raises(RunError, match="00_backbone/weak is missing"):
+            execute("01_synthesis", profile="smoke", run="half", overrides=half)
+    assert not (tmp_path / "results/named/00_backbone").exists()
+    write_jsonl(
+        tmp_path / "pairs.jsonl", [pair(str(i), f"q{i}", "A", meta={"score_a": 8, "score_b": 2}) for i in range(20)]
+    )
+    given = {"data.pairs": [str(tmp_path / "pairs.jsonl")], "synthesis.templates": False}
+    execute("01_synthesis", profile="smoke", run="pairs", overrides=given)
+
+
+def test_a_batch_begins_with_00_only_where_its_generators_are_asked():
+    prompts = {"data.prompts": ["x"], "synthesis.strong": "a", "synthesis.weak": "b"}
+    for stage, rest in (("01_synthesis", ()), ("02_reconciliation", ("01_synthesis",))):
+        for named in (prompts, {"data.pairs": ["x"]}):
+            assert prerequisites(stage, load_params("smoke", overrides=named)) == rest
+        for asked in ({}, {"data.prompts": ["x"]}, prompts | {"synthesis.weak": ""}):
+            assert prerequisites(stage, load_params("smoke", overrides=asked)) == DEPENDS[stage]
+    assert prerequisites("03_sft", load_params("smoke", overrides=prompts)) == DEPENDS["03_sft"]
+
+
+def test_status_promises_the_notebooks_that_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.chdir(ROOT)
+    profile = tmp_path / "named.yaml"
+    profile.write_text(
+        'data: {prompts: [x]}\nsynthesis: {strong: "http://127.0.0.1:9/v1#a", weak: "http://127.0.0.1:9/v1#b"}'
+    )
+    main(["status", "--profile", str(profile), "--notebooks", "02"])
+    assert "runs 2 notebooks (01_synthesis, 02_reconciliation)" in capsys.readouterr().out
 
 
 def test_a_generator_may_be_one_model_a_modality(tmp_path, opened):
@@ -282,6 +362,42 @@ def test_a_generator_may_be_one_model_a_modality(tmp_path, opened):
         assert said == {"poor", "eye" if made.modality == "image" else "ear"}
     with pytest.raises(ParameterError, match="synthesis.weak names no model for audio: add it, or any"):
         speakers({"image": "x"}, {"train": [prompt("a", Part(type="audio", path="x"))]}, "synthesis.weak")
+
+
+def test_what_a_generator_does_not_answer_is_told_by_status_with_the_server_s_words(tmp_path, opened, serve, capsys):  # noqa: F811
+    names = write_media(tmp_path / "m", ["audio", "image"] * 3)
+    rows = [{"prompt": f"q{i}", name.split("-")[0]: f"m/{name}"} for i, name in enumerate(names)]
+    rows += [{"prompt": f"Say {word}."} for word in ("one", "two", "three", "four", "poison", "danger", "nothing")]
+
+    def reply(body):
+        said, kinds = question(body)
+        if "input_audio" in kinds:
+            return refused("audio input is not supported")
+        if "poison" in said:
+            return answered(None, "content_filter")
+        if "danger" in said:
+            return answered(None, refusal="I will not help with that.")
+        return answered("" if "nothing" in said else f"weak says {said}")
+
+    asked = {"data__prompts": [lines(tmp_path / "asked.jsonl", *rows)], "data__test_share": 0.3, "data__dev_share": 0.0}
+    with serving(speaker("good")) as good:
+        weak = f"{serve(reply).url}#m"
+        run = opened("01_synthesis", **asked, synthesis__strong=f"{good.url}#m", synthesis__weak=weak)
+        run.do(synthesize, "", "")
+    counts = pd.read_csv(run.path("counts.csv"), index_col="split").sum()
+    assert counts.to_dict() == {"kept": 7, "equal": 0, "empty": 1, "refused": 4, "filtered": 1}
+    table = pd.read_csv(run.path("data/dropped.csv"))
+    prompts = {p.id: split for split in SPLITS for p in prompts_in(run.path("data"), split)}
+    assert [prompts[name] for name in table["id"]] == table["split"].tolist() and set(table["generator"]) == {"weak"}
+    said = table.groupby(["status", "reason"]).size().to_dict()
+    assert said == {
+        ("refused", "audio input is not supported"): 3,
+        ("refused", "I will not help with that."): 1,
+        ("filtered", "taken out by the server's content filter"): 1,
+        ("empty", "no answer"): 1,
+    }
+    told = re.findall(r"weak-\w+: (\d+) of \d+ answers are (\w+)", capsys.readouterr().out)
+    assert sum(int(n) for n, status in told if status == "refused") == 4 and ("1", "filtered") in told
 
 
 def test_a_mapping_is_taken_where_a_generator_is_named_and_nowhere_else():

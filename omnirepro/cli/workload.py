@@ -224,6 +224,7 @@ def _best_of_n(params: Params, given: Any) -> Iterator[Work]:
 def _benchmarks(params: Params, given: Any) -> Iterator[Work]:
     """Every judge of the profile and of the run judges every set in both orders."""
     from omnirepro.models.opening import names_of
+    from omnirepro.papers.benchmarks.stage import BASE
 
     limit = params["benchmarks.limit"]
     sizes = [rows_of([card]).total() for card in cards_in(params, "benchmarks.data")]
@@ -238,7 +239,8 @@ def _benchmarks(params: Params, given: Any) -> Iterator[Work]:
     }
     made = {stage: [name for name, there in some.items() if there] for stage, some in own.items()}
     judges = {name: "" for stage, some in made.items() if stage in params.notebooks for name in some}
-    for name, model in (judges | names_of(params["benchmarks.judges"], taken=judges)).items():
+    named = names_of(params["benchmarks.judges"], taken=judges)
+    for name, model in (judges | {n: "" if spec == BASE else spec for n, spec in named.items()}).items():
         yield _judged(params, given, "09", f"{name} judges {len(sizes)} sets", model, rows)
 
 

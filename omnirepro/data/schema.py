@@ -91,11 +91,16 @@ class Prompt(Row):
 
 
 class Response(Row):
-    """One candidate answer; its parts may be text or media. `generator` stays hidden from every judge."""
+    """One candidate answer; its parts may be text or media. `generator` stays hidden from every judge.
+
+    Of one that was not given, `failure` is the status that says why ("refused", "cut"), `reason` the words of a server.
+    """
 
     prompt_id: str
     parts: list[Part] = Field(min_length=1)
     generator: str | None = None
+    failure: str = ""
+    reason: str = ""
 
     @property
     def text(self) -> str:

@@ -52,8 +52,9 @@ def teachers(folder: Path) -> list[list[Label]]:
 
 
 def reasons(folder: Path) -> pd.DataFrame:
-    """Count kept pairs and the reasons of dropped ones; the counts add up to all pairs."""
+    """Count kept training pairs and the reasons of dropped ones; the counts add up to all of them."""
     dropped = pd.read_json(folder / "dropped.jsonl", lines=True)
+    dropped = dropped[dropped["split"].isna()] if "split" in dropped else dropped  # held-out pairs have their split
     counts = dropped["reason"].value_counts() if len(dropped) else pd.Series(dtype=int)
     kept = {}
     for part in ("sft", "rl"):

@@ -12,7 +12,7 @@ from omnirepro.kit.run.files import RunError, atomic_write, project_root, result
 from omnirepro.kit.run.handle import Run
 from omnirepro.kit.run.opening import open_run
 from omnirepro.kit.run.parameters import ParameterError, Params, Section, load_params
-from omnirepro.kit.run.stages import DEPENDS, READS, STAGES, run_name
+from omnirepro.kit.run.stages import DEPENDS, READS, STAGES, own_generators, prerequisites, run_name
 
 __all__ = [
     "Check",
@@ -31,6 +31,8 @@ __all__ = [
     "load_params",
     "known_arms",
     "open_run",
+    "own_generators",
+    "prerequisites",
     "project_root",
     "results_root",
     "require",

@@ -7,6 +7,7 @@ that reads a section or an input which is not listed here is refused, because th
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from omnirepro.data.files import YAML
 
@@ -62,6 +63,19 @@ def upstream(stage: str) -> set[str]:
     """Return every stage that `stage` builds on, directly or through another one."""
     direct = DEPENDS.get(stage, ())
     return set(direct).union(*(upstream(name) for name in direct))
+
+
+def own_generators(params: Any) -> dict[str, str]:
+    """Return which models of 00 answer in 01, by side; none where another is named, or no prompt is to be answered."""
+    pairs_alone = not params.peek("data.prompts") and (params.peek("data.pairs") or params.peek("data.test"))
+    models = {} if pairs_alone else {"strong": "generator", "weak": "weak"}
+    return {side: model for side, model in models.items() if not params.peek(f"synthesis.{side}")}
+
+
+def prerequisites(stage: str, params: Any) -> tuple[str, ...]:
+    """Return the stages that a batch runs before one: those of `DEPENDS`, but 00 only where its models are asked."""
+    free = stage in ("01_synthesis", "02_reconciliation") and not own_generators(params)
+    return tuple(name for name in DEPENDS[stage] if not (free and name == "00_backbone"))
 
 
 def says_how(key: str) -> bool:

@@ -43,6 +43,8 @@ RUBRIC = {"sft": ("03_sft", "adapter"), "grpo": ("04_grpo", "adapter")}
 SCORED = {"bt": ("05_bradley_terry", "scorer"), "r1": ("05_bradley_terry", "r1/adapter")}
 GENRM = {f"genrm-{name}": ("06_meta_reward_dpo", name) for name in ("sft", "dpo", "plus")}
 
+BASE = "base"  # what `benchmarks.judges` calls the run's base, whichever model that is
+
 Sets = dict[str, list[Pair]]
 
 
@@ -72,7 +74,7 @@ def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
 
 
 def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
-    """Return the run's own judges and, where it has truth, its test pairs: nothing of it has to be there.
+    """Return the run's own judges and, where it has truth, its test pairs: only a base that is named has to be there.
 
     Files that `benchmarks` names are recorded as inputs, so that other rows in them mean other work.
     Those of 05 and 06, which were taught other labels than the embedded test pairs have, judge where data are named.
@@ -81,14 +83,16 @@ def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
     note_files(run, cards_from({"data": p["data"]}, run.section("data")["root"]))
     for number, path in enumerate(map(Path, p["rows"]), 1):
         run.note(f"given/rows/{number}-{path.name}", path if path.is_file() else None)
-    run.input("00_backbone", "strong", optional=True)
+    named = BASE in p["judges"]
+    strong = run.input("00_backbone", "strong", optional=not named)
     asked = RUBRIC | (SCORED | GENRM if p["data"] else {})
     found = {name: run.input(stage, output, optional=True) for name, (stage, output) in asked.items()}
     if lacking := [name for name, path in found.items() if not path]:
         print(f"judges of this run that are not there, and left out: {', '.join(lacking)}", flush=True)
     data = run.input("01_synthesis", "data", optional=True)
     test = read_jsonl(data / "pairs_test.jsonl", Pair) if data and truth_of(data, "test") else []
-    return {name: path for name, path in found.items() if path}, test
+    judges = {name: path for name, path in found.items() if path}
+    return judges | ({BASE: strong} if named else {}), test
 
 
 def public_sets(data: Iterable[str | Mapping[str, Any]], limit: int = 0, root: str = "") -> Sets:
@@ -115,7 +119,7 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
     sets = (embedded_sets(run, test) if p["embedded"] and test else {}) | public
     for name, pairs in sets.items():  # ids of different releases collide
         sets[name] = [pair.model_copy(update={"id": f"{name}:{pair.id}"}) for pair in pairs]
-    asked = judges | names_of(p["judges"], taken=judges)
+    asked = judges | names_of((spec for spec in p["judges"] if spec != BASE), taken=judges)
     rows = [row for name, source in asked.items() for row in judged(run, name, source, sets)]
     frozen, extra = read_frozen(p["rows"])
     if not rows and not frozen:

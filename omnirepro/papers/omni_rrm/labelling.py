@@ -3,7 +3,7 @@
 Consumes the synthesis stage's pairs; produces every teacher's labels (`teacher-N.jsonl`; a judge's judgements beside
 them), the kept labels of the chosen rule (divided between SFT and GRPO), the dropped pairs with their reasons, and a
 table of rules with coverage and, where the world or a given label tells it, precision. Held-out pairs without labels
-are labelled by the same teachers and rule, and written anew with what was kept.
+are labelled by the same teachers and rule, and written anew with what was kept; what was not is dropped with its split.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from omnirepro.judge.rubric import FORMATS, ranking
 from omnirepro.kit.run import ParameterError, Run, require
 from omnirepro.models.generation import Decoding
 from omnirepro.papers.omni_rrm.reconcile import RULES, Dropped, Reconciled, divide, reconcile
-from omnirepro.papers.omni_rrm.supply import truth_of
+from omnirepro.papers.omni_rrm.supply import counted, truth_of
 from omnirepro.papers.omni_rrm.synthesis import Origin
 from omnirepro.papers.omni_rrm.teachers import ByModality, ErrorProfile, JudgeTeacher, OracleTeacher, lenient
 from omnirepro.toyworld.language import claims, seen
@@ -104,11 +104,12 @@ def label_pairs(run: Run, data: Path) -> None:
     for number, labels in enumerate(opinions, 1):
         run.write(f"teacher-{number}.jsonl", lambda path, labels=labels: write_jsonl(path, labels))
     dropped = [{"pair_id": d.pair_id, "reason": d.reason} for d in (*outcome.dropped, *ready.dropped)]
-    run.write("dropped.jsonl", "".join(json.dumps(d) + "\n" for d in dropped))
     truth = truths(asked, truth_of(data, "train"))
     run.write("rules.csv", correctness(asked, truth, origins, opinions).to_csv(index=False))
     for split in ("dev", "test"):
-        label_held_out(run, data, split)
+        lost = label_held_out(run, data, split)
+        dropped += [{"pair_id": d.pair_id, "reason": d.reason, "split": split} for d in lost]
+    run.write("dropped.jsonl", "".join(json.dumps(d) + "\n" for d in dropped))
 
 
 def _opinions(run: Run, data: Path, split: str, pairs: list[Pair], strong: dict[str, str]) -> list[list[Label]]:
@@ -122,22 +123,30 @@ def _opinions(run: Run, data: Path, split: str, pairs: list[Pair], strong: dict[
     return found
 
 
-def label_held_out(run: Run, data: Path, split: str) -> None:
-    """Write a held-out split anew, where pairs of it came without labels: with those that the teachers agree on."""
+def label_held_out(run: Run, data: Path, split: str) -> list[Dropped]:
+    """Write a held-out split anew, where pairs of it came without labels: with those that the teachers agree on.
+
+    Returns the others, and says how many they are and why.
+    """
     pairs = read_jsonl(data / f"pairs_{split}.jsonl", Pair)
     asked = [pair for pair in pairs if pair.label is None]
     if not asked:
-        return
+        return []
     origins = {o.pair_id: o.strong for o in read_jsonl(data / f"origins_{split}.jsonl", Origin)}
     opinions = _opinions(run, data, split, asked, origins)
-    kept = {label.pair_id: label for label in reconciled(opinions, [], run.section()["rule"]).kept}
+    outcome = reconciled(opinions, [], run.section()["rule"])
+    kept = {label.pair_id: label for label in outcome.kept}
     labelled = [pair for pair in pairs if pair.label]
     for pair in (pair for pair in asked if pair.id in kept):
         update = {"label": kept[pair.id].verdict, "margin": kept[pair.id].margin}
         labelled.append(pair.model_copy(update=update))
-    found = f"the teachers agree on none of {len(asked)} {split} pairs"
+    why = counted(lost.reason for lost in outcome.dropped)
+    found = f"the teachers agree on none of {len(asked)} {split} pairs, {why}"
     require(labelled or split == "dev", f"{found}: give data.test, or set reconciliation.rule to another")
     run.write(f"pairs_{split}.jsonl", lambda path: write_jsonl(path, labelled))
+    if why:
+        print(f"{split}: left out of {len(asked)} pairs without a label, see dropped.jsonl: {why}", flush=True)
+    return outcome.dropped
 
 
 def reconciled(opinions: list[list[Label]], pairs: list[Pair], rule: str) -> Reconciled:

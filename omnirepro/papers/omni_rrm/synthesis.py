@@ -8,6 +8,7 @@ truth, `gaps` measures with its oracle what the contrast achieved; no training l
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from omnirepro.data import DIMENSIONS, Pair, Prompt, Response, Row, text_of, tex
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.judge.rubric import ranking
-from omnirepro.kit.run import ParameterError, Run, require
+from omnirepro.kit.run import ParameterError, Run, own_generators, require
 from omnirepro.models.generation import Chat, Decoding
 from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, truth_of
 from omnirepro.toyworld.language import compose
@@ -35,6 +36,12 @@ class Origin(Row):
     strong: str
 
 
+def generators(run: Run) -> tuple[Path | str, ...]:
+    """Return the run's own strong and weak generator; an empty name of one that is not asked."""
+    own = own_generators(run.params)
+    return tuple(run.input("00_backbone", own[side]) if side in own else "" for side in ("strong", "weak"))
+
+
 def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
     """Write the folder `data`: what was supplied, with pairs and origins of every split; `counts.csv`.
 
@@ -46,6 +53,7 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
     splits = {split: prompts_in(data, split) for split in SPLITS}
     worlds = {split: truth_of(data, split) for split in SPLITS}
     answers = answers_of(run, splits, worlds, {"strong": strong, "weak": weak})
+    note_unanswered(data / "dropped.csv", answers)
     counts = {}
     tables = []
     for split, prompts in splits.items():
@@ -71,6 +79,26 @@ def synthesize(run: Run, strong: Path | str, weak: Path | str) -> None:
         run.write("sample", lambda folder: write_sample(folder, pairs))  # what was drawn here can be given away
         run.write("candidates.csv", pd.concat(tables).to_csv(index=False))
     run.write("counts.csv", pd.DataFrame(counts).T.fillna(0).astype(int).rename_axis("split").to_csv())
+
+
+def unanswered(response: Response) -> str:
+    """Return the status of a response in words that is none; an empty text where there is one."""
+    return "" if response.text else response.failure or "empty"
+
+
+def note_unanswered(path: Path, answers: Mapping[str, Mapping[str, list[Response]]]) -> None:
+    """Add a row to what supply left out for each prompt and generator without an answer, with the server's words."""
+    rows = [
+        ("prompts", response.prompt_id, response.reason or "no answer", split, name, unanswered(response))
+        for name, splits in answers.items()
+        for split, responses in splits.items()
+        for response in responses
+        if unanswered(response)
+    ]
+    if rows:
+        before = [pd.read_csv(path)] if path.is_file() else []
+        table = pd.DataFrame(rows, columns=["use", "id", "reason", "split", "generator", "status"])
+        pd.concat([*before, table]).to_csv(path, index=False)
 
 
 def write_sample(folder: Path, pairs: list[Pair], each: int = 4) -> Path:
@@ -169,15 +197,21 @@ def answer(
 
     def work(some: list[Prompt], at: int) -> list[Response]:
         chats = [turns(p.parts) for p in some]
-        texts = [made.text.strip() for made in chat.complete(chats, decoding, first + at, report)]
-        return [response_of(p, text, chat.name) for p, text in zip(some, texts, strict=True)]
+        made = chat.complete(chats, decoding, first + at, report)
+        why = [{"failure": one.failure, "reason": one.reason} for one in made]
+        return [response_of(p, m.text.strip(), chat.name, **w) for p, m, w in zip(some, made, why, strict=True)]
 
-    return in_chunks(run.checkpoint_dir, label, prompts, work, Response)
+    found = in_chunks(run.checkpoint_dir, label, prompts, work, Response)
+    lost = [response for response in found if unanswered(response)]
+    for status, count in Counter(map(unanswered, lost)).items():
+        words = next(response.reason for response in lost if unanswered(response) == status)
+        print(f"{label}: {count} of {len(found)} answers are {status}{words and f', the first: {words}'}", flush=True)
+    return found
 
 
-def response_of(prompt: Prompt, text: str, generator: str) -> Response:
-    """Return a response in words to a prompt."""
-    return Response(prompt_id=prompt.id, parts=[text_part(text)], generator=generator)
+def response_of(prompt: Prompt, text: str, generator: str, **why: str) -> Response:
+    """Return a response in words to a prompt; `why` there is none: failure and reason."""
+    return Response(prompt_id=prompt.id, parts=[text_part(text)], generator=generator, **why)
 
 
 def make_pairs(
@@ -185,7 +219,8 @@ def make_pairs(
 ) -> tuple[list[Pair], list[Origin], dict[str, int]]:
     """Pair the two answers to each prompt in random order; returns pairs, origins and counts.
 
-    A pair with an empty answer or equal answers is left out and counted. `kept + equal + empty` is the input.
+    A pair with equal answers, or without one of them, is left out and counted, the latter by its status ("empty" where
+    nothing says why). The sum of the counts is the input.
     """
     rng = np.random.default_rng([seed, 1])
     pairs = []
@@ -193,8 +228,8 @@ def make_pairs(
     counts = {"kept": 0, "equal": 0, "empty": 0}
     for prompt, good, poor in zip(prompts, strong, weak, strict=True):
         first = bool(rng.random() < 0.5)
-        fate = "empty" if not (good.text and poor.text) else "equal" if good.text == poor.text else "kept"
-        counts[fate] += 1
+        fate = unanswered(good) or unanswered(poor) or ("equal" if good.text == poor.text else "kept")
+        counts[fate] = counts.get(fate, 0) + 1
         if fate != "kept":
             continue
         a, b = (good, poor) if first else (poor, good)
