@@ -72,8 +72,9 @@ def reconcile(labels_a: list[Label], labels_b: list[Label], rule: str = "publish
     for a in labels_a:
         labels = (a, *(other[a.pair_id] for other in others))
         asked = labels[:1] if rule == "first" else labels
-        unread = [label for label in asked if label.confidence == 0.0]
-        reason = _unread(unread[0]) if unread else RULES[rule](*labels)
+        statuses = [label.provenance.rpartition(":")[2] for label in asked if label.confidence == 0.0]
+        why = f"a teacher's judgement was {UNGIVEN.get(statuses[0], 'unreadable')}" if statuses else None
+        reason = why or RULES[rule](*labels)
         if reason is None and (merged := merge(labels, rule)) is not None:
             kept.append(merged)
         else:
@@ -121,12 +122,6 @@ def _whole(score_a: float, score_b: float, verdict: str) -> tuple[int, int]:
     elif verdict == "B":
         rounded[1] = math.floor(score_b + 0.5)
     return tuple(rounded)
-
-
-def _unread(label: Label) -> str:
-    """Say why a teacher's judgement is none, by the status behind its name: not given, or not to be read."""
-    status = label.provenance.rpartition(":")[2]
-    return f"a teacher's judgement was {UNGIVEN.get(status, 'unreadable')}"
 
 
 def _agree(*labels: Label) -> str | None:
