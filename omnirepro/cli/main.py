@@ -18,6 +18,7 @@ from omnirepro.cli.plan import Assumptions, plan
 from omnirepro.data import MediaError, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
+from omnirepro.data.schema import refuse_empty
 from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, project_root, results_root, run_name
 from omnirepro.kit.run.reading import read_yaml
 
@@ -75,7 +76,8 @@ def judge_pairs(args: argparse.Namespace) -> None:
     """Judge the pairs of a file and write one row a pair and order."""
     from omnirepro.data.sources import load
 
-    pairs = list(load(args.file, args.source, args.root, columns=dict(args.column), check_media=True, limit=args.limit))
+    found = load(args.file, args.source, args.root, columns=dict(args.column), check_media=True, limit=args.limit)
+    pairs = refuse_empty(list(found), args.file)
     judge = _judge(args)
     if args.dry_run:
         from omnirepro.cli.judging import price
@@ -137,7 +139,7 @@ def score_responses(args: argparse.Namespace) -> None:
     """Score the responses of a file, each by itself, under a criterion in words."""
     from omnirepro.judge.scalar import Answered, score_rows
 
-    rows = read_jsonl(args.file, Answered, check_media=True, unique=True)
+    rows = refuse_empty(read_jsonl(args.file, Answered, check_media=True, unique=True), args.file, "responses")
     judge = _judge(args)
     scored = score_rows(judge, rows, args.criterion, progress("scoring"))
     write_jsonl(args.out, scored)
@@ -185,7 +187,7 @@ def choose_best(args: argparse.Namespace) -> None:
     """Choose the best of N candidates for every prompt of a file, with ranks and the judge's reasons."""
     from omnirepro.search import choose, read_candidates
 
-    rows = read_candidates(args.file)
+    rows = refuse_empty(read_candidates(args.file), args.file, "candidates")
     judge = _judge(args)
     found = choose(judge, rows, args.how, args.incumbent, progress=progress("choosing"))
     write_jsonl(args.out, found)
@@ -216,7 +218,7 @@ def check_data(args: argparse.Namespace) -> None:
     cards = project_root() / "params" / "data"
     card = card_of(args.path, cards, args.root or "")
     how = card.how | ({"columns": dict(args.column)} if args.column else {})
-    others = rows_of(card_of(args.against, cards)) if args.against else []
+    others = refuse_empty(rows_of(card_of(args.against, cards)), args.against, "rows") if args.against else []
     named = card.model_copy(update=how | {"source": args.source or card.source})
     if asks(named):
         if args.licence or args.out:
@@ -227,6 +229,9 @@ def check_data(args: argparse.Namespace) -> None:
             print(f"\nagainst            {args.against}", overlap(asked, others, "questions"), sep="\n")
         return
     pairs = list(load(card.path, **how | {"source": args.source or card.source}, limit=card.limit))
+    if not pairs:
+        print(f"no pairs in {args.path}")
+        return
     if args.licence:
         pairs, said = allowed(pairs, args.licence, card.licence)
         print(said)
@@ -250,7 +255,10 @@ def check_data(args: argparse.Namespace) -> None:
 def audit_model(args: argparse.Namespace) -> int:
     """Find out whether a judge looks, listens and is swayed; writes a card, exit status 2 where it is faulty."""
     from omnirepro.cli.audit import audit_judge
+    from omnirepro.data.sources import load
 
+    if args.pairs:
+        refuse_empty(list(load(args.pairs, say=lambda text: None, limit=1)), args.pairs)
     judge = _judge(args, cached=False)
     name = judge.name if Path(args.model).exists() else args.model  # a card is given away: no folder of this machine
     said, status = audit_judge(judge, name, Path(args.out), args.pairs, args.each, args.seed, not args.world)
