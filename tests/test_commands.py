@@ -1,10 +1,16 @@
 """What the commands on own data say: of files without rows, ties, what could not be read, and a server's models."""
 
+import ast
 import json
+import re
 
 import pytest
+from test_servers import answered, refused, said_in, serve  # noqa: F401 (a fixture)
 
 from omnirepro.cli.main import main
+from omnirepro.data import READ, Judgement, read_jsonl
+from omnirepro.judge import criteria, rubric
+from tests.conftest import ROOT
 
 # ---- files without rows
 
@@ -44,3 +50,96 @@ def test_a_check_of_a_file_without_pairs_says_so_as_it_says_other_findings(tmp_p
     (tmp_path / "empty.jsonl").write_text("")
     assert main(["data", "check", str(tmp_path / "empty.jsonl")]) == 0
     assert capsys.readouterr().out == f"no pairs in {tmp_path / 'empty.jsonl'}\n"
+
+
+# ---- how judgements ended
+
+NAME = re.compile(r"[a-z]+(_[a-z]+)*")
+
+
+def names_in(*trees):
+    """The names that an expression can be, comparisons apart."""
+    found = set()
+    for tree in trees:
+        branches = [tree.body, tree.orelse] if isinstance(tree, ast.IfExp) else getattr(tree, "values", [tree])
+        for part in branches:
+            if isinstance(part, ast.IfExp | ast.BoolOp):
+                found |= names_in(part)
+            elif isinstance(part, ast.Constant) and isinstance(part.value, str) and NAME.fullmatch(part.value):
+                found.add(part.value)
+    return found
+
+
+def statuses_in(path):
+    """The statuses that a module's text gives: what makes a judgement, a failure of an answer, or a note of it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            made = getattr(node.func, "id", "")
+            place = {"Parsed": 0, "CriterionJudgement": 0, "noted": 1, "Generated": 3}.get(made)
+            if place is not None:
+                found |= names_in(*node.args[place : place + 1])
+            found |= names_in(*(k.value for k in node.keywords if k.arg in ("status", "failure")))
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("status", "note"):
+            found |= names_in(node.value)
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "names":
+            found |= names_in(*getattr(node.value, "values", []))
+        elif isinstance(node, ast.FunctionDef) and node.name in ("without_thoughts", "unwrapped"):
+            returned = (r.value for r in ast.walk(node) if isinstance(r, ast.Return) and isinstance(r.value, ast.Tuple))
+            found |= names_in(*(one.elts[1] for one in returned))
+    return found
+
+
+def test_the_page_lists_every_status_that_the_code_can_give():
+    package = ROOT / "omnirepro"
+    given = {*READ, *rubric.STATUSES, *criteria.STATUSES}
+    for path in (*(package / "judge").glob("*.py"), package / "models/replies.py", package / "models/generation.py"):
+        given |= statuses_in(path)
+    assert {"cut", "too_long", "refused", "filtered", "listed", "unclosed_thought", "no_json"} <= given
+    page = (ROOT / "docs/formats.md").read_text()
+    listed = set(re.findall(r"`(\w+)`", page.partition("#### Statuses")[2].partition("\n### ")[0])) - {
+        "kind",
+        "criterion",
+    }
+    assert listed == given
+
+
+GOOD = json.dumps(
+    {"reasoning": "<think>Part 1: Fluency: A good B poor</think>", "score_A": 7, "score_B": 2, "better": "A",
+     "final_verdict": "<answer>[[A]]</answer>"}
+)  # fmt: skip
+
+
+def asked_of(server, folder, *rows, command="judge", out="rows.jsonl", model="#m"):
+    """A command on rows with a server's model; judgements are of one order."""
+    path = folder / "rows-to-ask.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [command, str(path), "--model", f"{server.url}{model}", "--out", str(folder / out)]
+
+
+def of(question, **changed):
+    return ONE | {"id": question, "prompt": [{"type": "text", "text": question}]} | changed
+
+
+def test_the_summary_tells_what_was_read_from_what_was_not(serve, tmp_path, capsys):  # noqa: F811
+    def reply(body):
+        said = said_in(body)
+        if "wrapped" in said:
+            return answered(f"```json\n{GOOD}\n```")
+        mismatch = GOOD.replace('"score_A": 7', '"score_A": 1')
+        return refused("flagged by moderation") if "bad" in said else answered(mismatch if "odd" in said else GOOD)
+
+    rows = [of("plain"), of("wrapped"), of("wrapped too"), of("odd"), of("bad")]
+    assert main([*asked_of(serve(reply), tmp_path, *rows), "--orders", "AB"]) == 0
+    assert {r.pair_id: r.verdict for r in read_jsonl(tmp_path / "rows.jsonl", Judgement)}["odd"] == "A"
+    said = capsys.readouterr().out
+    assert "5 judgements in" in said and ": 3 read (2 fenced, 1 ok), 2 unreadable (" in said
+    assert "1 score_mismatch" in said and "1 refused" in said and "none of" not in said
+
+
+@pytest.mark.parametrize(("ended", "remedy"), [("stop", "--read choice"), ("length", "raise --max-new-tokens")])
+def test_the_last_line_says_what_to_do_where_nothing_was_read(serve, tmp_path, capsys, ended, remedy):  # noqa: F811
+    server = serve(lambda body: answered("I prefer the first one", ended))
+    assert main(asked_of(server, tmp_path, of("one"), of("two"))) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"none of {tmp_path / 'rows.jsonl'} could be read: ") and remedy in last

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
+from omnirepro.cli.summary import FORMLESS, counted, none_read
 from omnirepro.data import MediaError, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
@@ -87,13 +87,15 @@ def judge_pairs(args: argparse.Namespace) -> None:
     rows = judge.judge(pairs, args.orders, args.criterion, progress=progress("judging"))
     write_jsonl(args.out, rows)
     _tell_usage(judge)
-    print(f"{len(rows)} judgements in {args.out}; {sum(row.verdict is None for row in rows)} without a verdict", end="")
-    print(*(f", {n} {status}" for status, n in Counter(row.status for row in rows).items() if status != "ok"), sep="")
+    statuses = [row.status for row in rows]
+    print(f"{len(rows)} judgements in {args.out}: {counted(statuses)}")
     if args.orders == "both" and all(row.label and "votes" in row.decoding for row in rows):
         from omnirepro.evaluate import protocol
 
         table = protocol.by_samples(rows)
         print("accuracy by number of samples:", *(f"{r.samples}: {r.value:.1%}" for r in table.itertuples()))
+    if nothing := none_read(statuses, args.out, FORMLESS):
+        print(nothing)
 
 
 def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
