@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 
 import pytest
@@ -143,3 +144,39 @@ def test_the_last_line_says_what_to_do_where_nothing_was_read(serve, tmp_path, c
     assert main(asked_of(server, tmp_path, of("one"), of("two"))) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f"none of {tmp_path / 'rows.jsonl'} could be read: ") and remedy in last
+
+
+# ---- the mass of a choice
+
+
+def chances(**of_words):
+    status, made = answered("A")
+    likely = [{"token": token, "logprob": math.log(share)} for token, share in of_words.items()]
+    made["choices"][0]["logprobs"] = {"content": [likely[0] | {"top_logprobs": likely}]}
+    return status, made
+
+
+@pytest.mark.parametrize(
+    ("shares", "median", "low", "warned"),
+    [
+        ([(0.001, 0.002), (0.004, 0.001), (0.5, 0.4)], "0.005", "2 of 3", True),
+        ([(0.5, 0.4), (0.3, 0.2), (0.01, 0.02)], "0.5", "1 of 3", False),
+    ],
+)
+@pytest.mark.parametrize("read", ["choice", "choice-after-rationale"])
+def test_the_median_mass_is_told(serve, tmp_path, capsys, shares, median, low, warned, read):  # noqa: F811
+    def reply(body):
+        if not body.get("logprobs"):
+            return answered(GOOD)
+        number = next(i for i in range(3) if f"question {i}" in said_in(body))
+        return chances(A=shares[number][0], B=shares[number][1], The=0.0005)
+
+    rows = [of(f"question {i}", label=None) for i in range(3)]
+    assert main([*asked_of(serve(reply), tmp_path, *rows), "--read", read, "--orders", "AB"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "mass" in line)
+    assert f"median {median}; below 0.1 in {low} rows" in line and ("Warning" in line) == warned
+
+
+def test_what_was_written_has_no_mass(serve, tmp_path, capsys):  # noqa: F811
+    assert main(asked_of(serve(lambda body: answered(GOOD)), tmp_path, of("one"))) == 0
+    assert "mass" not in capsys.readouterr().out

@@ -12,9 +12,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from omnirepro.cli import summary
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
-from omnirepro.cli.summary import FORMLESS, counted, none_read
 from omnirepro.data import MediaError, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
@@ -88,13 +88,15 @@ def judge_pairs(args: argparse.Namespace) -> None:
     write_jsonl(args.out, rows)
     _tell_usage(judge)
     statuses = [row.status for row in rows]
-    print(f"{len(rows)} judgements in {args.out}: {counted(statuses)}")
+    print(f"{len(rows)} judgements in {args.out}: {summary.counted(statuses)}")
+    if masses := summary.mass(rows):
+        print(masses)
     if args.orders == "both" and all(row.label and "votes" in row.decoding for row in rows):
         from omnirepro.evaluate import protocol
 
         table = protocol.by_samples(rows)
         print("accuracy by number of samples:", *(f"{r.samples}: {r.value:.1%}" for r in table.itertuples()))
-    if nothing := none_read(statuses, args.out, FORMLESS):
+    if nothing := summary.none_read(statuses, args.out, summary.FORMLESS):
         print(nothing)
 
 

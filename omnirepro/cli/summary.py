@@ -1,5 +1,5 @@
 """What a command says at its end of the judgements, scores or choices that it wrote: how many of them were read, and as
-what; where none was, what to do.
+what; where none was, what to do; of labelled pairs how often the judge was right, by the functions of `evaluate`.
 """
 
 from __future__ import annotations
@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 
-from omnirepro.data import READ
+from omnirepro.data import READ, Judgement
 
+LEAST_MASS = 0.1  # what A and B had together, below which their shares tell little of what the model would have said
 FORMLESS = "the model writes no judgements; see `raw`, try --read choice, or name one that was trained to judge"
 REMEDIES = {
     "cut": "raise --max-new-tokens",
@@ -37,3 +39,16 @@ def none_read(statuses: Iterable[str], out: str | Path, remedy: str) -> str:
         return ""
     (commonest, _), *_ = counts.most_common()
     return f"none of {out} could be read: {REMEDIES.get(commonest, remedy)}"
+
+
+def mass(rows: Iterable[Judgement]) -> str:
+    """Say of rows that were read by probabilities what A and B had together; a warning where it is near 0."""
+    found = [x for row in rows if (x := row.decoding.get("mass")) is not None]
+    if not found:
+        return ""
+    middle = median(found)
+    low = sum(x < LEAST_MASS for x in found)
+    said = f"mass of A and B together: median {middle:.3g}; below {LEAST_MASS:g} in {low} of {len(found)} rows"
+    if middle >= LEAST_MASS:
+        return said
+    return f"{said}. Warning: the model would have written something else, and its probabilities of A and B mean little"
