@@ -173,10 +173,10 @@ def test_the_median_mass_is_told(serve, tmp_path, capsys, shares, median, low, w
 
     rows = [of(f"question {i}", label=None) for i in range(3)]
     assert main([*asked_of(serve(reply), tmp_path, *rows), "--read", read, "--orders", "AB"]) == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "mass" in line)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("mass of A and B"))
     assert f"median {median}; below 0.1 in {low} rows" in line and ("Warning" in line) == warned
 
 
 def test_what_was_written_has_no_mass(serve, tmp_path, capsys):  # noqa: F811
     assert main(asked_of(serve(lambda body: answered(GOOD)), tmp_path, of("one"))) == 0
-    assert "mass" not in capsys.readouterr().out
+    assert "mass of A and B" not in capsys.readouterr().out
