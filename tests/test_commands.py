@@ -10,6 +10,7 @@ from test_servers import answered, refused, said_in, serve  # noqa: F401 (a fixt
 
 from omnirepro.cli.main import main
 from omnirepro.data import READ, Judgement, read_jsonl
+from omnirepro.evaluate import protocol
 from omnirepro.judge import criteria, rubric
 from tests.conftest import ROOT
 
@@ -180,3 +181,75 @@ def test_the_median_mass_is_told(serve, tmp_path, capsys, shares, median, low, w
 def test_what_was_written_has_no_mass(serve, tmp_path, capsys):  # noqa: F811
     assert main(asked_of(serve(lambda body: answered(GOOD)), tmp_path, of("one"))) == 0
     assert "mass of A and B" not in capsys.readouterr().out
+
+
+# ---- how often the judge was right
+
+
+def judgement(better):
+    scores = {"A": (7, 2), "B": (2, 7), "equal": (5, 5)}[better]
+    said = json.loads(GOOD) | {"score_A": scores[0], "score_B": scores[1], "better": better}
+    return json.dumps(said | {"final_verdict": f"<answer>[[{better}]]</answer>"})
+
+
+def knows(body):
+    """Right about `known`, says A whatever is shown first of `first`, ties on `even`, and writes nothing of `mute`."""
+    said = body["messages"][-1]["content"]
+    if "mute" in said:
+        return answered("no idea")
+    yes_first = re.search(r"\b(yes|no)\b", said)[1] == "yes"
+    better = "equal" if "even" in said else "A" if yes_first or "first" in said else "B"
+    return answered(judgement(better))
+
+
+def lines_of(said):
+    return {line[:24].strip(): line[24:] for line in said.splitlines()}
+
+
+ASKED = [of("known 1"), of("known 2"), of("first"), of("even"), of("mute"), of("bare", label=None)]
+
+
+def test_labelled_pairs_have_a_table_of_accuracy_agreement_ties_and_failures(serve, tmp_path, capsys):  # noqa: F811
+    assert main(asked_of(serve(knows), tmp_path, *ASKED)) == 0
+    said = lines_of(capsys.readouterr().out)
+    rows = [row for row in read_jsonl(tmp_path / "rows.jsonl", Judgement) if row.label]
+    (whole,) = protocol.summarize(rows, "model").itertuples()
+    assert whole.value == 0.5, "two of five are right in both orders, one in one"
+    bounds = f"[{100 * whole.low:.1f}, {100 * whole.high:.1f}]"
+    assert said["accuracy, both orders"] == f"50.0 % {bounds} of 5 labelled pairs"
+    assert said["accuracy, shown AB"].startswith("60.0 % [") and said["accuracy, shown BA"].startswith("40.0 % [")
+    assert said["orders agree"].startswith("75.0 % [") and said["orders agree"].endswith("of 4 pairs read in both")
+    assert said["ties"] == "2 of 8 judgements that were read"
+    assert said["unreadable"].startswith("2 of 10 judgements")
+
+
+def test_one_order_has_no_agreement_and_pairs_without_labels_no_table(serve, tmp_path, capsys):  # noqa: F811
+    server = serve(knows)
+    assert main([*asked_of(server, tmp_path, *ASKED), "--orders", "BA"]) == 0
+    said = lines_of(capsys.readouterr().out)
+    assert said["accuracy, shown BA"].startswith("40.0 % [") and said["ties"] == "1 of 4 judgements that were read"
+    assert not {"orders agree", "accuracy, both orders", "accuracy, shown AB"} & set(said)
+    assert main(asked_of(server, tmp_path, ASKED[-1], out="bare.jsonl")) == 0
+    assert "accuracy" not in capsys.readouterr().out
+
+
+def test_a_judge_that_was_never_read_has_a_table_all_the_same(serve, tmp_path, capsys):  # noqa: F811
+    assert main(asked_of(serve(lambda body: answered("?")), tmp_path, of("one"), of("two"))) == 0
+    said = lines_of(capsys.readouterr().out)
+    assert said["accuracy, both orders"].startswith("0.0 % [") and "n/a" in said["orders agree"]
+    assert said["unreadable"].startswith("4 of 4") and said["ties"].startswith("0 of 0")
+
+
+def test_a_benchmark_has_the_score_of_its_authors_too(serve, tmp_path, capsys):  # noqa: F811
+    tasks = {"known 1": "a", "known 2": "a", "known 3": "a", "mute": "b"}
+    rows = [of(question, task=task, source="omni-rewardbench") for question, task in tasks.items()]
+    assert main(asked_of(serve(knows), tmp_path, *rows)) == 0
+    said = lines_of(capsys.readouterr().out)
+    assert said["accuracy, both orders"].startswith("75.0 %"), "pairs count alike"
+    assert said["official score"].startswith("50.0 %"), "tasks count alike"
+    assert said["official score"].endswith("of omni-rewardbench")
+
+
+def test_samples_of_labelled_pairs_are_compared_where_others_have_no_label(serve, tmp_path, capsys):  # noqa: F811
+    assert main([*asked_of(serve(knows), tmp_path, *ASKED), "--samples", "2"]) == 0
+    assert "accuracy by number of samples: 1: 50.0% 2: 50.0%" in capsys.readouterr().out

@@ -91,10 +91,13 @@ def judge_pairs(args: argparse.Namespace) -> None:
     print(f"{len(rows)} judgements in {args.out}: {summary.counted(statuses)}")
     if masses := summary.mass(rows):
         print(masses)
-    if args.orders == "both" and all(row.label and "votes" in row.decoding for row in rows):
+    if table := summary.accuracy(rows, pairs):
+        print(table)
+    labelled = [row for row in rows if row.label]
+    if args.orders == "both" and labelled and all("votes" in row.decoding for row in labelled):
         from omnirepro.evaluate import protocol
 
-        table = protocol.by_samples(rows)
+        table = protocol.by_samples(labelled)
         print("accuracy by number of samples:", *(f"{r.samples}: {r.value:.1%}" for r in table.itertuples()))
     if nothing := summary.none_read(statuses, args.out, summary.FORMLESS):
         print(nothing)

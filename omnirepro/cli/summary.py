@@ -8,8 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
-from omnirepro.data import READ, Judgement
+from omnirepro.data import READ, Judgement, Pair
+from omnirepro.evaluate.statistics import UNKNOWN, Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEAST_MASS = 0.1  # what A and B had together, below which their shares tell little of what the model would have said
 FORMLESS = "the model writes no judgements; see `raw`, try --read choice, or name one that was trained to judge"
@@ -52,3 +57,48 @@ def mass(rows: Iterable[Judgement]) -> str:
     if middle >= LEAST_MASS:
         return said
     return f"{said}. Warning: the model would have written something else, and its probabilities of A and B mean little"
+
+
+def accuracy(rows: Iterable[Judgement], pairs: Iterable[Pair]) -> str:
+    """Return a table of how often labelled pairs were judged right, whether orders agree, and how many tied or failed.
+
+    Rows of one order have no agreement. A benchmark with a score of its own has that too. Empty where nothing is
+    labelled.
+    """
+    labelled = [row for row in rows if row.label]
+    if not labelled:
+        return ""
+    from omnirepro.evaluate import protocol
+
+    data = protocol.frame(labelled)
+    read = data[data["valid"]]
+    by_order = protocol.by_order(data).rename(columns={"order": "what"})
+    found = [(f"accuracy, shown {row.what}", _interval(row), "judgements") for row in by_order.itertuples()]
+    if len(by_order) == 2:
+        (whole,) = protocol.summarize(data, "model").itertuples()
+        found.insert(0, ("accuracy, both orders", _interval(whole), "labelled pairs"))
+        found += _official(data, pairs)
+        measured = protocol.position(data).set_index("measure")
+        agree = measured.loc["consistency"] if "consistency" in measured.index else UNKNOWN
+        found.append(("orders agree", _interval(agree), "pairs read in both"))
+    lines = [f"{what:<24}{interval} of {interval.n} {of}" for what, interval, of in found]
+    lines.append(f"{'ties':<24}{(read['verdict'] == 'tie').sum()} of {len(read)} judgements that were read")
+    lines.append(f"{'unreadable':<24}{len(data) - len(read)} of {len(data)} judgements; counted as wrong")
+    return "\n".join(lines)
+
+
+def _interval(row: Any) -> Interval:
+    return Interval(row.value, row.low, row.high, int(row.n))
+
+
+def _official(data: pd.DataFrame, pairs: Iterable[Pair]) -> list[tuple[str, Interval, str]]:
+    """Return the line of the score that a benchmark's authors report, where the pairs are of one that has its own."""
+    from omnirepro.evaluate import official
+
+    facts = official.facts_of("", [pair for pair in pairs if pair.label])
+    (source, *others) = facts["source"].unique()
+    own = source in (*official.LEVELS, *official.BOTH_ORDERS) or facts["all_of"].notna().any()
+    if others or not own:
+        return []
+    found = official.official(data, facts, source)
+    return [("official score", found, f"pairs or lists of {source}")]
