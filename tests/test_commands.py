@@ -12,6 +12,7 @@ from omnirepro.cli.main import main
 from omnirepro.data import READ, Judgement, read_jsonl
 from omnirepro.evaluate import protocol
 from omnirepro.judge import criteria, rubric
+from omnirepro.judge.scalar import Answered, score_rows
 from tests.conftest import ROOT
 
 # ---- files without rows
@@ -253,3 +254,53 @@ def test_a_benchmark_has_the_score_of_its_authors_too(serve, tmp_path, capsys): 
 def test_samples_of_labelled_pairs_are_compared_where_others_have_no_label(serve, tmp_path, capsys):  # noqa: F811
     assert main([*asked_of(serve(knows), tmp_path, *ASKED), "--samples", "2"]) == 0
     assert "accuracy by number of samples: 1: 50.0% 2: 50.0%" in capsys.readouterr().out
+
+
+# ---- levels
+
+
+def alone(question):
+    return {"id": question, "prompt": [{"type": "text", "text": question}], "response": [{"type": "text", "text": "x"}]}
+
+
+def test_scores_carry_status_and_text(serve, tmp_path, capsys):  # noqa: F811
+    def reply(body):
+        said = body["messages"][-1]["content"]
+        if "bad" in said:
+            return refused("flagged by moderation")
+        return answered({"plain": "[[4]]", "thought": "<think>well</think>[[2]]", "cut": "It is"}.get(
+            next((name for name in ("plain", "thought", "cut") if name in said), ""), "I like it"),
+            "length" if "cut" in said else "stop")  # fmt: skip
+
+    names = ("plain", "thought", "cut", "bad", "mute")
+    command = asked_of(serve(reply), tmp_path, *map(alone, names), command="score")
+    assert main(command) == 0
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["status"], row.get("score")) for row in rows] == [
+        ("plain", "ok", 4), ("thought", "thought", 2), ("cut", "cut", None), ("bad", "refused", None),
+        ("mute", "bad_score", None),
+    ]  # fmt: skip
+    assert [rows[i]["raw"] for i in (0, 2, 3, 4)] == ["[[4]]", "It is", "flagged by moderation", "I like it"]
+    said = capsys.readouterr().out
+    assert "5 scores in" in said and "2 read (1 ok, 1 thought), 3 unreadable (" in said and "none of" not in said
+
+
+def test_a_judge_that_writes_no_levels_is_told_at_last(serve, tmp_path, capsys):  # noqa: F811
+    command = asked_of(serve(lambda body: answered(GOOD)), tmp_path, alone("one"), alone("two"), command="score")
+    assert main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert ": 0 read, 2 unreadable (2 bad_score)" in said[-2]
+    assert said[-1].startswith(f"none of {tmp_path / 'rows.jsonl'} could be read: ")
+    assert "levels" in said[-1] and "scorer" in said[-1]
+
+
+def test_a_scorers_row_says_whether_it_is_a_number():
+    class Some:
+        name = "some"
+
+        def score(self, prompts, responses, progress=None):
+            return [0.5, math.nan]
+
+    rows = [Answered(**alone("one")), Answered(**alone("two"))]
+    found = score_rows(Some(), rows)
+    assert [(row.status, row.score, row.raw) for row in found] == [("ok", 0.5, ""), ("bad_score", None, "")]

@@ -151,7 +151,10 @@ def score_responses(args: argparse.Namespace) -> None:
     scored = score_rows(judge, rows, args.criterion, progress("scoring"))
     write_jsonl(args.out, scored)
     _tell_usage(judge)
-    print(f"{len(scored)} scores in {args.out}; {sum(row.score is None for row in scored)} could not be read")
+    statuses = [row.status for row in scored]
+    print(f"{len(scored)} scores in {args.out}: {summary.counted(statuses)}")
+    if nothing := summary.none_read(statuses, args.out, summary.LEVELLESS):
+        print(nothing)
 
 
 @command(

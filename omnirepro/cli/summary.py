@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LEAST_MASS = 0.1  # what A and B had together, below which their shares tell little of what the model would have said
 FORMLESS = "the model writes no judgements; see `raw`, try --read choice, or name one that was trained to judge"
+LEVELLESS = "the model was not taught levels from 1 to 5; see `raw`, compare with judge or best-of-n, or name a scorer"
 REMEDIES = {
     "cut": "raise --max-new-tokens",
     "too_long": "shorten the prompts, or take a model with a longer context",
