@@ -13,6 +13,7 @@ from omnirepro.data import READ, Judgement, read_jsonl
 from omnirepro.evaluate import protocol
 from omnirepro.judge import criteria, rubric
 from omnirepro.judge.scalar import Answered, score_rows
+from omnirepro.search import Chosen
 from tests.conftest import ROOT
 
 # ---- files without rows
@@ -304,3 +305,46 @@ def test_a_scorers_row_says_whether_it_is_a_number():
     rows = [Answered(**alone("one")), Answered(**alone("two"))]
     found = score_rows(Some(), rows)
     assert [(row.status, row.score, row.raw) for row in found] == [("ok", 0.5, ""), ("bad_score", None, "")]
+
+
+# ---- candidates that the judge does not tell apart
+
+
+def choosing(name, *answers):
+    candidates = [[{"type": "text", "text": text}] for text in answers]
+    return {"id": name, "prompt": [{"type": "text", "text": "?"}], "candidates": candidates}
+
+
+def by_worth(body):
+    """Score the side by the digit that it holds."""
+    a, b = re.findall(r"worth (\d)", body["messages"][-1]["content"])
+    better = "equal" if a == b else "A" if a > b else "B"
+    said = json.loads(GOOD) | {"score_A": int(a), "score_B": int(b), "better": better}
+    return answered(json.dumps(said | {"final_verdict": f"<answer>[[{better}]]</answer>"}))
+
+
+@pytest.mark.parametrize("how", ["scalar", "round-robin", "knockout"])
+def test_ties_are_in_the_row_and_the_summary(serve, tmp_path, capsys, how):  # noqa: F811
+    three = choosing("three", "worth 5, a", "worth 5, b", "worth 5, c")
+    rows = [three, choosing("none", "worth 3", "worth 4", "worth 3"), choosing("same", "worth 6", "worth 6")]
+    command = asked_of(serve(by_worth), tmp_path, *rows, command="best-of-n")
+    assert main([*command, "--how", how]) == 0
+    tied, apart, same = read_jsonl(tmp_path / "rows.jsonl", Chosen)
+    assert (tied.best, tied.ranks[0]) == (0, 1) and sorted(tied.ranks) == [1, 2, 3], "the rule of choice stands"
+    assert tied.ties == ([[0, 1], [0, 2]] if how == "knockout" else [[0, 1, 2]])
+    assert apart.best == 1 and apart.ties == [] and same.ties == [], "equal texts are one candidate"
+    said = capsys.readouterr().out
+    assert "in 1 of 3 the best is tied" in said and "earliest" in said
+    low = choosing("low", "worth 2", "worth 7, a", "worth 7, b", "worth 2, too")
+    assert main([*asked_of(serve(by_worth), tmp_path, low, command="best-of-n", out="low.jsonl"), "--how", how]) == 0
+    (found,) = read_jsonl(tmp_path / "low.jsonl", Chosen)
+    assert found.best == 1 and found.ties == ([[1, 2]] if how == "knockout" else [[1, 2], [0, 3]])
+
+
+@pytest.mark.parametrize("how", ["scalar", "knockout"])
+def test_choices_of_what_cannot_be_read_are_told_at_last(serve, tmp_path, capsys, how):  # noqa: F811
+    row = choosing("q", "yes", "no")
+    command = asked_of(serve(lambda body: answered("hm")), tmp_path, row, command="best-of-n")
+    assert main([*command, "--how", how]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "could not be read" in said[-2] and said[-1].startswith(f"none of {tmp_path / 'rows.jsonl'} could be read: ")

@@ -202,7 +202,7 @@ def choose_best(args: argparse.Namespace) -> None:
     found = choose(judge, rows, args.how, args.incumbent, progress=progress("choosing"))
     write_jsonl(args.out, found)
     _tell_usage(judge)
-    print(f"{len(found)} choices in {args.out}; {sum(row.failed for row in found)} judgements could not be read")
+    print(summary.choices(found, args.out))
 
 
 @command(

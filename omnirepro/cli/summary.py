@@ -16,6 +16,8 @@ from omnirepro.evaluate.statistics import UNKNOWN, Interval
 if TYPE_CHECKING:
     import pandas as pd
 
+    from omnirepro.search import Chosen
+
 LEAST_MASS = 0.1  # what A and B had together, below which their shares tell little of what the model would have said
 FORMLESS = "the model writes no judgements; see `raw`, try --read choice, or name one that was trained to judge"
 LEVELLESS = "the model was not taught levels from 1 to 5; see `raw`, compare with judge or best-of-n, or name a scorer"
@@ -45,6 +47,21 @@ def none_read(statuses: Iterable[str], out: str | Path, remedy: str) -> str:
         return ""
     (commonest, _), *_ = counts.most_common()
     return f"none of {out} could be read: {REMEDIES.get(commonest, remedy)}"
+
+
+def choices(rows: Iterable[Chosen], out: str | Path) -> str:
+    """Say of choices how much of what was asked for them could be read, and in how many the best is tied."""
+    rows = list(rows)
+    asked = sum(row.calls for row in rows)
+    failed = sum(row.failed for row in rows)
+    tied = sum(any(row.best in tie for tie in row.ties) for row in rows)
+    lines = [f"{len(rows)} choices in {out}; {failed} of {asked} judgements or scores could not be read"]
+    if tied:
+        lines.append(f"in {tied} of {len(rows)} the best is tied (`ties`): the earliest of the tied ones was taken")
+    statuses = [one.status for row in rows for one in row.comparisons] or ["bad_score"] * (failed == asked)
+    if asked and (nothing := none_read(statuses, out, FORMLESS if any(r.comparisons for r in rows) else LEVELLESS)):
+        lines.append(nothing)
+    return "\n".join(lines)
 
 
 def mass(rows: Iterable[Judgement]) -> str:
