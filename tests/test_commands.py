@@ -6,13 +6,17 @@ import math
 import re
 
 import pytest
+from test_loading import ask
 from test_servers import answered, refused, said_in, serve  # noqa: F401 (a fixture)
 
 from omnirepro.cli.main import main
 from omnirepro.data import READ, Judgement, read_jsonl
+from omnirepro.data.files import RunError
 from omnirepro.evaluate import protocol
 from omnirepro.judge import criteria, rubric
 from omnirepro.judge.scalar import Answered, score_rows
+from omnirepro.models.endpoints import open_endpoint
+from omnirepro.models.generation import Decoding
 from omnirepro.search import Chosen
 from tests.conftest import ROOT
 
@@ -348,3 +352,33 @@ def test_choices_of_what_cannot_be_read_are_told_at_last(serve, tmp_path, capsys
     assert main([*command, "--how", how]) == 0
     said = capsys.readouterr().out.splitlines()
     assert "could not be read" in said[-2] and said[-1].startswith(f"none of {tmp_path / 'rows.jsonl'} could be read: ")
+
+
+# ---- what a server does not tell
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "completion_tokens": None}, {"total_tokens": 0}])
+def test_tokens_that_a_server_does_not_tell_are_not_called_none(serve, tmp_path, capsys, usage):  # noqa: F811
+    def reply(body):
+        status, made = answered(GOOD, prompt=10, tokens=5)
+        if "told" in said_in(body):
+            return status, made
+        return status, {"choices": made["choices"]} | ({} if usage is None else {"usage": usage})
+
+    server = serve(reply)
+    assert main(asked_of(server, tmp_path, of("one"), of("two"))) == 0
+    said = capsys.readouterr().out
+    assert "4 answers (tokens not told by 4 answers), " in said and "0 + 0 tokens" not in said
+    assert main(asked_of(server, tmp_path, of("one more"), of("told"), out="other.jsonl")) == 0
+    assert "4 answers (20 + 10 tokens, cost 0.0000, and tokens not told by 2 answers), " in capsys.readouterr().out
+    assert main(asked_of(server, tmp_path, of("told"), out="third.jsonl")) == 0
+    assert "2 answers (20 + 10 tokens, cost 0.0000), " in capsys.readouterr().out
+
+
+def test_a_budget_counts_what_an_untold_answer_can_cost_at_most(serve, tmp_path):  # noqa: F811
+    server = serve(lambda body: (200, {"choices": answered("yes")[1]["choices"], "usage": {"total_tokens": 3}}))
+    servers = {server.url: {"price": [0, 100_000]}}
+    model = open_endpoint(f"{server.url}#m", servers, budget=2.5, concurrency=1, cache=tmp_path / "c.sqlite")
+    with pytest.raises(RunError, match="raise the budget"):
+        model.complete(ask(*"abcdef"), Decoding(10))
+    assert len(server.bodies) == 2, "an answer of 10 tokens may cost 1"

@@ -92,12 +92,14 @@ class Usage:
     """What was asked and paid. `lost`: attempts of which no answer came back, though the server may have worked.
 
     `cost` is in the currency of `price`, the price of a million prompt tokens and of a million completion tokens;
-    `unkept` is the part of it that bought no answer in the cache. `withheld`: replies that held no answer.
+    `unkept` is the part of it that bought no answer in the cache. `withheld`: replies that held no answer; `untold`:
+    replies without the number of their tokens, which are in neither tokens nor cost.
     """
 
     price: tuple[float, float] = (0.0, 0.0)
     answered: int = 0
     withheld: int = 0
+    untold: int = 0
     cached: int = 0
     retried: int = 0
     lost: int = 0
@@ -115,8 +117,13 @@ class Usage:
         return (prompt * self.price[0] + completion * self.price[1]) / 1e6
 
     def __str__(self) -> str:
+        took = []
+        if self.prompt_tokens or self.completion_tokens or not self.untold:
+            took.append(f"{self.prompt_tokens} + {self.completion_tokens} tokens, cost {self.cost:.4f}")
+        if self.untold:
+            took.append(f"tokens not told by {self.untold} answers")
         return (
-            f"{self.answered} answers ({self.prompt_tokens} + {self.completion_tokens} tokens, cost {self.cost:.4f}), "
+            f"{self.answered} answers ({', and '.join(took)}), "
             f"{self.withheld} without one, {self.cached} from the cache, {self.retried} retries, {self.lost} answers "
             "lost on the way"
         )
@@ -503,7 +510,9 @@ class _Batch:
             used = body.get("usage") or {}
             prompt = used.get("prompt_tokens") or 0
             completion = used.get("completion_tokens") or 0
-            cost = usage.price_of(prompt, completion) if used else most
+            told = None not in (used.get("prompt_tokens"), used.get("completion_tokens"))
+            cost = usage.price_of(prompt, completion) if told else most
+            usage.untold += not told
             usage.prompt_tokens += prompt
             usage.completion_tokens += completion
             usage.longest = max(usage.longest, prompt)
