@@ -7,7 +7,7 @@ import re
 
 import pytest
 from test_loading import ask
-from test_servers import answered, refused, said_in, serve  # noqa: F401 (a fixture)
+from test_servers import Handler, answered, refused, said_in, serve  # noqa: F401 (a fixture)
 
 from omnirepro.cli.main import main
 from omnirepro.data import READ, Judgement, read_jsonl
@@ -382,3 +382,79 @@ def test_a_budget_counts_what_an_untold_answer_can_cost_at_most(serve, tmp_path)
     with pytest.raises(RunError, match="raise the budget"):
         model.complete(ask(*"abcdef"), Decoding(10))
     assert len(server.bodies) == 2, "an answer of 10 tokens may cost 1"
+
+
+# ---- a server without a model's name
+
+
+class Listing(Handler):
+    """A server that has a list of its models, or something else in its place."""
+
+    def do_GET(self):
+        self.server.keys.append(self.headers["Authorization"])
+        self.answer(*self.server.listing if self.path == "/v1/models" else (404, {}))
+
+
+@pytest.fixture
+def listing(serve):  # noqa: F811
+    def start(*of):
+        server = serve(lambda body: answered(GOOD))
+        server.RequestHandlerClass = Listing
+        server.listing, server.keys = of, []
+        return server
+
+    return start
+
+
+def models(*names):
+    return 200, {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
+
+
+def test_the_only_model_of_a_server_is_taken_and_told(listing, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OTHER_KEY", "k1")
+    server = listing(*models("org/only"))
+    (tmp_path / "e.yaml").write_text(
+        json.dumps(
+            {
+                "servers": {
+                    server.url: {"key": "OTHER_KEY"},
+                    f"{server.url}#org/only": {"key": "OTHER_KEY", "price": [7, 7]},
+                }
+            }
+        )
+    )
+    command = asked_of(server, tmp_path, of("one"), model="")
+    assert main([*command, "--endpoints", str(tmp_path / "e.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if "org/only" in line and server.url in line]
+    assert {body["model"] for body in server.bodies} == {"org/only"} and server.keys == ["Bearer k1"]
+    assert {row.model for row in read_jsonl(tmp_path / "rows.jsonl", Judgement)} == {"org/only"}
+    assert "cost 0.0002" in said, "the entry of the model that was found counts"
+
+
+def test_several_models_are_one_line_that_lists_them(listing, tmp_path, capsys):
+    server = listing(*models("small", "large"))
+    assert main(asked_of(server, tmp_path, of("one"), model="")) == 1
+    error = capsys.readouterr().err
+    assert "small, large" in error and "#" in error and error.count("\n") == 1 and not server.bodies
+    server.listing = models(*(f"model-{i:03}" for i in range(300)))
+    assert main(asked_of(server, tmp_path, of("one"), model="")) == 1
+    assert "model-019 and 280 more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [(404, {"error": "no"}), (401, {}), (200, {"data": []}), (200, {"data": None}), (200, ["x"]), (200, "ok")],
+)
+def test_without_a_list_of_models_the_default_is_asked_for_and_told(listing, tmp_path, capsys, instead):
+    server = listing(*instead)
+    assert main(asked_of(server, tmp_path, of("one"), model="")) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "'default'" in line)
+    assert line.startswith(f"{server.url}: no model is named")
+    assert {body["model"] for body in server.bodies} == {"default"}
+
+
+def test_a_named_model_is_not_looked_up(listing, tmp_path):
+    server = listing(*models("a", "b"))
+    assert main(asked_of(server, tmp_path, of("one"), model="#c")) == 0
+    assert not server.keys and server.bodies[0]["model"] == "c"
