@@ -90,8 +90,8 @@ def accuracy(rows: Iterable[Judgement], pairs: Iterable[Pair]) -> str:
 
     data = protocol.frame(labelled)
     read = data[data["valid"]]
-    by_order = protocol.by_order(data).rename(columns={"order": "what"})
-    found = [(f"accuracy, shown {row.what}", _interval(row), "judgements") for row in by_order.itertuples()]
+    by_order = protocol.by_order(data)
+    found = [(f"accuracy, shown {row.order}", _interval(row), "judgements") for row in by_order.itertuples()]
     if len(by_order) == 2:
         (whole,) = protocol.summarize(data, "model").itertuples()
         found.insert(0, ("accuracy, both orders", _interval(whole), "labelled pairs"))

@@ -185,7 +185,7 @@ def choose(
                 best=orders[name][0],
                 ranks=[1 + orders[name].index(form) for form in forms[name]],
                 strengths=finite and [finite[form] for form in forms[name]],
-                ties=_drawn(said) if worth is None else _level(finite),
+                ties=_ties(finite, said),
                 calls=len(worth) if alone else len(said),
                 failed=sum(x is None for x in finite.values()) if alone else sum(c.status not in READ for c in said),
                 comparisons=said,
@@ -194,13 +194,13 @@ def choose(
     return chosen
 
 
-def _drawn(said: list[Compared]) -> list[list[int]]:
-    """Return the candidates of each match that was a tie."""
-    return [sorted((one.a, one.b)) for one in said if one.status in READ and one.verdict == "tie"]
+def _ties(strengths: Mapping[int, float | None] | None, said: list[Compared]) -> list[list[int]]:
+    """Return the candidates of each strength that several have, best first; equal as `highest` takes them.
 
-
-def _level(strengths: Mapping[int, float | None]) -> list[list[int]]:
-    """Return the candidates of each strength that several have, best first; equal as `highest` takes them."""
+    Without strengths those of each match that was a tie.
+    """
+    if strengths is None:
+        return [sorted((one.a, one.b)) for one in said if one.status in READ and one.verdict == "tie"]
     shared: defaultdict[float, list[int]] = defaultdict(list)
     for form, strength in sorted(strengths.items()):
         if strength is not None:
