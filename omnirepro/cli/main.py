@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from omnirepro.cli import summary
 from omnirepro.cli.commands import COMMANDS, PROFILE, RUN, SEED, SET, arg, command
 from omnirepro.cli.plan import Assumptions, plan
 from omnirepro.data import MediaError, Pair, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import home, try_out
 from omnirepro.data.progress import progress
+from omnirepro.data.schema import refuse_empty
 from omnirepro.kit.run import ParameterError, RunError, load_params, open_run, project_root, results_root, run_name
 from omnirepro.kit.run.reading import read_yaml
 
@@ -84,7 +85,7 @@ def judge_pairs(args: argparse.Namespace) -> None:
             warnings.filterwarnings("ignore", message=r"\d+ media files are missing")
         how = {"columns": dict(args.column), "check_media": stop, "limit": args.limit}
         pairs = list(load(args.file, args.source, args.root, **how))
-    pairs = pairs if stop else _readable(pairs)
+    pairs = refuse_empty(pairs if stop else _readable(pairs), args.file)
     judge = _judge(args)
     if args.dry_run:
         from omnirepro.cli.judging import price
@@ -94,13 +95,20 @@ def judge_pairs(args: argparse.Namespace) -> None:
     rows = judge.judge(pairs, args.orders, args.criterion, progress=progress("judging"))
     write_jsonl(args.out, rows)
     _tell_usage(judge)
-    print(f"{len(rows)} judgements in {args.out}; {sum(row.verdict is None for row in rows)} without a verdict", end="")
-    print(*(f", {n} {status}" for status, n in Counter(row.status for row in rows).items() if status != "ok"), sep="")
-    if args.orders == "both" and all(row.label and "votes" in row.decoding for row in rows):
+    statuses = [row.status for row in rows]
+    print(f"{len(rows)} judgements in {args.out}: {summary.counted(statuses)}")
+    if masses := summary.mass(rows):
+        print(masses)
+    if table := summary.accuracy(rows, pairs):
+        print(table)
+    labelled = [row for row in rows if row.label]
+    if args.orders == "both" and labelled and all("votes" in row.decoding for row in labelled):
         from omnirepro.evaluate import protocol
 
-        table = protocol.by_samples(rows)
+        table = protocol.by_samples(labelled)
         print("accuracy by number of samples:", *(f"{r.samples}: {r.value:.1%}" for r in table.itertuples()))
+    if nothing := summary.none_read(statuses, args.out, summary.FORMLESS):
+        print(nothing)
 
 
 def _readable(pairs: list[Pair]) -> list[Pair]:
@@ -156,12 +164,15 @@ def score_responses(args: argparse.Namespace) -> None:
     """Score the responses of a file, each by itself, under a criterion in words."""
     from omnirepro.judge.scalar import Answered, score_rows
 
-    rows = read_jsonl(args.file, Answered, check_media=True, unique=True)
+    rows = refuse_empty(read_jsonl(args.file, Answered, check_media=True, unique=True), args.file, "responses")
     judge = _judge(args)
     scored = score_rows(judge, rows, args.criterion, progress("scoring"))
     write_jsonl(args.out, scored)
     _tell_usage(judge)
-    print(f"{len(scored)} scores in {args.out}; {sum(row.score is None for row in scored)} could not be read")
+    statuses = [row.status for row in scored]
+    print(f"{len(scored)} scores in {args.out}: {summary.counted(statuses)}")
+    if nothing := summary.none_read(statuses, args.out, summary.LEVELLESS):
+        print(nothing)
 
 
 @command(
@@ -204,12 +215,12 @@ def choose_best(args: argparse.Namespace) -> None:
     """Choose the best of N candidates for every prompt of a file, with ranks and the judge's reasons."""
     from omnirepro.search import choose, read_candidates
 
-    rows = read_candidates(args.file)
+    rows = refuse_empty(read_candidates(args.file), args.file, "candidates")
     judge = _judge(args)
     found = choose(judge, rows, args.how, args.incumbent, progress=progress("choosing"))
     write_jsonl(args.out, found)
     _tell_usage(judge)
-    print(f"{len(found)} choices in {args.out}; {sum(row.failed for row in found)} judgements could not be read")
+    print(summary.choices(found, args.out))
 
 
 @command(
@@ -235,7 +246,7 @@ def check_data(args: argparse.Namespace) -> None:
     cards = project_root() / "params" / "data"
     card = card_of(args.path, cards, args.root or "")
     how = card.how | ({"columns": dict(args.column)} if args.column else {})
-    others = rows_of(card_of(args.against, cards)) if args.against else []
+    others = refuse_empty(rows_of(card_of(args.against, cards)), args.against, "rows") if args.against else []
     named = card.model_copy(update=how | {"source": args.source or card.source})
     if asks(named):
         if args.licence or args.out:
@@ -247,6 +258,9 @@ def check_data(args: argparse.Namespace) -> None:
             print(f"\nagainst            {args.against}", overlap(asked, others, "questions"), sep="\n")
         return
     pairs = list(load(card.path, **how | {"source": args.source or card.source}, limit=card.limit))
+    if not pairs:
+        print(f"no pairs in {args.path}")
+        return
     if args.licence:
         pairs, said = allowed(pairs, args.licence, card.licence)
         print(said)
@@ -270,7 +284,10 @@ def check_data(args: argparse.Namespace) -> None:
 def audit_model(args: argparse.Namespace) -> int:
     """Find out whether a judge looks, listens and is swayed; writes a card, exit status 2 where it is faulty."""
     from omnirepro.cli.audit import audit_judge
+    from omnirepro.data.sources import load
 
+    if args.pairs:
+        refuse_empty(list(load(args.pairs, say=lambda text: None, limit=1)), args.pairs)
     judge = _judge(args, cached=False)
     name = judge.name if Path(args.model).exists() else args.model  # a card is given away: no folder of this machine
     said, status = audit_judge(judge, name, Path(args.out), args.pairs, args.each, args.seed, not args.world)

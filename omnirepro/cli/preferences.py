@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.data import Judgement, Pair, Part, RowError, read_jsonl, write_jsonl
-from omnirepro.data.schema import refuse_repeat
+from omnirepro.data.schema import refuse_empty, refuse_repeat
 from omnirepro.data.sources import SOURCES, load
 from omnirepro.data.sources.parts import group, sample_clusters, shared
 from omnirepro.evaluate import protocol
@@ -43,13 +43,14 @@ Names = Sequence[str]
 def read_sets(data: Names, seed: int, root: str | None = None) -> Sets:
     """Read decided pairs, a set a source (LLMBar's sections apart), sides exchanged by coin, ids led by the set.
 
-    Raises `RowError` where two files of own pairs share an id; those of released sets are numbered.
+    Raises `RowError` where a file holds no pair, and where two of own pairs share an id; those of released sets are
+    numbered.
     """
     sets: Sets = {}
     places: dict[str, str] = {}
     times: Counter[str] = Counter()
     for path in data:
-        for pair in load(path, root=root, sides=seed):
+        for pair in refuse_empty(list(load(path, root=root, sides=seed)), path):
             if pair.label in ("A", "B"):
                 section = (pair.meta or {}).get("section")
                 name = "-".join(filter(None, (pair.source or Path(path).stem, section))).lower()

@@ -310,6 +310,13 @@ def sha256_file(path: str | Path) -> str:
         raise MediaError(f"{path}: cannot be read ({why}); restore the file or correct its path") from error
 
 
+def refuse_empty(rows: list[Any], where: str | Path, called: str = "pairs") -> list[Any]:
+    """Return the rows of a file. Raises `RowError` naming the file where it holds none."""
+    if not rows:
+        raise RowError(f"no {called} in {where}: write some into it, or name another file")
+    return rows
+
+
 def refuse_repeat(name: str, where: str, seen: dict[str, str]) -> None:
     """Note in `seen` where an id stands. Raises `RowError` naming both places where it stands twice."""
     if (before := seen.setdefault(name, where)) is not where:

@@ -13,11 +13,13 @@ asked of the subset Ties for its accuracies alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from omnirepro.data import Pair
 from omnirepro.evaluate.protocol import pairs
 from omnirepro.evaluate.rows import Rows, credit, frame
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
@@ -31,6 +33,13 @@ LEVELS = {
 BOTH_ORDERS = ("judgebench",)  # a pair counts where both orders together favour the gold
 # Parts of a benchmark that have a score of their own: the end of a task's name.
 PARTS = {"rm-bench": ("easy", "normal", "hard")}
+
+
+def facts_of(name: str, pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Return what official scores need to know: set, source, pair_id, section, weight, all_of."""
+    columns = ("set", "source", "pair_id", "section", "weight", "all_of")
+    rows = [(name, p.source, p.id, *((p.meta or {}).get(k) for k in columns[3:])) for p in pairs]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def official(rows: Rows, facts: pd.DataFrame, source: str, **policy: Any) -> Interval:

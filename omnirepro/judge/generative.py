@@ -98,14 +98,20 @@ class Judge:
 
         NaN where no level could be read. Raises ValueError where the lists differ in length.
         """
+        found = [parsed.score_a for parsed, _ in self.levels(prompts, responses, progress)]
+        return [math.nan if level is None else level for level in found]
+
+    def levels(
+        self, prompts: list[Prompt], responses: list[Response], progress: Progress | None = None
+    ) -> list[tuple[rubric.Parsed, Generated]]:
+        """Return what `score` reads of each response, its status with it, and the completion that it was read from."""
         asked = zip(prompts, responses, strict=True)
         chats = [verdict.ask_level(p.parts, r.parts, p.criterion, self.wording) for p, r in asked]
         held = getattr(self.chat, "schema", None)  # a server's, to another format
         made = (replace(self.chat, schema=None) if held else self.chat).complete(
             chats, self.decoding, self.seed, progress
         )
-        found = [verdict.read(out.text, "level").score_a for out in made]
-        return [math.nan if level is None else level for level in found]
+        return [(rubric.concluded(verdict.read(out.text, "level"), out), out) for out in made]
 
 
 def load_judge(

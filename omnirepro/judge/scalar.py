@@ -40,12 +40,17 @@ class Answered(Row):
 
 
 class Scored(Row):
-    """A response's score; None where the model gave none that could be read."""
+    """A response's score; None where the model gave none that could be read.
+
+    `status` and `raw`, the text as written, are as in a `Judgement`.
+    """
 
     id: str
+    status: str
     score: float | None
     criterion: str | None = None
     model: str = ""
+    raw: str = ""
 
 
 @dataclass
@@ -113,12 +118,21 @@ def freeze_scores(
 def score_rows(
     judge: Any, rows: list[Answered], criterion: str | None = None, progress: Progress | None = None
 ) -> list[Scored]:
-    """Score rows with any judge that has `score`; `criterion` replaces the rows' own."""
+    """Score rows with any judge that has `score`; `criterion` replaces the rows' own.
+
+    A judge that writes `levels` says why one could not be read, and what it wrote.
+    """
     prompts = [Prompt(id=r.id, task=r.task, parts=r.prompt, criterion=criterion or r.criterion) for r in rows]
-    scores = judge.score(prompts, [Response(prompt_id=r.id, parts=r.response) for r in rows], progress)
+    responses = [Response(prompt_id=r.id, parts=r.response) for r in rows]
+    if hasattr(judge, "levels"):
+        made = judge.levels(prompts, responses, progress)
+        found = [(said.status, said.score_a, out.text or out.reason) for said, out in made]
+    else:
+        scores = judge.score(prompts, responses, progress)
+        found = [("ok", s, "") if math.isfinite(s) else ("bad_score", None, "") for s in scores]
     return [
-        Scored(id=p.id, score=s if math.isfinite(s) else None, criterion=p.criterion, model=judge.name)
-        for p, s in zip(prompts, scores, strict=True)
+        Scored(id=p.id, status=status, score=score, criterion=p.criterion, model=judge.name, raw=raw)
+        for p, (status, score, raw) in zip(prompts, found, strict=True)
     ]
 
 

@@ -70,6 +70,7 @@ CHOOSING = {
     "continue_final_message": True,
     "add_generation_prompt": False,
 }
+LISTED = 20  # models that an error names
 PATIENCE = 8  # requests that a server may refuse before it has answered any
 _OF_THE_ROW = {400, 413, 422}  # about this request; the others are about key, model, account or server
 _OF_ALL = {401, 402, 404, 429}
@@ -92,12 +93,14 @@ class Usage:
     """What was asked and paid. `lost`: attempts of which no answer came back, though the server may have worked.
 
     `cost` is in the currency of `price`, the price of a million prompt tokens and of a million completion tokens;
-    `unkept` is the part of it that bought no answer in the cache. `withheld`: replies that held no answer.
+    `unkept` is the part of it that bought no answer in the cache. `withheld`: replies that held no answer; `untold`:
+    replies without the number of their tokens, which are in neither tokens nor cost.
     """
 
     price: tuple[float, float] = (0.0, 0.0)
     answered: int = 0
     withheld: int = 0
+    untold: int = 0
     cached: int = 0
     retried: int = 0
     lost: int = 0
@@ -115,8 +118,13 @@ class Usage:
         return (prompt * self.price[0] + completion * self.price[1]) / 1e6
 
     def __str__(self) -> str:
+        took = []
+        if self.prompt_tokens or self.completion_tokens or not self.untold:
+            took.append(f"{self.prompt_tokens} + {self.completion_tokens} tokens, cost {self.cost:.4f}")
+        if self.untold:
+            took.append(f"tokens not told by {self.untold} answers")
         return (
-            f"{self.answered} answers ({self.prompt_tokens} + {self.completion_tokens} tokens, cost {self.cost:.4f}), "
+            f"{self.answered} answers ({', and '.join(took)}), "
             f"{self.withheld} without one, {self.cached} from the cache, {self.retried} retries, {self.lost} answers "
             "lost on the way"
         )
@@ -305,10 +313,38 @@ def server_of(spec: str, servers: Mapping[str, Any] | None = None) -> Server:
         raise RunError(f"{where}: {wrong['msg']}; an entry has {', '.join(Server.model_fields)}") from None
 
 
+def only_model(url: str, key: str = KEY) -> str:
+    """Return the one model that a server lists and say so; "default", and why, where its list cannot be had.
+
+    Raises `RunError` that lists them where there are several.
+    """
+    secret = os.environ.get(key)
+    try:
+        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+        reply = httpx.get(f"{lies_at(url).rstrip('/')}/models", headers=headers, timeout=10, follow_redirects=True)
+        names = list(dict.fromkeys(str(one["id"]) for one in reply.raise_for_status().json()["data"]))
+        why = "it lists none"
+    except (httpx.HTTPError, httpx.InvalidURL, LookupError, TypeError, ValueError) as error:
+        names = []
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+    if len(names) > 1:
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        raise RunError(f"{url}: name one of its models behind a #: {', '.join(names[:LISTED])}{more}")
+    if names:
+        print(f"{url}: no model is named; asking {names[0]}, its only one")
+        return names[0]
+    print(f"{url}: no model is named, and its models cannot be listed ({why}); asking for 'default'")
+    return "default"
+
+
 def open_endpoint(spec: str, servers: Mapping[str, Any] | None = None, **options: Any) -> EndpointModel:
-    """Open `http://host:port/v1#model`, asked as `servers` says (`server_of`); `options`: those of `EndpointModel`."""
+    """Open `http://host:port/v1#model`, asked as `servers` says (`server_of`); `options`: those of `EndpointModel`.
+
+    Without a model it is the server's only one (`only_model`).
+    """
     url, _, name = spec.partition("#")
-    server = server_of(spec, servers)
+    name = name or only_model(url, server_of(url, servers).key)
+    server = server_of(f"{url}#{name}", servers)
     known = {
         "temperature": server.temperature,
         "seed": server.seed,
@@ -321,7 +357,7 @@ def open_endpoint(spec: str, servers: Mapping[str, Any] | None = None, **options
     }
     if server.frames is not None:
         options["frames"] = server.frames
-    return EndpointModel(url, name or "default", usage=Usage(price=server.price), **options)
+    return EndpointModel(url, name, usage=Usage(price=server.price), **options)
 
 
 class _Batch:
@@ -503,7 +539,9 @@ class _Batch:
             used = body.get("usage") or {}
             prompt = used.get("prompt_tokens") or 0
             completion = used.get("completion_tokens") or 0
-            cost = usage.price_of(prompt, completion) if used else most
+            told = None not in (used.get("prompt_tokens"), used.get("completion_tokens"))
+            cost = usage.price_of(prompt, completion) if told else most
+            usage.untold += not told
             usage.prompt_tokens += prompt
             usage.completion_tokens += completion
             usage.longest = max(usage.longest, prompt)

@@ -8,6 +8,7 @@ criterion?, cluster?
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +73,8 @@ class Chosen(Row):
     """What was chosen of one row: `best` (from 0), each candidate's rank (1 is best) and strength, and the reasons.
 
     Strengths are log-odds (round robin) or the judge's scores (scalar); a knock-out has none. Equal candidates share
-    rank and strength.
+    rank and strength. `ties` are the distinct candidates that the judge told not apart, the earliest of which has the
+    better rank: those of one strength, or in a knock-out those of a drawn match.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Chosen(Row):
     best: int
     ranks: list[int]
     strengths: list[float | None] | None = None
+    ties: list[list[int]] = []
     calls: int
     failed: int
     comparisons: list[Compared] = []
@@ -182,12 +185,27 @@ def choose(
                 best=orders[name][0],
                 ranks=[1 + orders[name].index(form) for form in forms[name]],
                 strengths=finite and [finite[form] for form in forms[name]],
+                ties=_ties(finite, said),
                 calls=len(worth) if alone else len(said),
                 failed=sum(x is None for x in finite.values()) if alone else sum(c.status not in READ for c in said),
                 comparisons=said,
             )
         )
     return chosen
+
+
+def _ties(strengths: Mapping[int, float | None] | None, said: list[Compared]) -> list[list[int]]:
+    """Return the candidates of each strength that several have, best first; equal as `highest` takes them.
+
+    Without strengths those of each match that was a tie.
+    """
+    if strengths is None:
+        return [sorted((one.a, one.b)) for one in said if one.status in READ and one.verdict == "tie"]
+    shared: defaultdict[float, list[int]] = defaultdict(list)
+    for form, strength in sorted(strengths.items()):
+        if strength is not None:
+            shared[round(strength, 9)].append(form)
+    return [shared[strength] for strength in sorted(shared, reverse=True) if len(shared[strength]) > 1]
 
 
 def _falling(strengths: dict[int, float]) -> list[int]:

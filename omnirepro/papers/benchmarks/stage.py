@@ -25,6 +25,7 @@ from omnirepro.data.sources import load
 from omnirepro.data.sources.cards import pairs_of
 from omnirepro.data.sources.parts import sample_clusters
 from omnirepro.data.sources.released import restored, write_released
+from omnirepro.evaluate.official import facts_of
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge.criteria import GenRM, judge_by
 from omnirepro.judge.generative import Judge, load_judge
@@ -124,7 +125,7 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
     frozen, extra = read_frozen(p["rows"])
     if not rows and not frozen:
         raise RowError("nothing to judge: give benchmarks.data with a judge, or benchmarks.rows")
-    table = pd.concat([_facts(name, pairs) for name, pairs in sets.items()] + [extra], ignore_index=True)
+    table = pd.concat([facts_of(name, pairs) for name, pairs in sets.items()] + [extra], ignore_index=True)
     table = table.drop_duplicates(["set", "pair_id"])  # judges' frozen rows of one set are files of one name
     run.write("sets.csv", table.to_csv(index=False))
     run.write("predictions.jsonl", lambda path: write_jsonl(path, [*rows, *frozen]))
@@ -167,7 +168,7 @@ def opened(run: Run, name: str, source: Path | str) -> Judge | ScalarJudge | Swi
 def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:
     """Read rows that were frozen before (JSON Lines of judgements) or a reward-bench result file, a set a file."""
     rows = []
-    tables = [_facts("", [])]
+    tables = [facts_of("", [])]
     for path in map(Path, paths):
         found = read_results(json.loads(path.read_text("utf-8"))) if path.suffix == ".json" else None
         found = read_jsonl(path, Judgement) if found is None else found
@@ -178,10 +179,3 @@ def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:
         ids = sorted({f"{name}:{row.pair_id}" for row in found})
         tables.append(pd.DataFrame({"set": name, "source": name, "pair_id": ids}))
     return rows, pd.concat(tables, ignore_index=True)
-
-
-def _facts(name: str, pairs: Sequence[Pair]) -> pd.DataFrame:
-    """Return what official scores need to know: set, source, pair_id, section, weight, all_of."""
-    columns = ("set", "source", "pair_id", "section", "weight", "all_of")
-    rows = [(name, p.source, p.id, *((p.meta or {}).get(k) for k in columns[3:])) for p in pairs]
-    return pd.DataFrame(rows, columns=columns)
