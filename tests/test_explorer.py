@@ -328,7 +328,7 @@ addEventListener("load", () => run().catch((e) => faults.push(String(e.stack || 
 
 
 def clicked(page, script, address=""):
-    found = opened(page, STEPS % script, address, "--virtual-time-budget=20000")
+    found = opened(page, STEPS % script, address, "--virtual-time-budget=120000")
     assert found.pop("faults") == [] and found.pop("hacked") is None
     return found
 

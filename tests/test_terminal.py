@@ -130,9 +130,8 @@ def test_the_next_command_needs_no_make_where_there_is_none(monkeypatch):
 
 
 def test_make_reproduce_is_the_command(project):
-    told = subprocess.run(
-        ["make", "-n", "reproduce", "-o", ".venv/.installed"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = ["make", "--no-print-directory", "-n", "reproduce", "-o", ".venv/.installed"]  # `make test` runs it too
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (
         told.stdout.splitlines()[-1].split("-m ")[-1]
         == "omnirepro reproduce --profile tiny --seeds 0 --notebooks  --cores 0"
