@@ -14,6 +14,7 @@ from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.official import official
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge import rubric
+from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import RunError, load_params, open_run
 from omnirepro.models.families import ModelError
 from omnirepro.models.loading import follow, point_to
@@ -334,3 +335,18 @@ def test_nothing_to_judge_is_an_error(tmp_path):
 
 def test_published_tables_name_known_sources():
     assert set(PUBLISHED) <= set(SOURCES)
+
+
+def test_rows_kept_of_one_judge_are_not_another_s_whose_name_reads_alike(tmp_path):
+    class Says:
+        def __init__(self, verdict):
+            self.verdict = verdict
+
+        def judge(self, pairs, progress=None):
+            return [row(pair.id, self.verdict) for pair in pairs]
+
+    pair = Pair(id="p", task="t", prompt=[text_part("q")], response_a=[text_part("a")], response_b=[text_part("b")])
+    for name, verdict in (("a/b-c", "A"), ("a-b/c", "B"), ("a%2Fb/c", "tie")):
+        assert [one.verdict for one in judge_split(Says(verdict), name, [pair], tmp_path)] == [verdict]
+    kept = judge_split(Says("B"), "a/b-c", [pair], tmp_path)
+    assert [one.verdict for one in kept] == ["A"], "what was judged before is not judged again"

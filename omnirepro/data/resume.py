@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from omnirepro.data import Row
 from omnirepro.data.files import atomic_write
@@ -26,7 +27,7 @@ def in_chunks(
     """
     out: list[R] = []
     for at in range(0, len(items), size):
-        path = Path(folder) / f"{name}-{at:07d}.jsonl"
+        path = Path(folder) / f"{quote(name, safe=' ')}-{at:07d}.jsonl"  # one file a name, whatever signs it has
         if not path.exists():
             rows = work(items[at : at + size], at)
             atomic_write(path, "".join(r.model_dump_json() + "\n" for r in rows))

@@ -23,4 +23,4 @@ def judge_split(
     def work(some: list[Pair], at: int) -> list[Judgement]:
         return [row.model_copy(update={"model": name}) for row in judge.judge(some, progress=report)]
 
-    return in_chunks(checkpoints, name.replace("/", "-"), pairs, work, Judgement, size)
+    return in_chunks(checkpoints, name, pairs, work, Judgement, size)
