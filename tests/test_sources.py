@@ -618,8 +618,9 @@ def test_real_transcripts_come_back_to_the_letter():
     names = {"user": "Human", "assistant": "Assistant"}
     for row, pair in zip(rows, quietly(path), strict=True):
         for side, response in (("chosen", pair.response_a), ("rejected", pair.response_b)):
-            turns = [(names[p.role], p.text) for p in (*pair.prompt, *response)]
-            turns[len(pair.prompt)] = ("Assistant", response[0].text)
+            before, after = ([p for p in parts if p.text != "\n"] for parts in (pair.prompt, response))
+            turns = [(names[p.role], p.text) for p in (*before, *after)]  # a line's end parts two messages of one turn
+            turns[len(before)] = ("Assistant", after[0].text)
             assert "".join(f"\n\n{who}: {said}" for who, said in turns) == row[side]
 
 
