@@ -28,13 +28,9 @@ class Sound:
         for item in items:
             sides = {"A": text_of(item.pair.response_a), "B": text_of(item.pair.response_b)}
             other = {"A": "B", "B": "A"}[item.pair.label]
-            for prompt, side in (
-                (item.pair.prompt, item.pair.label),
-                (item.twin, other),
-                (item.ordering, item.pair.label),
-            ):
-                if prompt:
-                    self.truth[prompt[0].path] = sides[side]
+            self.truth[item.twin[0].path] = sides[other]
+            for pair in (item.pair, *item.changed.values()):
+                self.truth[next(part.path for part in pair.prompt if part.path)] = sides[item.pair.label]
 
     def seen(self, pair):
         """The true answer of the pair's medium; None where it cannot be told."""
@@ -44,7 +40,9 @@ class Sound:
         true = self.seen(pair)
         if true is None:
             return "tie"
-        return "A" if text_of(pair.response_a).startswith(true) or f" {true}" in text_of(pair.response_a) else "B"
+        said = text_of(pair.response_a).lower()
+        core = true.lower().removeprefix("it is ").removeprefix("there are ")
+        return "A" if core in said else "B"
 
     def judge(self, pairs, orders="both"):
         return [self.row(pair, order, pairs) for pair in pairs for order in ("AB", "BA")]
@@ -142,7 +140,7 @@ class ReadsNeighbours(Sound):
 def test_a_sound_judge_is_cleared(items):
     findings = audit(Sound(items), items)
     assert {f.verdict for f in findings} == {"sound"}, [f for f in findings if f.verdict != "sound"]
-    assert card.overall(findings)[0] == "sound" and len(findings) == 14
+    assert card.overall(findings)[0] == "sound" and len(findings) == 17
 
 
 @pytest.mark.parametrize(
@@ -150,11 +148,11 @@ def test_a_sound_judge_is_cleared(items):
     [
         (Deaf, {"audio: decides"}),
         (Blind, {"image: decides", "video: decides"}),
-        (LosesMediaOnHit, {"again"}),
+        (LosesMediaOnHit, {"warm cache"}),
         (FirstPicker, {"order"}),
         (LengthLover, {"wrong one padded"}),
         (Obedient, {"order in a response"}),
-        (ReadsPictures, {"order in the medium"}),
+        (ReadsPictures, {"order in a picture"}),
         (Noisy, {"again"}),
         (ReadsNeighbours, {"one at a time"}),
     ],
@@ -209,7 +207,7 @@ def test_an_interval_of_few_or_equal_clusters_is_not_narrow():
 
 def test_own_pairs_need_no_truth(items):
     bare = [Item(item.pair.model_copy(update={"label": None})) for item in items]
-    assert {f.arm for f in audit(Sound(items), bare)} == {"media removed", "order", "again", "one at a time"}
+    assert {f.arm for f in audit(Sound(items), bare)} == {"media removed", "order", "warm cache", "again", "one at a time"}
     assert next(f for f in audit(WordsAlone(items), bare) if f.arm == "media removed").verdict == "faulty"
 
 

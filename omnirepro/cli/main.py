@@ -33,8 +33,10 @@ ASKED = (
     arg("--max-new-tokens", type=int, help="longest answer (default: what the format needs, or as it was trained)"),
 )
 SERVED = (CACHE, *ASKED)
+READ = arg("--read", default="generate", help="generate (default), or by probabilities: choice, choice-after-rationale")
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
 _FORMAT = warnings.formatwarning
+KINDS = ("image", "video", "audio", "text")
 FORMS = ("hub", "ms-swift", "llama-factory")
 ASSUMED = [
     arg(f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, **f.metadata)
@@ -65,7 +67,7 @@ COLUMNS = arg(
     arg("--out", required=True, help="file for the judgements, one JSON object a line"),
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
-    arg("--read", default="generate", help="generate (default), or by probabilities: choice, choice-after-rationale"),
+    READ,
     arg(
         "--samples", type=int, default=1, help="judgements drawn of each pair and order, commonest counts (default: 1)"
     ),
@@ -277,7 +279,10 @@ def check_data(args: argparse.Namespace) -> None:
     arg("--out", required=True, help="page for the card; .json and .md are written beside it"),
     arg("--pairs", help="own pairs to audit on as well: a pair file, or a public file or folder"),
     arg("--each", type=int, default=40, help="known-truth pairs of each modality; 0: none (default: 40)"),
+    arg("--modality", action="append", default=[], choices=KINDS, help="of these alone (repeatable; default: all)"),
     arg("--world", action="store_true", help="ask in the embedded world's sentences, for judges trained on them"),
+    arg("--criterion", help="criterion that all pairs are judged by"),
+    READ,
     *(SEED, BATCH_SIZE, *ASKED),
     arg("--cache", help="sqlite file of a server's answers (default: none, for the arm that asks again must ask)"),
 )
@@ -290,7 +295,8 @@ def audit_model(args: argparse.Namespace) -> int:
         refuse_empty(list(load(args.pairs, say=lambda text: None, limit=1)), args.pairs)
     judge = _judge(args, cached=False)
     name = judge.name if Path(args.model).exists() else args.model  # a card is given away: no folder of this machine
-    said, status = audit_judge(judge, name, Path(args.out), args.pairs, args.each, args.seed, not args.world)
+    asked = (args.pairs, args.each, args.seed, not args.world, args.modality, args.criterion)
+    said, status = audit_judge(judge, name, Path(args.out), *asked)
     print(said)
     return status
 
