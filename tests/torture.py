@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from test_endpoint_load import WAIT, Server, client, names
 from test_loading import ask
 from tiny_parts import text_part
 
-from omnirepro.data import Pair, RowError, jsonl, read_jsonl, write_jsonl
+from omnirepro.data import Pair, RowError, jsonl, read_jsonl, sha256_file, write_jsonl
 from omnirepro.data.sources import load
 from omnirepro.judge import rubric, verdict
 from omnirepro.models.endpoints import Usage
@@ -234,6 +235,65 @@ def try_kills(folder, number, seconds=300):
     )
 
 
+# Runs a stage in one process, which is killed at a training step where one is named.
+STAGE = """
+import os, signal, sys
+import transformers
+from real_parts import execute
+
+stage, run, base, at = sys.argv[1:]
+step, steps = transformers.Trainer.training_step, []
+
+def counted(self, *args, **kwargs):
+    steps.append(1)
+    if len(steps) == int(at):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *args, **kwargs)
+
+transformers.Trainer.training_step = counted
+execute(stage, profile="smoke", run=run, **({"base": base} if base else {}))
+print("steps:", len(steps))
+"""
+
+
+def run_stage(results, stage, run, base="", at=0):
+    """Run a stage of profile smoke, killed at the training step `at`; returns the steps of one that was not."""
+    paths = {"OMNIREPRO_RESULTS": str(results), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    how = {"env": {**os.environ, **paths, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}, "cwd": ROOT}
+    ran = subprocess.run(
+        [sys.executable, "-c", STAGE, stage, run, base, str(at)], capture_output=True, text=True, **how
+    )
+    assert ran.returncode == (-signal.SIGKILL if at else 0), ran.stderr[-2000:]
+    return 0 if at else int(ran.stdout.rsplit("steps: ", 1)[1])
+
+
+def contents(folder):
+    """Return the sha256 of every file that a stage wrote; figures are drawn of the others, a manifest has times."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    kept = {str(file.relative_to(folder)): file for file in files if "figures" not in file.parts}
+    return {name: sha256_file(file) for name, file in kept.items() if name[0] != "." and name != "manifest.json"}
+
+
+def try_killed_training(folder, points=4):
+    """Kill SFT and GRPO (profile smoke) at steps before, between and after checkpoints, and go on: equal artefacts."""
+    for stage in ("00_backbone", "01_synthesis", "02_reconciliation"):
+        run_stage(folder, stage, "made")
+    seen = []
+    for stage, base in (("03_sft", "made"), ("04_grpo", "sft")):
+        whole = stage.partition("_")[2]
+        steps = run_stage(folder, stage, whole, base)
+        wanted = contents(folder / whole / stage)
+        tried = sorted({round(1 + i * (steps - 1) / max(points - 1, 1)) for i in range(points)})
+        for at in tried:
+            killed = f"{whole}-killed-{at}"
+            run_stage(folder, stage, killed, base, at)
+            went_on = run_stage(folder, stage, killed, base)
+            assert contents(folder / killed / stage) == wanted, f"{stage} killed at step {at}"
+            assert went_on <= steps, "it began anew"
+        seen.append(f"{stage} at steps {', '.join(map(str, tried))} of {steps}, {len(wanted)} files")
+    return f"killed in training: {'; '.join(seen)}: all equal byte by byte to those of a training that was not killed"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
@@ -242,6 +302,7 @@ def main():
     args = parser.parse_args()
     trials = {
         "a process killed": lambda folder: try_kills(folder, args.kills, args.seconds),
+        "a training killed": try_killed_training,
         "hostile answers": lambda folder: try_hostile_answers(args.hostile),
         "broken files": try_broken_files, "a full disk": try_full_disk, "a faulty server": try_faulty_server,
         "paths out of the data": try_escapes, "bombs": try_bombs,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from omnirepro.data.files import RunError, atomic_write
-from omnirepro.evaluate.passport import Edits, Finding, Item, audit
+from omnirepro.evaluate.passport import Finding, Item, audit
 from omnirepro.kit.report import card
 
 EXIT = {"sound": 0, "not told": 0, "faulty": 2}
@@ -36,13 +36,13 @@ def audit_judge(
     from omnirepro.data.sources import load
     from omnirepro.toyworld.known_truth import EDITS, MODALITIES, known_truth
 
-    def found(items: list[Item], edits: Edits | None = None) -> list[Finding]:
+    def found(items: list[Item]) -> list[Finding]:
         items = [item.under(criterion) for item in items] if criterion else items
-        return audit(judge, items, _say, edits) if items else []
+        return audit(judge, items, _say, None if everyday else EDITS) if items else []
 
     with tempfile.TemporaryDirectory() as folder:
         known = known_truth(Path(folder), each, seed, everyday, modalities or MODALITIES) if each else []
-        findings = found(known, None if everyday else EDITS)
+        findings = found(known)
     own = [Item(pair) for pair in load(pairs)] if pairs else []
     findings += [replace(finding, arm=f"own: {finding.arm}") for finding in found(own)]
     if not findings:
