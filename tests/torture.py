@@ -235,12 +235,15 @@ def try_kills(folder, number, seconds=300):
     )
 
 
-# Runs a stage in one process, which is killed at a training step where one is named.
+# Runs a stage in one process, which is killed at a training step where one is named. Encoders remember no medium: what
+# they made within another batch differs in its last bit, and a killed process has forgotten it.
 STAGE = """
 import os, signal, sys
 import transformers
 from real_parts import execute
+from omnirepro.models import examples, towers
 
+towers.Latest = lambda capacity: examples.Latest(0)
 stage, run, base, at = sys.argv[1:]
 step, steps = transformers.Trainer.training_step, []
 
