@@ -305,7 +305,10 @@ def test_words_behind_a_smaller_batch_with_media_are_read_as_alone(tmp_path, mon
     monkeypatch.setattr(generation, "WORTH", 4)
     Image.new("RGB", (56, 56), (250, 0, 0)).save(tmp_path / "0.png")
     pictured = [pair("0", media=[Part(type="image", path=str(tmp_path / "0.png"))])]
-    words = [pair(str(i), question=f"what is number {i}?") for i in range(1, 6)]
+    words = [
+        pair(str(i), question=f"{i} is a number: here are many words about it, and which one is it then?")
+        for i in range(1, 6)
+    ]
     both = Judge(LocalModel(make_model(), processor(), "m", 64, share=True), read="choice")
     both.judge(pictured)
     alone = Judge(LocalModel(make_model(), processor(), "m", 64, share=True), read="choice")

@@ -243,7 +243,11 @@ import transformers
 from real_parts import execute
 from omnirepro.models import examples, towers
 
-towers.Latest = lambda capacity: examples.Latest(0)
+class Nothing(examples.Latest):
+    def keep(self, key, value):
+        pass
+
+towers.Latest = Nothing
 stage, run, base, at = sys.argv[1:]
 step, steps = transformers.Trainer.training_step, []
 
