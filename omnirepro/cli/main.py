@@ -233,13 +233,21 @@ def choose_best(args: argparse.Namespace) -> None:
     arg("--against", help="another split: pairs, questions or prompts whose media and prompts it must not share"),
     arg("--licence", action="append", default=[], help="licence that is allowed; others are left out (repeatable)"),
     arg("--out", help="file for the pairs that were looked at, after --licence"),
+    arg(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="LEAK",
+        help="leak, by its name, that is no error (repeatable)",
+    ),
 )
 def check_data(args: argparse.Namespace) -> None:
-    """Report what a preference data set holds and which features without content give its labels away.
+    """Report what a preference data set holds and which features without content give its labels away: an error.
 
     Of questions with gold answers their number, and what they share with another split.
     """
-    from omnirepro.data.audit.check import allowed, overlap, readable, report
+    from omnirepro.data.audit.check import SHARED, allowed, leaking, overlap, readable, refuse_leaks, report
+    from omnirepro.data.audit.leaks import audit
     from omnirepro.data.sources import load
     from omnirepro.data.sources.cards import card_of
     from omnirepro.data.sources.questions import asks, questions_of, rows_of
@@ -249,6 +257,12 @@ def check_data(args: argparse.Namespace) -> None:
     card = card_of(args.path, cards, args.root or "")
     how = card.how | ({"columns": dict(args.column)} if args.column else {})
     others = refuse_empty(rows_of(card_of(args.against, cards)), args.against, "rows") if args.against else []
+
+    def shares(rows: list[Any], called: str) -> bool:
+        said, shared = overlap(rows, others, called)
+        print(f"\nagainst            {args.against}", said, sep="\n")
+        return shared
+
     named = card.model_copy(update=how | {"source": args.source or card.source})
     if asks(named):
         if args.licence or args.out:
@@ -256,8 +270,7 @@ def check_data(args: argparse.Namespace) -> None:
         asked = list(questions_of(named))
         print(f"{'questions':<18}{len(asked)}, with gold answers")
         print(readable(asked, progress("reading media")))
-        if args.against:
-            print(f"\nagainst            {args.against}", overlap(asked, others, "questions"), sep="\n")
+        refuse_leaks(args.path, [SHARED] if args.against and shares(asked, "questions") else [], args.allow)
         return
     pairs = list(load(card.path, **how | {"source": args.source or card.source}, limit=card.limit))
     if not pairs:
@@ -268,9 +281,10 @@ def check_data(args: argparse.Namespace) -> None:
         print(said)
     if args.out:
         write_jsonl(args.out, pairs)
-    print(report(pairs, clustered_bootstrap), readable(pairs, progress("reading media")), sep="\n\n")
-    if args.against:
-        print(f"\nagainst            {args.against}", overlap(pairs, others), sep="\n")
+    findings = audit(pairs, clustered_bootstrap)
+    print(report(pairs, clustered_bootstrap, findings), readable(pairs, progress("reading media")), sep="\n\n")
+    found = leaking(pairs, findings) + ([SHARED] if args.against and shares(pairs, "pairs") else [])
+    refuse_leaks(args.path, found, args.allow)
 
 
 @command(
