@@ -25,7 +25,7 @@ from test_endpoint_load import WAIT, Server, client, names
 from test_loading import ask
 from tiny_parts import text_part
 
-from omnirepro.data import Pair, RowError, jsonl, read_jsonl, sha256_file, write_jsonl
+from omnirepro.data import Judgement, Pair, RowError, jsonl, read_jsonl, sha256_file, write_jsonl
 from omnirepro.data.sources import load
 from omnirepro.judge import rubric, verdict
 from omnirepro.models.endpoints import Usage
@@ -161,19 +161,63 @@ def try_broken_files(folder):
     return f"{len(bytes_of) + 3} kinds of broken files: each named, with the row where rows are read"
 
 
-def try_full_disk(folder):
-    """Write rows where no more room is (a limit on the size of files): one line of error, nothing half-written."""
+# Mounts a disk of 200 kB, seen by this command alone, judges onto it, gives it room and judges again.
+SMALL_DISK = """
+room="$1"; shift
+mount -t tmpfs -o size=200k tmpfs "$room" || exit 99
+"$@"; echo "status $?: $(ls -A "$room" | tr '\\n' ' ')"
+mount -o remount,size=20m "$room"
+"$@"; echo "status $?"
+cp "$room"/rows.jsonl "$room".kept
+"""
+
+
+def try_full_disk(folder, number=400):
+    """Judge onto a really full disk: one line of error, nothing half-written; with room again all is there, paid once.
+
+    Where no disk can be mounted, a limit on the size of files takes its place.
+    """
+    room = folder / "room"
+    room.mkdir()
+    file = write_jsonl(folder / "pairs.jsonl", [pair(i) for i in range(number)])
+    server = Server(fault=lambda said, count: "none")
+    judging = [sys.executable, "-m", "omnirepro", "judge", str(file), "--model", f"{server.url}#echo"]
+    words = ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", str(room), *judging, "--out", str(room / "rows.jsonl")]
+    try:
+        ran = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    except FileNotFoundError:  # a system without unshare
+        return try_limited_files(folder, file)
+    finally:
+        server.shutdown()
+    if ran.returncode not in (0, 1) or "status" not in ran.stdout:
+        return try_limited_files(folder, file)
+    (first, last) = (line for line in ran.stdout.splitlines() if line.startswith("status"))
+    (error,) = (line for line in ran.stderr.splitlines() if "error" in line)
+    assert first.startswith("status 1: ") and last == "status 0", ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr and "rows.jsonl" in error, ran.stderr
+    assert not {".part-rows.jsonl", "rows.jsonl"} & set(first.split()), "something was left half-written"
+    rows = read_jsonl(folder / "room.kept", Judgement)
+    assert len(rows) == 2 * number == len(server.paid)
+    again = sum(n - 1 for n in server.paid.values())
+    assert again <= 8, "more was paid twice than was on its way"
+    return (
+        f"a mounted disk of 200 kB: one line of error, nothing half-written; with room again all {len(rows)} rows, of "
+        f"{len(server.paid)} answers {again} paid twice"
+    )
+
+
+def try_limited_files(folder, file):
+    """Write rows beyond a limit on the size of files: an error, and the file from before stands."""
     program = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
     program += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
     program += "from omnirepro.data import *; rows = read_jsonl(sys.argv[1], Pair); write_jsonl(sys.argv[2], rows)"
-    file = write_jsonl(folder / "pairs.jsonl", [pair(i) for i in range(500)])
     out = folder / "out" / "rows.jsonl"
     write_jsonl(out, [pair()])
     before = out.read_bytes()
     ran = subprocess.run([sys.executable, "-c", program, str(file), str(out)], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode, "the limit was not met"
     assert [out.name] == os.listdir(out.parent) and out.read_bytes() == before
-    return "files limited to 20 kB: an error, the file from before stands, nothing half-written lies beside it"
+    return "no disk can be mounted here; files limited to 20 kB: an error, the file from before stands, nothing beside"
 
 
 def try_faulty_server(folder, number=300):
