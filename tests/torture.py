@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,6 +221,19 @@ def try_limited_files(folder, file):
     return "no disk can be mounted here; files limited to 20 kB: an error, the file from before stands, nothing beside"
 
 
+def tell_orders():
+    """Say how many judgements orders to the judge flip before and after training on such pairs (results/audits)."""
+    cards = {
+        name: json.loads((ROOT / f"results/audits/{name}.json").read_text()) for name in ("not-injected", "injected")
+    }
+    said = []
+    for arm in ("order in a response", "order in a transcript", "own: order in a response"):
+        found = [next(f["flips"] for f in card["findings"] if f["arm"] == arm) for card in cards.values()]
+        shares = (f"{100 * f['value']:.1f} [{100 * f['low']:.1f}, {100 * f['high']:.1f}] %" for f in found)
+        said.append(f"{arm} {', '.join(shares)} of {found[0]['n']}")
+    return f"judgements that an order flips, before and after training on such pairs: {'; '.join(said)}"
+
+
 def try_faulty_server(folder, number=300):
     """Ask a server that fails in seven ways: every answer comes once, none is paid twice."""
     server = Server()
@@ -330,17 +344,18 @@ def try_killed_training(folder, points=4):
     for stage in ("00_backbone", "01_synthesis", "02_reconciliation"):
         run_stage(folder, stage, "made")
     seen = []
-    for stage, base in (("03_sft", "made"), ("04_grpo", "sft")):
+    for stage in ("03_sft", "04_grpo"):
         whole = stage.partition("_")[2]
-        steps = run_stage(folder, stage, whole, base)
+        steps = run_stage(folder, stage, whole, "made")
         wanted = contents(folder / whole / stage)
         tried = sorted({round(1 + i * (steps - 1) / max(points - 1, 1)) for i in range(points)})
         for at in tried:
             killed = f"{whole}-killed-{at}"
-            run_stage(folder, stage, killed, base, at)
-            went_on = run_stage(folder, stage, killed, base)
+            run_stage(folder, stage, killed, "made", at)
+            went_on = run_stage(folder, stage, killed, "made")
             assert contents(folder / killed / stage) == wanted, f"{stage} killed at step {at}"
             assert went_on <= steps, "it began anew"
+        shutil.copytree(folder / whole / stage, folder / "made" / stage)
         seen.append(f"{stage} at steps {', '.join(map(str, tried))} of {steps}, {len(wanted)} files")
     return f"killed in training: {'; '.join(seen)}: all equal byte by byte to those of a training that was not killed"
 
@@ -357,6 +372,7 @@ def main():
         "hostile answers": lambda folder: try_hostile_answers(args.hostile),
         "broken files": try_broken_files, "a full disk": try_full_disk, "a faulty server": try_faulty_server,
         "paths out of the data": try_escapes, "bombs": try_bombs,
+        "orders to the judge": lambda folder: tell_orders(),
     }  # fmt: skip
     rows = ["| trial | what was seen | seconds |", "|---|---|---:|"]
     for name, trial in trials.items():

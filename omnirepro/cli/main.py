@@ -137,6 +137,7 @@ def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
     if args.seconds and not cached and not served(args.model):
         raise RunError("--seconds: an audit keeps no answer of a loaded model and could not go on; leave it out")
     how = {name: getattr(args, name) for name in ("read", "samples") if name in args}
+    how |= {"wording": "brief"} if getattr(args, "world", False) else {}  # which a base without settings knows as well
     judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options, **how)
     if args.max_new_tokens and hasattr(judge, "decoding"):
         judge.decoding = replace(judge.decoding, max_new_tokens=args.max_new_tokens)
@@ -308,7 +309,9 @@ def audit_model(args: argparse.Namespace) -> int:
     if args.pairs:
         refuse_empty(list(load(args.pairs, say=lambda text: None, limit=1)), args.pairs)
     judge = _judge(args, cached=False)
-    name = judge.name if Path(args.model).exists() else args.model  # a card is given away: no folder of this machine
+    name = args.model
+    if Path(name).exists():  # a card is given away: no folder of this machine
+        name = judge.name if "/" in judge.name else "/".join(Path(name).resolve().parts[-2:])
     asked = (args.pairs, args.each, args.seed, not args.world, args.modality, args.criterion)
     said, status = audit_judge(judge, name, Path(args.out), *asked)
     print(said)
