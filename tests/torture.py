@@ -345,7 +345,7 @@ def try_killed_training(folder, points=4):
         run_stage(folder, stage, "made")
     seen = []
     for stage in ("03_sft", "04_grpo"):
-        whole = stage.partition("_")[2]
+        whole = f"whole-{stage}"
         steps = run_stage(folder, stage, whole, "made")
         wanted = contents(folder / whole / stage)
         tried = sorted({round(1 + i * (steps - 1) / max(points - 1, 1)) for i in range(points)})
