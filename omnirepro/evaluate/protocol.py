@@ -184,12 +184,42 @@ def compare_strata(rows_a: Rows, rows_b: Rows) -> Interval:
     return difference_of_means(*gains, (hard["cluster"], easy["cluster"]), (hard["seed"], easy["seed"]))
 
 
+def movements(rows_a: Rows, rows_b: Rows) -> pd.DataFrame:
+    """Return what the difference of a to b consists of: (before, after, n, value, low, high), one row a change.
+
+    `before` is what b's judgement of a pair in one order was (right | wrong | tie | failed), `after` what a's is, `n`
+    how many judgements changed so. `value` is what they add to the accuracy of a minus that of b where ties and failures
+    are wrong, so that the column sums to it; intervals are clustered by prompt. Judgements on gold ties are left out.
+    """
+    a, b = _outcomes(rows_a), _outcomes(rows_b)
+    on = _shared_key(a, b)
+    both = a.merge(b[[*on, "order", "outcome"]], on=[*on, "order"], suffixes=("", "_b"), validate="one_to_one")
+    rows = []
+    for (was, now), part in both[both["outcome"] != both["outcome_b"]].groupby(["outcome_b", "outcome"]):
+        worth = (now == "right") - (was == "right")
+        moved = both.index.isin(part.index).astype(float) * worth
+        value = _interval(both.assign(moved=moved), "moved")
+        rows.append({"before": was, "after": now} | value.as_row() | {"n": len(part)})
+    return pd.DataFrame(rows, columns=["before", "after", "n", "value", "low", "high"])
+
+
+def _outcomes(rows: Rows) -> pd.DataFrame:
+    data = one_model(frame(rows)).query("label != 'tie'")
+    said = data["verdict"].mask(data["verdict"] == data["label"], "right").mask(data["verdict"] == "tie", "tie")
+    return data.assign(outcome=said.where(said.isin(["right", "tie"]), "wrong").where(data["valid"], "failed"))
+
+
 def _difference(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
+    on = _shared_key(a, b)
+    both = a.merge(b[[*on, "credit"]], on=on, suffixes=("", "_b"), validate="one_to_one")
+    return paired_bootstrap(both["credit"], both["credit_b"], both["cluster"], seeds=both["seed"])
+
+
+def _shared_key(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
     on = ["pair_id", "seed"] if set(a["seed"]) == set(b["seed"]) else ["pair_id"]
     if on == ["pair_id"] and max(a["seed"].nunique(), b["seed"].nunique()) > 1:
         raise ValueError("seeds differ between the sides; give both the same seeds, or one seed each")
-    both = a.merge(b[[*on, "credit"]], on=on, suffixes=("", "_b"), validate="one_to_one")
-    return paired_bootstrap(both["credit"], both["credit_b"], both["cluster"], seeds=both["seed"])
+    return on
 
 
 def _average(table: pd.DataFrame, how: str) -> Interval:
