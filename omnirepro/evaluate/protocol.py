@@ -27,7 +27,7 @@ from omnirepro.evaluate.rows import (  # noqa: F401 (one import serves a noteboo
     with_ties,
     without_ties,
 )
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
 
 HARD_MARGIN = 2  # points of the 0-10 scale: a pair at most this far apart is hard
 CASE = ["pair_id", "model", "seed"]  # one case is judged in two orders
@@ -188,8 +188,8 @@ def movements(rows_a: Rows, rows_b: Rows) -> pd.DataFrame:
     """Return what the difference of a to b consists of: (before, after, n, value, low, high), one row a change.
 
     `before` is what b's judgement of a pair in one order was (right | wrong | tie | failed), `after` what a's is, `n`
-    how many judgements changed so. `value` is what they add to the accuracy of a minus that of b where ties and failures
-    are wrong, so that the column sums to it; intervals are clustered by prompt. Judgements on gold ties are left out.
+    how many judgements changed so. `value` is what they add to the accuracy of a minus that of b, ties and failures
+    being wrong; the column sums to it. Intervals are clustered by prompt. Judgements on gold ties are left out.
     """
     a, b = _outcomes(rows_a), _outcomes(rows_b)
     on = _shared_key(a, b)
@@ -212,6 +212,8 @@ def _outcomes(rows: Rows) -> pd.DataFrame:
 def _difference(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
     on = _shared_key(a, b)
     both = a.merge(b[[*on, "credit"]], on=on, suffixes=("", "_b"), validate="one_to_one")
+    if both.empty:  # the policy drops all that one side said
+        return UNKNOWN
     return paired_bootstrap(both["credit"], both["credit_b"], both["cluster"], seeds=both["seed"])
 
 

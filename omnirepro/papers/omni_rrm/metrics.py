@@ -172,6 +172,15 @@ def grpo_metrics(folder: Path, sft_folder: Path) -> Metrics:
     parts = (*sorted(set(grpo["task"])), "hard", "easy")
     table += [(f"grpo_minus_sft_{part}", ("grpo", part), ("sft", part)) for part in parts]
     found |= compare(table, rows, protocol.compare)
+    for policy in ("half", "drop"):
+        found[f"grpo_minus_sft_{policy}"] = protocol.compare(grpo, judged["sft"], policy=policy)
     if {"grpo_minus_sft_hard", "grpo_minus_sft_easy"} <= found.keys():
         found["hard_gain_minus_easy_gain"] = protocol.compare_strata(grpo, judged["sft"])
     return found | {"tokens_per_judgement": float(grpo["tokens"].mean())}
+
+
+def gain_parts(folder: Path, sft_folder: Path) -> pd.DataFrame:
+    """Return what reinforcement's gain over SFT consists of; see `protocol.movements`."""
+    grpo = predictions(folder)
+    before = for_seeds(predictions(sft_folder).query("model == 'sft'"), grpo["seed"].unique())
+    return protocol.movements(grpo, before)
