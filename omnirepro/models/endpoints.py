@@ -34,6 +34,7 @@ import asyncio
 import base64
 import io
 import json
+import math
 import os
 import queue
 import threading
@@ -174,7 +175,7 @@ class EndpointModel:
     usage: Usage = field(default_factory=Usage, compare=False)
     works: bool = field(default=False, compare=False)  # it has answered something
     compared: bool = field(default=False, compare=False)  # its tokens with and without media
-    until: float = field(default=0.0, compare=False)  # when its seconds are over
+    until: float = field(default=math.inf, compare=False)  # when its seconds are over
 
     def complete(
         self, chats: list[list[dict]], decoding: Decoding, seed: int = 0, progress: Progress | None = None
@@ -390,7 +391,7 @@ class _Batch:
         self.stop = threading.Event()
         self.failures: list[Exception] = []
         if model.seconds:
-            model.until = model.until or time.monotonic() + model.seconds
+            model.until = min(model.until, time.monotonic() + model.seconds)
         self.refused: list[tuple[int, openai.APIStatusError, Generated]] = []
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -410,7 +411,7 @@ class _Batch:
         )
         try:
             async with client:
-                with Store(model.cache) as self.store:
+                with Store(model.cache, until=model.until) as self.store:
                     self.purse = _Purse(model, self.store)
                     await asyncio.gather(*(self._work(client, todo) for _ in range(model.concurrency)))
             for i, error, made in self.refused:
@@ -568,10 +569,7 @@ class _Purse:
         """Set money aside for a request; wait while others hold what it needs, and raise where nothing is left."""
         async with self.changed:
             await self.changed.wait_for(lambda: not self.held or not self.short(most))
-            if self.model.until and time.monotonic() > self.model.until:
-                raise RunError(
-                    f"{self.model.url}: the seconds are over: {self.store.said()}; run the same again to go on"
-                )
+            self.store.check_time(f"{self.model.url}: ")
             if self.short(most):
                 kept = f"the answers are kept in {self.model.cache}; " if self.model.cache else ""
                 raise RunError(

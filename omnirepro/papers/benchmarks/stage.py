@@ -31,7 +31,7 @@ from omnirepro.judge.criteria import GenRM, judge_by
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.judge.scalar import ScalarJudge
-from omnirepro.kit.run import Run
+from omnirepro.kit.run import Params, Run
 from omnirepro.models.generation import Progress
 from omnirepro.models.opening import names_of
 from omnirepro.papers.grm_omni.model_pool import open_judge
@@ -95,6 +95,14 @@ def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
     test = read_jsonl(data / "pairs_test.jsonl", Pair) if data and truth_of(data, "test") else []
     judges = {name: path for name, path in found.items() if path}
     return judges | ({BASE: strong} if named else {}), test
+
+
+def made_by(params: Params) -> list[str]:
+    """Return the names of the judges that the notebooks of a profile make: those that any step is trained for."""
+    trained = {"bt": params["bradley_terry.scalar_models"], "r1": params["bradley_terry.r1_shares"]}
+    trained |= {name: params[f"{SECTION}.{name.removeprefix('genrm-')}_steps"] for name in GENRM}
+    asked = RUBRIC | SCORED | GENRM
+    return [name for name, (stage, _) in asked.items() if stage in params.notebooks and trained.get(name, True)]
 
 
 def public_sets(data: Iterable[str | Mapping[str, Any]], limit: int = 0, root: str = "") -> Sets:
