@@ -52,10 +52,11 @@ from typing import Any, Literal
 import openai
 from pydantic import BaseModel, ValidationError
 
-from omnirepro.data import MediaError, Part, media, text_part
+from omnirepro.data import MediaError, Part, media, reworded, text_part
 from omnirepro.data.files import RunError, lies_at
 from omnirepro.models import replies
 from omnirepro.models.cache import Store, key_of
+from omnirepro.models.chats import literal
 from omnirepro.models.generation import Decoding, Generated, Progress
 
 # httpx or httpx2, whichever the openai client stands on
@@ -87,6 +88,12 @@ _INSTEAD = {
     "logprobs": "takes no logprobs; no verdict can be read by its probability",
     "video_url": f"takes no films; each is sent as {FRAMES} pictures",
 }
+
+
+_BROKEN = (
+    "texts hold what models may take for control tokens, such as <|im_start|>: each is sent with a mark of no width "
+    "(U+200B) inside"
+)
 
 
 @dataclass
@@ -174,6 +181,7 @@ class EndpointModel:
     refused: dict[str, str] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage, compare=False)
     works: bool = field(default=False, compare=False)  # it has answered something
+    broken: bool = field(default=False, compare=False)  # it was told that texts hold what may be control tokens
     compared: bool = field(default=False, compare=False)  # its tokens with and without media
     until: float = field(default=math.inf, compare=False)  # when its seconds are over
 
@@ -233,11 +241,15 @@ class EndpointModel:
         **how: Any,
     ) -> list[Generated]:
         started = time.monotonic()
+        shown = [literal_chat(chat) for chat in chats]
+        if any(here is not asked for here, asked in zip(shown, chats, strict=True)) and not self.broken:
+            self.broken = True
+            warnings.warn(f"{self.url}: {_BROKEN}", stacklevel=3)
         out = [Generated("", 0, False)] * len(chats)
         done: queue.SimpleQueue[tuple[int, Generated] | None] = queue.SimpleQueue()
         batch = _Batch(self, decoding, seed, done.put, **how)
         with ThreadPoolExecutor(1) as pool:  # a loop of its own: a notebook's thread has one already
-            job = pool.submit(lambda: asyncio.run(batch.run(chats)))
+            job = pool.submit(lambda: asyncio.run(batch.run(shown)))
             try:
                 for count, (i, made) in enumerate(iter(done.get, None), 1):
                     out[i] = made
@@ -273,7 +285,7 @@ class EndpointModel:
 
     def key_for(self, chat: list[dict], decoding: Decoding, seed: int, more: Mapping[str, Any] | None = None) -> str:
         """Return the key of a request's answer in the cache."""
-        return key_of(self.url, chat, [self.fields(decoding, seed, more), self.frames])
+        return key_of(self.url, literal_chat(chat), [self.fields(decoding, seed, more), self.frames])
 
     def learn(self, refused: Mapping[str, str]) -> None:
         """Keep which fields a server does not take, and tell those that are new with its words."""
@@ -629,6 +641,12 @@ def _lost(error: Exception) -> str:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return f"cannot be reached ({said}); start the server, or correct its address"
     return said if ";" in said else f"{said}; see the server's log, and run the same again to go on"
+
+
+def literal_chat(chat: list[dict]) -> list[dict]:
+    """Return a chat in whose texts nothing can act as control (`chats.literal`); itself where nothing has to change."""
+    shown = [message | {"parts": reworded(message["parts"], literal)} for message in chat]
+    return chat if shown == chat else shown
 
 
 def to_message(message: dict, frames: int = 0) -> dict:
