@@ -19,8 +19,11 @@ from omnirepro.kit.run import RunError, load_params, open_run
 from omnirepro.models.families import ModelError
 from omnirepro.models.loading import follow, point_to
 from omnirepro.models.opening import names_of
+from omnirepro.papers import judges as opening
 from omnirepro.papers.benchmarks import stage
 from omnirepro.papers.benchmarks.report import PUBLISHED, benchmark_metrics, official_scores, official_table, published
+from omnirepro.papers.best_of_n import stage as of_n
+from omnirepro.papers.omni_rrm.synthesis import generators
 from omnirepro.toyworld.pretraining.trainer import make_pool
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -225,7 +228,7 @@ class Shorter:
 
 
 def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "load_judge", lambda *args, **kw: Shorter())
+    monkeypatch.setattr(opening, "load_judge", lambda *args, **kw: Shorter())
     data = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(8)]
     (tmp_path / "Natural").mkdir()
     (tmp_path / "Natural" / "dataset.json").write_text(json.dumps(data))
@@ -252,7 +255,7 @@ def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypa
 
 def test_named_judges_that_end_alike_are_both_asked(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(stage, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
+    monkeypatch.setattr(opening, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
     data = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(4)]
     (tmp_path / "Natural").mkdir()
     (tmp_path / "Natural" / "dataset.json").write_text(json.dumps(data))
@@ -269,7 +272,7 @@ def test_named_judges_that_end_alike_are_both_asked(tmp_path, monkeypatch):
 
 def test_the_run_s_own_base_judges_by_name_whichever_model_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(stage, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
+    monkeypatch.setattr(opening, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
     opened = []
     rows = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(4)]
     (tmp_path / "Natural").mkdir()
@@ -286,6 +289,33 @@ def test_the_run_s_own_base_judges_by_name_whichever_model_it_is(tmp_path, monke
     run.do(stage.judge_sets, *stage.upstream(run))
     assert [follow(str(source)) for source in opened] == ["some/other", "org/else"]
     assert set(official_scores(run.path())["judge"]) == {"base", "else"}
+
+
+@pytest.mark.parametrize("nb", ["08_best_of_n", "09_benchmarks", "01_synthesis"])
+def test_a_named_model_that_is_trained_again_in_place_makes_the_stage_stale(nb, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    adapter = tmp_path / "mine" / "04_grpo" / "adapter" / "adapter_model.safetensors"
+    adapter.parent.mkdir(parents=True)
+    named = {"08_best_of_n": "best_of_n.judges", "09_benchmarks": "benchmarks.judges"}
+    spec, rows = str(tmp_path / "mine" / "04_grpo"), tmp_path / "asked.jsonl"
+    rows.write_text('{"id": "1", "prompt": "2 + 2?", "gold": ["4"]}\n')
+    given = {named[nb]: [spec]} if nb in named else {"synthesis.strong": spec, "synthesis.weak": {"any": "org/weak"}}
+    given |= {"data.prompts": [str(rows)]} if nb not in named else {}
+    given |= {"best_of_n.data": [str(rows)], "best_of_n.generator": "org/it"} if nb == "08_best_of_n" else {}
+    seek = {"08_best_of_n": of_n.upstream, "09_benchmarks": stage.upstream, "01_synthesis": generators}[nb]
+
+    def opened():
+        run = open_run(nb, "smoke", overrides=given)
+        seek(run)
+        return run
+
+    for content, beside, skipped in (("1", "", False), ("1", "notes", True), ("2", "notes", False)):
+        adapter.write_text(content)
+        (adapter.parent.parent / "figure.png").write_text(beside)
+        run = opened()
+        assert run.skipped == skipped, content
+        run.do(lambda run: [run.section()[key.partition(".")[2]] for key in given if not key.startswith("data.")])
+        run.finish({})
 
 
 @pytest.mark.parametrize("name", ["omni-7b", "omni-3b", "omni-rrm-7b", "omni-rrm-3b", "omni-rrm-7b-released"])

@@ -21,7 +21,7 @@ from omnirepro.cli.main import main
 from omnirepro.data import Judgement, Pair, Part, read_jsonl, write_jsonl
 from omnirepro.data.files import RunError
 from omnirepro.evaluate import calibration, protocol
-from omnirepro.judge import choice, rubric
+from omnirepro.judge import choice, rubric, verdict
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.rubric import Parsed
 from omnirepro.judge.scalar import redraw
@@ -194,6 +194,7 @@ def test_behind_a_rationale_the_choice_stands_where_the_verdict_stood():
         ("verdict", "<think>first [[B]], or not</think> A is right [[", "A]]"),
         ("verdict", "It has a matrix [[1, 2], [3, 4]], and B none: [[", " equal ]]"),
         ("verdict", "A it is [[", "A"),
+        ("verdict", "As [[1]] says, B has none: [[", "A or B]]\n"),
         ("verdict", "<think>so it is [[", "A]]</think> as I said"),
         ("rationale-first", '{"reasoning": "<think>x</think>","score_A":7,"score_B":3,"better":"', 'A"}'),
         ("rationale-first", '<think>say "better": "B"?</think>{\n  "better" : "', 'A",\n'),
@@ -201,8 +202,12 @@ def test_behind_a_rationale_the_choice_stands_where_the_verdict_stood():
 )
 def test_the_choice_stands_where_the_verdict_of_the_answer_stood(format, before, behind):
     writer = Writer(before + behind)
-    Judge(writer, format, read="choice-after-rationale").judge([pair("p")], orders="AB")
+    rows = Judge(writer, format, read="choice-after-rationale").judge([pair("p")], orders="AB")
     assert writer.begun == [before]
+    if format == "verdict":
+        writer.choose = lambda chats, begun, options: writer.begun.extend(begun) or [[-1.0, -2.0, -3.0]]
+        assert verdict.forced(Judge(writer, format), [pair("p")], rows)[0].verdict == "A"
+        assert writer.begun == [before] * 2, "R1 is forced in the same place"
 
 
 def test_what_a_server_withheld_is_no_choice():

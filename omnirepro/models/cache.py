@@ -74,6 +74,11 @@ class Store:
             return "no answer is kept"
         return f"{self._base.execute('select count(*) from answers').fetchone()[0]:,} answers are kept in {self.path}"
 
+    def check_time(self, whose: str = "") -> None:
+        """Raise `RunError` after `until`: what is kept, how to go on, and first `whose` answers are meant."""
+        if time.monotonic() > self.until:
+            raise RunError(f"{whose}the seconds are over: {self.said()}; run the same again to go on")
+
     def put(self, answers: dict[str, Any]) -> None:
         """Write answers in one transaction: when this returns all are on disk, when it raises none is."""
         with self._base:
@@ -84,7 +89,7 @@ class Store:
         """Return an answer a key; `make` gets the indices of those that are not known, each distinct key once.
 
         What has a `failure`, such as a refusal, is no answer and is not kept. Raises `RunError` where a group is still
-        to be made after `until`; it says what is kept and how to go on.
+        to be made after `until`.
         """
         with self:
             known = self.get(keys)
@@ -92,8 +97,7 @@ class Store:
             self.hits += len(keys) - len(missing)
             self.calls += len(missing)
             for at in range(0, len(missing), self.size):
-                if time.monotonic() > self.until:
-                    raise RunError(f"the seconds are over: {self.said()}; run the same again to go on")
+                self.check_time()
                 some = missing[at : at + self.size]
                 made = {keys[i]: value for i, value in zip(some, make(some), strict=True)}
                 self.put({k: v for k, v in made.items() if not (isinstance(v, dict) and v.get("failure"))})

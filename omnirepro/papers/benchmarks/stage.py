@@ -28,16 +28,16 @@ from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.official import facts_of
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge.criteria import GenRM, judge_by
-from omnirepro.judge.generative import Judge, load_judge
+from omnirepro.judge.generative import Judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.judge.scalar import ScalarJudge
-from omnirepro.kit.run import Run
-from omnirepro.models.generation import Decoding, Progress
+from omnirepro.kit.run import Params, Run
+from omnirepro.models.generation import Progress
 from omnirepro.models.opening import names_of
-from omnirepro.models.processing import limits_in
 from omnirepro.papers.grm_omni.model_pool import open_judge
 from omnirepro.papers.grm_omni.roles import SECTION
-from omnirepro.papers.omni_rrm.supply import cards_from, note_files, truth_of
+from omnirepro.papers.judges import opened
+from omnirepro.papers.omni_rrm.supply import cards_from, note_files, note_models, truth_of
 
 # Judges of a run -> where each stands. Those of the first line judge the embedded test pairs, all of them public data.
 RUBRIC = {"sft": ("03_sft", "adapter"), "grpo": ("04_grpo", "adapter")}
@@ -77,11 +77,12 @@ def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
 def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
     """Return the run's own judges and, where it has truth, its test pairs: only a base that is named has to be there.
 
-    Files that `benchmarks` names are recorded as inputs, so that other rows in them mean other work.
+    Files and folders that `benchmarks` names are recorded as inputs, so that another content means other work.
     Those of 05 and 06, which were taught other labels than the embedded test pairs have, judge where data are named.
     """
     p = run.section()
     note_files(run, cards_from({"data": p["data"]}, run.section("data")["root"]))
+    note_models(run, (spec for spec in p["judges"] if spec != BASE))
     for number, path in enumerate(map(Path, p["rows"]), 1):
         run.note(f"given/rows/{number}-{path.name}", path if path.is_file() else None)
     named = BASE in p["judges"]
@@ -94,6 +95,14 @@ def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
     test = read_jsonl(data / "pairs_test.jsonl", Pair) if data and truth_of(data, "test") else []
     judges = {name: path for name, path in found.items() if path}
     return judges | ({BASE: strong} if named else {}), test
+
+
+def made_by(params: Params) -> list[str]:
+    """Return the names of the judges that the notebooks of a profile make: those that any step is trained for."""
+    trained = {"bt": params["bradley_terry.scalar_models"], "r1": params["bradley_terry.r1_shares"]}
+    trained |= {name: params[f"{SECTION}.{name.removeprefix('genrm-')}_steps"] for name in GENRM}
+    asked = RUBRIC | SCORED | GENRM
+    return [name for name, (stage, _) in asked.items() if stage in params.notebooks and trained.get(name, True)]
 
 
 def public_sets(data: Iterable[str | Mapping[str, Any]], limit: int = 0, root: str = "") -> Sets:
@@ -138,7 +147,7 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
 
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
-    judge = opened(run, name, source)
+    judge = as_taught(run, name, source)
     threshold = getattr(judge, "threshold", 0.0)
     rows: list[Judgement] = []
     for called, pairs in sets.items():
@@ -148,21 +157,13 @@ def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgemen
     return rows
 
 
-def opened(run: Run, name: str, source: Path | str) -> Judge | ScalarJudge | Switching:
+def as_taught(run: Run, name: str, source: Path | str) -> Judge | ScalarJudge | Switching:
     """Open a judge to be asked as it was taught; `source` is a path where it is the run's own."""
     own = isinstance(source, Path)
     if own and name in GENRM:
         p = run.section(SECTION)
         return Switching(GenRM.of(open_judge(run, source, name)), p["thinking"], p["top"])
-    asked = run.section("judge")
-    how = {"media": limits_in(run.section("media")), "seed": run.seed, "endpoint": run.endpoint}
-    how["read"] = asked["read"]
-    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, **how)
-    kept = own and name in SCORED
-    # any other one may answer as long as its format needs
-    if not kept and getattr(judge, "wording", None) == asked["wording"]:
-        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-    return judge
+    return opened(run, source, keeps=own and name in SCORED)
 
 
 def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:

@@ -46,7 +46,17 @@ from omnirepro.papers.best_of_n.chosen import (
     without_a_judge,
 )
 from omnirepro.papers.grm_omni.model_pool import open_judge, open_scalar
-from omnirepro.papers.omni_rrm.supply import cards_from, counted, given_in, note_files, prompts_in, truth_of, usable
+from omnirepro.papers.judges import opened
+from omnirepro.papers.omni_rrm.supply import (
+    cards_from,
+    counted,
+    given_in,
+    note_files,
+    note_models,
+    prompts_in,
+    truth_of,
+    usable,
+)
 from omnirepro.papers.omni_rrm.synthesis import answer
 from omnirepro.search import CriteriaSearch
 from omnirepro.search.referee import Ask, Candidates, Referee, asking, own_scores
@@ -81,6 +91,7 @@ def upstream(run: Run) -> Upstream:
     p = run.section()
     given = cards_of(run)
     note_files(run, given)
+    note_models(run, [*p["judges"], "" if p["generator"] in OWN_GENERATORS else p["generator"]])
     foreign = any(given.values())
     own = p["generator"] in OWN_GENERATORS and not isinstance(p["candidates"], str)
     data = None if foreign else run.input("01_synthesis", "data")
@@ -317,22 +328,19 @@ def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list
 
     A tuned judge also scores each candidate beside itself; a scalar model does nothing else.
     """
-    asked = run.section("judge")
     forms = _forms(known)
     foreign = not isinstance(source, Path)
-    how = {"media": limits_in(run.section("media")), "endpoint": run.endpoint} if foreign else {}
-    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed, **how)
+    judge = opened(run, source)
     if isinstance(judge, ScalarJudge):
         found.score("scalar model", name, known, own_scores(judge, Referee(known, judge.judge)), sizes)
         return
     if name == "base":
 
         def ask(pairs: list[Pair]) -> list[Judgement]:
-            return [row for row in forced(judge.chat, "base", pairs, asked["wording"]) if row.order == "AB"]
+            rows = forced(judge.chat, "base", pairs, run.section("judge")["wording"])
+            return [row for row in rows if row.order == "AB"]
 
     else:
-        if not foreign or judge.wording == asked["wording"]:  # any other one may answer as long as its format needs
-            judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
         compare = asking(judge, progress(f"{name} compares"))
 
         def ask(pairs: list[Pair]) -> list[Judgement]:  # a server is asked for its model by the chat's own name
