@@ -139,7 +139,7 @@ def test_numbers_stand_out_from_their_cells():
     axes = figures.heat(data, "row", "column", "reward", words=".1f", cmap="vlag").axes[0]
     cells = axes.collections[0].get_facecolors()
     for text, cell in zip(axes.texts, cells, strict=True):
-        light = sorted(forms._luminance(mpl.colors.to_rgb(colour)) + 0.05 for colour in (text.get_color(), cell[:3]))
+        light = sorted(forms.luminance(mpl.colors.to_rgb(colour)) + 0.05 for colour in (text.get_color(), cell[:3]))
         assert light[1] / light[0] >= 4, f"{text.get_text()} can hardly be read"
 
 

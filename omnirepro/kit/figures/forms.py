@@ -104,7 +104,7 @@ def curves(
         elif decay:
             axes.set_ylim(bottom=0)
         if not sharey and (span := least or 0.2 * _in_percent(ylabel or title)):
-            axes.set_ylim(_widened(*axes.get_ylim(), span))
+            axes.set_ylim(widened(*axes.get_ylim(), span))
         _scale(axes, xscale, data[x])
         lowest = number + per_row >= len(panels)
         _label(axes.xaxis, xlabel if lowest else "")
@@ -225,7 +225,7 @@ def heat(
         mesh = axes.collections[0]
         shown = mesh.get_facecolors()[~np.ma.getmaskarray(mesh.get_array()).ravel()]
         for text, colour in zip(axes.texts, shown, strict=True):
-            text.set_color("0.1" if _luminance(colour) > 0.18 else "white")  # whichever stands out more
+            text.set_color("0.1" if luminance(colour) > 0.18 else "white")  # whichever stands out more
         axes.grid(False)
         axes.tick_params(axis="y", rotation=0)
         axes.set(xlabel=columnlabel, ylabel=rowlabel)
@@ -314,13 +314,13 @@ def _intervals(axes: Axes, data: pd.DataFrame, x: str, y: str, upright: bool = T
     axes.errorbar(data[x], data[y], **{"yerr" if upright else "xerr": reach}, **style, **look)
 
 
-def _luminance(colour: Sequence[float]) -> float:
+def luminance(colour: Sequence[float]) -> float:
     """Return the relative luminance of an sRGB colour (WCAG 2.2)."""
     channels = np.asarray(colour[:3])
     return float(np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ LUMINANCE)
 
 
-def _widened(low: float, high: float, least: float) -> tuple[float, float]:
+def widened(low: float, high: float, least: float) -> tuple[float, float]:
     """Return the ends of an axis at least so far apart, beyond 0 and 1 by a margin only where they were before."""
     short = max(least - (high - low), 0) / 2
     up = max(min(low, -0.02) - (low - short), 0) - max(high + short - max(high, 1.02), 0)

@@ -52,10 +52,11 @@ def follow(run: Run, pairs: Sequence[Pair], rows: Sequence[Judgement]) -> Page:
     pages = []
     for kind, pair in chosen:
         said = {(row.model, row.order): row for row in reversed(rows) if row.pair_id == pair.id}  # the first seed's
-        judges = [
-            (name, said[model, "AB"], said[model, "BA"]) for model, name in JUDGES.items() if (model, "AB") in said
-        ]
-        lines = [_true(pair, truths.get(pair.id)), *(_said(*judge, format) for judge in judges)]
+        lines = [_true(pair, truths.get(pair.id))]
+        for model in (model for model in JUDGES if (model, "AB") in said):
+            first, second = (said[model, order] for order in ("AB", "BA"))
+            reasoning = rubric.read(first.raw, format).reasoning or first.raw[:160]
+            lines.append([JUDGES[model], _verdict(first), _verdict(second), _lines(reasoning)])
         heading = f"{kind} ({pair.task})"
         pages += [Page(f"<p><b>{escape(heading)}</b></p>", heading), gallery([pair]), table(HEAD, lines)]
     return Page("\n".join(page._repr_html_() for page in pages), "\n\n".join(map(repr, pages)))
@@ -69,13 +70,8 @@ def _true(pair: Pair, label: Label | None) -> list[str]:
     return ["<b>truth</b>", f"{label.verdict}, {label.score_a:g} : {label.score_b:g}", "", _lines(written.reasoning)]
 
 
-def _said(judge: str, first: Judgement, second: Judgement, format: str) -> list[str]:
-    """Return the line of a judge: its verdict in both orders, in the pair's own frame, and its rationale."""
-    reasoning = rubric.read(first.raw, format).reasoning
-    return [judge, _verdict(first), _verdict(second), _lines(reasoning or first.raw[:160])]
-
-
 def _verdict(row: Judgement) -> str:
+    """Return verdict and scores in the pair's own frame, or why there are none."""
     if row.said is None:
         return f"none ({row.status})"
     return row.said if row.score_a is None else f"{row.said}, {row.score_a:g} : {row.score_b:g}"
