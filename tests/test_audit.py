@@ -197,9 +197,9 @@ def test_facts_count_ties_duplicates_and_missing_media():
 # ---- the command
 
 
-def test_the_command_reports_and_fails_only_on_a_malformed_file(tmp_path, capsys):
+def test_the_command_reports_and_fails_on_a_leak_or_a_malformed_file(tmp_path, capsys):
     path = write_jsonl(tmp_path / "pairs.jsonl", [pair(i, "A", source="sharegpt-video") for i in range(30)])
-    assert main(["data", "check", str(path)]) == 0
+    assert main(["data", "check", str(path), "--allow", "constant label"]) == 0
     said = capsys.readouterr().out
     assert f"{path}: read as omnirepro" in said and "30 in 30 clusters" in said
     assert "none stated in its repository" in said and "constant A scores 100.0 % of 30 decided pairs" in said
@@ -208,6 +208,24 @@ def test_the_command_reports_and_fails_only_on_a_malformed_file(tmp_path, capsys
     assert f"{path}:31: not one JSON object" in capsys.readouterr().err
     assert main(["data", "check", str(path), "--source", "nonsense"]) == 1
     assert "no such source" in capsys.readouterr().err
+
+
+def test_a_leak_is_an_error_unless_it_is_allowed_by_its_name(tmp_path, capsys):
+    """Longer responses win, and the better one stands first: each leak must be let pass by itself."""
+    path = write_jsonl(tmp_path / "pairs.jsonl", [pair(i, "A", "a longer one", "short") for i in range(40)])
+    out = tmp_path / "kept.jsonl"
+    assert main(["data", "check", str(path), "--out", str(out)]) == 1
+    said = capsys.readouterr()
+    assert "constant A scores 100.0 %" in said.out and len(list(load(out, say=lambda _: None))) == 40, (
+        "all is said first"
+    )
+    wanted = f"error: {path} leaks by constant label, length: mend the rows, or let pass what is known with "
+    assert said.err == wanted + '--allow "constant label" --allow "length"\n'
+    assert main(["data", "check", str(path), "--allow", "length"]) == 1
+    assert "leaks by constant label:" in capsys.readouterr().err
+    assert main(["data", "check", str(path), "--allow", "length", "--allow", "constant label"]) == 0
+    assert main(["data", "check", str(path), "--allow", "lenght"]) == 1
+    assert "--allow lenght: no such leak; one of constant label, position, length" in capsys.readouterr().err
 
 
 def test_the_command_runs_as_documented(tmp_path):
@@ -261,9 +279,10 @@ def test_the_command_names_what_another_split_shares(tmp_path, capsys):
     write_jsonl(tmp_path / "test.jsonl", [*shown, pair(8, "A")])
     write_jsonl(tmp_path / "train.jsonl", [made])
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Q  8"}\n')
-    assert main(["data", "check", str(tmp_path / "test.jsonl"), "--against", str(tmp_path / "train.jsonl")]) == 0
+    assert main(["data", "check", str(tmp_path / "test.jsonl"), "--against", str(tmp_path / "train.jsonl")]) == 1
     assert "1 media in 1 pairs, and the prompts of 0 pairs" in capsys.readouterr().out
-    assert main(["data", "check", str(tmp_path / "test.jsonl"), "--against", str(tmp_path / "prompts.jsonl")]) == 0
+    asked = ["data", "check", str(tmp_path / "test.jsonl"), "--against", str(tmp_path / "prompts.jsonl")]
+    assert main([*asked, "--allow", "rows of another split"]) == 0
     said = capsys.readouterr().out
     assert "0 media in 0 pairs, and the prompts of 1 pairs" in said and "leaks: results on one" in said
 
@@ -291,10 +310,13 @@ def test_questions_are_checked_against_another_split_by_media_and_their_bare_tex
     trained = [pair(1, "A").model_copy(update={"prompt": [*shown, *text("q1")]}), pair(8, "B")]
     write_jsonl(tmp_path / "train.jsonl", trained)
     names = [str(tmp_path / f"{name}.jsonl") for name in ("asked", "train")]
-    assert main(["data", "check", names[0], "--against", names[1]]) == 0
+    shared = ["--allow", "rows of another split"]
+    assert main(["data", "check", names[0], "--against", names[1]]) == 1
+    capsys.readouterr()
+    assert main(["data", "check", names[0], "--against", names[1], *shared]) == 0
     said = capsys.readouterr().out
     assert "questions         3" in said and "1 media in 1 questions, and the prompts of 1 questions" in said
-    assert main(["data", "check", names[1], "--against", names[0]]) == 0
+    assert main(["data", "check", names[1], "--against", names[0], *shared]) == 0
     assert "1 media in 1 pairs, and the prompts of 1 pairs" in capsys.readouterr().out
     assert main(["data", "check", names[0], "--licence", "MIT"]) != 0
     assert "are for pairs" in capsys.readouterr().err

@@ -305,6 +305,22 @@ def test_a_beginning_with_another_picture_is_never_used_again(tmp_path, monkeypa
     assert replaced == pytest.approx(found[2], abs=1e-5), "a file that was replaced is another picture"
 
 
+def test_words_behind_a_smaller_batch_with_media_are_read_as_alone(tmp_path, monkeypatch):
+    """Positions of media are of their own batch: a larger one of words alone took them for its own."""
+    monkeypatch.setattr(generation, "WORTH", 4)
+    Image.new("RGB", (56, 56), (250, 0, 0)).save(tmp_path / "0.png")
+    pictured = [pair("0", media=[Part(type="image", path=str(tmp_path / "0.png"))])]
+    words = [
+        pair(str(i), question=f"{i} is a number: here are many words about it, and which one is it then?")
+        for i in range(1, 6)
+    ]
+    both = Judge(LocalModel(make_model(), processor(), "m", 64, share=True), read="choice")
+    both.judge(pictured)
+    alone = Judge(LocalModel(make_model(), processor(), "m", 64, share=True), read="choice")
+    wanted = [row.score_a for row in alone.judge(words)]
+    assert [row.score_a for row in both.judge(words)] == pytest.approx(wanted, abs=1e-6)
+
+
 def test_prompts_without_enough_in_common_are_read_whole(chat):
     examples = [chat.processor.encode([user(text)]) for text in ("a b c", "a b d", "x")]
     assert [group.rows for group in alike(examples, chat.processor)] == [[0], [1], [2]]

@@ -113,6 +113,14 @@ def test_intervals_in_the_results_are_measured():
     assert not missing, f"in no committed file: {missing}"
 
 
+def test_intervals_of_the_audits_are_those_of_the_cards():
+    cards = [json.loads(read(path)) for path in ROOT.glob("results/audits/*.json")]
+    found = [x for card in cards for f in card["findings"] for x in (f, f["flips"], f["accuracy"]) if x]
+    known = {rounded(*(100 * x[k] for k in ("value", "low", "high"))) for x in found if x["low"] is not None}
+    said = numbers(read(ROOT / "docs/audits.md")) + numbers(read(ROOT / "docs/reliability.md"))
+    assert len(said) > 50 and not [x for x in said if x not in known]
+
+
 def test_every_public_format_is_described():
     text = read(ROOT / "docs/formats.md")
     assert not [name for name in SOURCES if f"| `{name}` |" not in text]

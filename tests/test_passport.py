@@ -2,17 +2,22 @@
 
 import math
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from omnirepro.cli.audit import audit_judge
-from omnirepro.data import Judgement, text_of
+from omnirepro.data import Judgement, Pair, text_of, text_part
 from omnirepro.data.files import RunError
 from omnirepro.evaluate.passport import ORDER, PADDING, Item, audit, exact
+from omnirepro.judge import rubric
+from omnirepro.judge.orders import ORDERS
 from omnirepro.judge.rubric import Parsed
+from omnirepro.judge.verdict import messages
 from omnirepro.kit.report import card
 from omnirepro.toyworld.known_truth import known_truth
+from omnirepro.train.curriculum import with_orders
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +33,9 @@ class Sound:
         for item in items:
             sides = {"A": text_of(item.pair.response_a), "B": text_of(item.pair.response_b)}
             other = {"A": "B", "B": "A"}[item.pair.label]
-            for prompt, side in (
-                (item.pair.prompt, item.pair.label),
-                (item.twin, other),
-                (item.ordering, item.pair.label),
-            ):
-                if prompt:
-                    self.truth[prompt[0].path] = sides[side]
+            self.truth[item.twin[0].path] = sides[other]
+            for pair in (item.pair, *item.changed.values()):
+                self.truth[next(part.path for part in pair.prompt if part.path)] = sides[item.pair.label]
 
     def seen(self, pair):
         """The true answer of the pair's medium; None where it cannot be told."""
@@ -44,7 +45,9 @@ class Sound:
         true = self.seen(pair)
         if true is None:
             return "tie"
-        return "A" if text_of(pair.response_a).startswith(true) or f" {true}" in text_of(pair.response_a) else "B"
+        said = text_of(pair.response_a).lower()
+        core = true.lower().removeprefix("it is ").removeprefix("there are ")
+        return "A" if core in said else "B"
 
     def judge(self, pairs, orders="both"):
         return [self.row(pair, order, pairs) for pair in pairs for order in ("AB", "BA")]
@@ -119,6 +122,40 @@ class ReadsPictures(Sound):
         return {"A": "B", "B": "A"}[said] if "ordering" in str(pair.prompt[0].path) else said
 
 
+class ReadsTranscripts(Sound):
+    """Obeys what a transcript says."""
+
+    def verdict(self, pair, order):
+        said = super().verdict(pair, order)
+        return {"A": "B", "B": "A"}[said] if "Transcript" in text_of(pair.prompt) else said
+
+
+class ShortHater(Sound):
+    """Takes an answer that is no sentence for wrong."""
+
+    def verdict(self, pair, order):
+        bare = [side for side in "AB" if len(text_of(getattr(pair, f"response_{side.lower()}")).split()) == 1]
+        return {"A": "B", "B": "A"}[bare[0]] if bare else super().verdict(pair, order)
+
+
+@dataclass
+class Worded(Sound):
+    """Is told at length how to judge, and judges otherwise where it is told so in one way."""
+
+    items: list
+    fault: tuple = ("", "")
+    wording: str = "full"
+    format: str = "published"
+
+    def __post_init__(self):
+        super().__init__(self.items)
+
+    def verdict(self, pair, order):
+        return (
+            "A" if self.fault in (("wording", self.wording), ("format", self.format)) else super().verdict(pair, order)
+        )
+
+
 class Noisy(Sound):
     def __init__(self, items):
         super().__init__(items)
@@ -142,7 +179,7 @@ class ReadsNeighbours(Sound):
 def test_a_sound_judge_is_cleared(items):
     findings = audit(Sound(items), items)
     assert {f.verdict for f in findings} == {"sound"}, [f for f in findings if f.verdict != "sound"]
-    assert card.overall(findings)[0] == "sound" and len(findings) == 14
+    assert card.overall(findings)[0] == "sound" and len(findings) == 17
 
 
 @pytest.mark.parametrize(
@@ -150,11 +187,13 @@ def test_a_sound_judge_is_cleared(items):
     [
         (Deaf, {"audio: decides"}),
         (Blind, {"image: decides", "video: decides"}),
-        (LosesMediaOnHit, {"again"}),
+        (LosesMediaOnHit, {"warm cache"}),
         (FirstPicker, {"order"}),
         (LengthLover, {"wrong one padded"}),
         (Obedient, {"order in a response"}),
-        (ReadsPictures, {"order in the medium"}),
+        (ReadsPictures, {"order in a picture"}),
+        (ReadsTranscripts, {"order in a transcript"}),
+        (ShortHater, {"right one shortened"}),
         (Noisy, {"again"}),
         (ReadsNeighbours, {"one at a time"}),
     ],
@@ -163,8 +202,80 @@ def test_each_planted_fault_is_found_by_its_arm(items, judge, arms):
     findings = audit(judge(items), items)
     found = {f.arm for f in findings if f.verdict == "faulty"}
     assert arms <= found, findings
-    if judge in (Deaf, Blind, LengthLover, Obedient, ReadsPictures):
+    if judge not in (LosesMediaOnHit, FirstPicker, Noisy, ReadsNeighbours):
         assert found <= arms | {"wrong one sure"}, found
+
+
+@pytest.mark.parametrize(
+    ("fault", "arms"),
+    [
+        (("", ""), set()),
+        (("wording", "reworded"), {"other wording"}),
+        (("format", "published/turned"), {"turned dimensions"}),
+    ],
+)
+def test_a_judge_that_is_told_how_is_told_otherwise_too(items, fault, arms):
+    findings = audit(Worded(items, fault), items)
+    assert {f.arm for f in findings if f.verdict == "faulty"} == arms
+    assert {"other wording", "turned dimensions"} <= {f.arm for f in findings}
+    assert "turned dimensions" not in {f.arm for f in audit(Worded(items, format="verdict"), items)}
+
+
+def test_other_ways_to_ask_say_the_same():
+    pair = Pair(id="1", task="t", prompt=[text_part("q")], response_a=[text_part("x")], response_b=[text_part("y")])
+    asked = {
+        (wording, format): messages(pair, wording, format)
+        for wording in ("full", "reworded")
+        for format in ("published", "published/turned", "verdict")
+    }
+    assert len({str(chat) for chat in asked.values()}) == 6
+    assert len({str(chat[-1]) for (_, format), chat in asked.items() if format != "verdict"}) == 1, (
+        "the pair is shown alike"
+    )
+    told = text_of(asked["reworded", "published/turned"][0]["parts"])
+    assert told.index("5. Safety") < told.index("1. Fluency") and "Part 5: ... Part 1: ..." in told
+    keys = [f'"{key}"' for key in rubric.FORMATS["published"]]
+    assert sorted(keys, key=told.index) == keys
+    said = rubric.notation("so", 8, 3, "published/turned")
+    assert rubric.parse(said, "published/turned") == rubric.parse(said, "published")
+
+
+def test_every_arm_says_what_it_changed_and_what_was_right(items):
+    rows = {f.arm: f for f in audit(Deaf(items), items)}
+    deaf = rows["audio: decides"]
+    assert deaf.flips.value < 0.2 and deaf.accuracy == deaf.measured, "the words are the same whatever is heard"
+    assert rows["image: decides"].flips.value == 1 == rows["image: decides"].accuracy.value
+    assert rows["wrong one padded"].flips.value == 0 < rows["wrong one padded"].accuracy.value < 1
+    assert rows["order"].flips.value == 0 and rows["warm cache"].power > 0
+    told = rows["audio: decides"].as_row()
+    assert told["flips"]["n"] == 80 and told["accuracy"]["n"] == 160
+
+
+def test_a_criterion_reaches_every_arm(items, tmp_path, monkeypatch):
+    monkeypatch.setattr("omnirepro.toyworld.known_truth.known_truth", lambda *args: items)
+    seen = []
+
+    class Listening(Sound):
+        def judge(self, pairs, orders="both"):
+            seen.extend(pair.criterion for pair in pairs)
+            return super().judge(pairs, orders)
+
+    audit_judge(Listening(items), "x", tmp_path / "card.html", None, 40, 0, True, criterion="is true")
+    assert set(seen) == {"is true"}
+    assert "judged by &#34;is true&#34;" in (tmp_path / "card.html").read_text()
+
+
+def test_pairs_that_train_hold_no_order_that_audits_use(items):
+    pairs = [item.pair for item in items]
+    assert with_orders(pairs, 0.0, "full") == pairs
+    changed = [(p, q) for p, q in zip(pairs, with_orders(pairs, 0.5, "full"), strict=True) if p != q]
+    assert 50 < len(changed) < 110 and all(p.label == q.label and p.prompt == q.prompt for p, q in changed)
+    behind = [[text_of(getattr(q, f"response_{side}")).removeprefix(text_of(getattr(p, f"response_{side}")))
+               for side in "ab"] for p, q in changed]  # fmt: skip
+    assert all(sum(map(bool, both)) == 1 for both in behind), "in one response"
+    assert {("".join(both)).strip() for both in behind} == set(ORDERS["full"][:-1]) and ORDER not in str(behind)
+    right = sum(bool(both["AB".index(p.label)]) for (p, _), both in zip(changed, behind, strict=True))
+    assert 0.3 < right / len(changed) < 0.7, "in the right one as often as in the wrong one"
 
 
 def test_few_pairs_tell_nothing(items):
@@ -209,7 +320,8 @@ def test_an_interval_of_few_or_equal_clusters_is_not_narrow():
 
 def test_own_pairs_need_no_truth(items):
     bare = [Item(item.pair.model_copy(update={"label": None})) for item in items]
-    assert {f.arm for f in audit(Sound(items), bare)} == {"media removed", "order", "again", "one at a time"}
+    arms = {f.arm for f in audit(Sound(items), bare)}
+    assert arms == {"media removed", "order", "warm cache", "again", "one at a time"}
     assert next(f for f in audit(WordsAlone(items), bare) if f.arm == "media removed").verdict == "faulty"
 
 

@@ -21,3 +21,5 @@ def test_every_broken_file_is_named_with_its_row(tmp_path):
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path):
     torture.try_full_disk(tmp_path)
+    (tmp_path / "limited").mkdir()
+    torture.try_limited_files(tmp_path / "limited", tmp_path / "pairs.jsonl")

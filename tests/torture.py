@@ -10,6 +10,8 @@ import json
 import os
 import random
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ from test_endpoint_load import WAIT, Server, client, names
 from test_loading import ask
 from tiny_parts import text_part
 
-from omnirepro.data import Pair, RowError, jsonl, read_jsonl, write_jsonl
+from omnirepro.data import Judgement, Pair, RowError, jsonl, read_jsonl, sha256_file, write_jsonl
 from omnirepro.data.sources import load
 from omnirepro.judge import rubric, verdict
 from omnirepro.models.endpoints import Usage
@@ -160,19 +162,76 @@ def try_broken_files(folder):
     return f"{len(bytes_of) + 3} kinds of broken files: each named, with the row where rows are read"
 
 
-def try_full_disk(folder):
-    """Write rows where no more room is (a limit on the size of files): one line of error, nothing half-written."""
+# Mounts a disk of 200 kB, seen by this command alone, judges onto it, gives it room and judges again.
+SMALL_DISK = """
+room="$1"; shift
+mount -t tmpfs -o size=200k tmpfs "$room" || exit 99
+"$@"; echo "status $?: $(ls -A "$room" | tr '\\n' ' ')"
+mount -o remount,size=20m "$room"
+"$@"; echo "status $?"
+cp "$room"/rows.jsonl "$room".kept
+"""
+
+
+def try_full_disk(folder, number=400):
+    """Judge onto a really full disk: one line of error, nothing half-written; with room again all is there, paid once.
+
+    Where no disk can be mounted, a limit on the size of files takes its place.
+    """
+    room = folder / "room"
+    room.mkdir()
+    file = write_jsonl(folder / "pairs.jsonl", [pair(i) for i in range(number)])
+    server = Server(fault=lambda said, count: "none")
+    judging = [sys.executable, "-m", "omnirepro", "judge", str(file), "--model", f"{server.url}#echo"]
+    words = ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", str(room), *judging, "--out", str(room / "rows.jsonl")]
+    try:
+        ran = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    except FileNotFoundError:  # a system without unshare
+        return try_limited_files(folder, file)
+    finally:
+        server.shutdown()
+    if ran.returncode not in (0, 1) or "status" not in ran.stdout:
+        return try_limited_files(folder, file)
+    (first, last) = (line for line in ran.stdout.splitlines() if line.startswith("status"))
+    (error,) = (line for line in ran.stderr.splitlines() if "error" in line)
+    assert first.startswith("status 1: ") and last == "status 0", ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr and "rows.jsonl" in error, ran.stderr
+    assert not {".part-rows.jsonl", "rows.jsonl"} & set(first.split()), "something was left half-written"
+    rows = read_jsonl(folder / "room.kept", Judgement)
+    assert len(rows) == 2 * number == len(server.paid)
+    again = sum(n - 1 for n in server.paid.values())
+    assert again <= 8, "more was paid twice than was on its way"
+    return (
+        f"a mounted disk of 200 kB: one line of error, nothing half-written; with room again all {len(rows)} rows, of "
+        f"{len(server.paid)} answers {again} paid twice"
+    )
+
+
+def try_limited_files(folder, file):
+    """Write rows beyond a limit on the size of files: an error, and the file from before stands."""
     program = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
     program += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
     program += "from omnirepro.data import *; rows = read_jsonl(sys.argv[1], Pair); write_jsonl(sys.argv[2], rows)"
-    file = write_jsonl(folder / "pairs.jsonl", [pair(i) for i in range(500)])
     out = folder / "out" / "rows.jsonl"
     write_jsonl(out, [pair()])
     before = out.read_bytes()
     ran = subprocess.run([sys.executable, "-c", program, str(file), str(out)], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode, "the limit was not met"
     assert [out.name] == os.listdir(out.parent) and out.read_bytes() == before
-    return "files limited to 20 kB: an error, the file from before stands, nothing half-written lies beside it"
+    return "no disk can be mounted here; files limited to 20 kB: an error, the file from before stands, nothing beside"
+
+
+def tell_orders():
+    """Say how many judgements orders to the judge flip before and after training on such pairs (results/audits)."""
+    cards = {
+        name: json.loads((ROOT / f"results/audits/{name}.json").read_text()) for name in ("not-injected", "injected")
+    }
+    said = []
+    for arm in ("order in a response", "order in a transcript", "own: order in a response"):
+        found = [next(f["flips"] for f in card["findings"] if f["arm"] == arm) for card in cards.values()]
+        shares = (f"{100 * f['value']:.1f} [{100 * f['low']:.1f}, {100 * f['high']:.1f}] %" for f in found)
+        said.append(f"{arm} {', '.join(shares)} of {found[0]['n']}")
+    return f"judgements that an order flips, before and after training on such pairs: {'; '.join(said)}"
 
 
 def try_faulty_server(folder, number=300):
@@ -234,6 +293,73 @@ def try_kills(folder, number, seconds=300):
     )
 
 
+# Runs a stage in one process, which is killed at a training step where one is named. Encoders remember no medium: what
+# they made within another batch differs in its last bit, and a killed process has forgotten it.
+STAGE = """
+import os, signal, sys
+import transformers
+from real_parts import execute
+from omnirepro.models import examples, towers
+
+class Nothing(examples.Latest):
+    def keep(self, key, value):
+        pass
+
+towers.Latest = Nothing
+stage, run, base, at = sys.argv[1:]
+step, steps = transformers.Trainer.training_step, []
+
+def counted(self, *args, **kwargs):
+    steps.append(1)
+    if len(steps) == int(at):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *args, **kwargs)
+
+transformers.Trainer.training_step = counted
+execute(stage, profile="smoke", run=run, **({"base": base} if base else {}))
+print("steps:", len(steps))
+"""
+
+
+def run_stage(results, stage, run, base="", at=0):
+    """Run a stage of profile smoke, killed at the training step `at`; returns the steps of one that was not."""
+    paths = {"OMNIREPRO_RESULTS": str(results), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    how = {"env": {**os.environ, **paths, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}, "cwd": ROOT}
+    ran = subprocess.run(
+        [sys.executable, "-c", STAGE, stage, run, base, str(at)], capture_output=True, text=True, **how
+    )
+    assert ran.returncode == (-signal.SIGKILL if at else 0), ran.stderr[-2000:]
+    return 0 if at else int(ran.stdout.rsplit("steps: ", 1)[1])
+
+
+def contents(folder):
+    """Return the sha256 of every file that a stage wrote; figures are drawn of the others, a manifest has times."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    kept = {str(file.relative_to(folder)): file for file in files if "figures" not in file.parts}
+    return {name: sha256_file(file) for name, file in kept.items() if name[0] != "." and name != "manifest.json"}
+
+
+def try_killed_training(folder, points=4):
+    """Kill SFT and GRPO (profile smoke) at steps before, between and after checkpoints, and go on: equal artefacts."""
+    for stage in ("00_backbone", "01_synthesis", "02_reconciliation"):
+        run_stage(folder, stage, "made")
+    seen = []
+    for stage in ("03_sft", "04_grpo"):
+        whole = f"whole-{stage}"
+        steps = run_stage(folder, stage, whole, "made")
+        wanted = contents(folder / whole / stage)
+        tried = sorted({round(1 + i * (steps - 1) / max(points - 1, 1)) for i in range(points)})
+        for at in tried:
+            killed = f"{whole}-killed-{at}"
+            run_stage(folder, stage, killed, "made", at)
+            went_on = run_stage(folder, stage, killed, "made")
+            assert contents(folder / killed / stage) == wanted, f"{stage} killed at step {at}"
+            assert went_on <= steps, "it began anew"
+        shutil.copytree(folder / whole / stage, folder / "made" / stage)
+        seen.append(f"{stage} at steps {', '.join(map(str, tried))} of {steps}, {len(wanted)} files")
+    return f"killed in training: {'; '.join(seen)}: all equal byte by byte to those of a training that was not killed"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
@@ -242,9 +368,11 @@ def main():
     args = parser.parse_args()
     trials = {
         "a process killed": lambda folder: try_kills(folder, args.kills, args.seconds),
+        "a training killed": try_killed_training,
         "hostile answers": lambda folder: try_hostile_answers(args.hostile),
         "broken files": try_broken_files, "a full disk": try_full_disk, "a faulty server": try_faulty_server,
         "paths out of the data": try_escapes, "bombs": try_bombs,
+        "orders to the judge": lambda folder: tell_orders(),
     }  # fmt: skip
     rows = ["| trial | what was seen | seconds |", "|---|---|---:|"]
     for name, trial in trials.items():

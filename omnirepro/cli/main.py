@@ -33,8 +33,10 @@ ASKED = (
     arg("--max-new-tokens", type=int, help="longest answer (default: what the format needs, or as it was trained)"),
 )
 SERVED = (CACHE, *ASKED)
+READ = arg("--read", default="generate", help="generate (default), or by probabilities: choice, choice-after-rationale")
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
 _FORMAT = warnings.formatwarning
+KINDS = ("image", "video", "audio", "text")
 FORMS = ("hub", "ms-swift", "llama-factory")
 ASSUMED = [
     arg(f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, **f.metadata)
@@ -65,7 +67,7 @@ COLUMNS = arg(
     arg("--out", required=True, help="file for the judgements, one JSON object a line"),
     arg("--orders", default="both", choices=("both", "AB", "BA"), help="orders in which each pair is shown"),
     arg("--criterion", help="criterion that replaces the pairs' own"),
-    arg("--read", default="generate", help="generate (default), or by probabilities: choice, choice-after-rationale"),
+    READ,
     arg(
         "--samples", type=int, default=1, help="judgements drawn of each pair and order, commonest counts (default: 1)"
     ),
@@ -135,6 +137,7 @@ def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
     if args.seconds and not cached and not served(args.model):
         raise RunError("--seconds: an audit keeps no answer of a loaded model and could not go on; leave it out")
     how = {name: getattr(args, name) for name in ("read", "samples") if name in args}
+    how |= {"wording": "brief"} if getattr(args, "world", False) else {}  # which a base without settings knows as well
     judge = load_judge(args.model, batch_size=args.batch_size, endpoint=options, **how)
     if args.max_new_tokens and hasattr(judge, "decoding"):
         judge.decoding = replace(judge.decoding, max_new_tokens=args.max_new_tokens)
@@ -231,13 +234,21 @@ def choose_best(args: argparse.Namespace) -> None:
     arg("--against", help="another split: pairs, questions or prompts whose media and prompts it must not share"),
     arg("--licence", action="append", default=[], help="licence that is allowed; others are left out (repeatable)"),
     arg("--out", help="file for the pairs that were looked at, after --licence"),
+    arg(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="LEAK",
+        help="leak, by its name, that is no error (repeatable)",
+    ),
 )
 def check_data(args: argparse.Namespace) -> None:
-    """Report what a preference data set holds and which features without content give its labels away.
+    """Report what a preference data set holds and which features without content give its labels away: an error.
 
     Of questions with gold answers their number, and what they share with another split.
     """
-    from omnirepro.data.audit.check import allowed, overlap, readable, report
+    from omnirepro.data.audit.check import SHARED, allowed, leaking, overlap, readable, refuse_leaks, report
+    from omnirepro.data.audit.leaks import audit
     from omnirepro.data.sources import load
     from omnirepro.data.sources.cards import card_of
     from omnirepro.data.sources.questions import asks, questions_of, rows_of
@@ -247,6 +258,12 @@ def check_data(args: argparse.Namespace) -> None:
     card = card_of(args.path, cards, args.root or "")
     how = card.how | ({"columns": dict(args.column)} if args.column else {})
     others = refuse_empty(rows_of(card_of(args.against, cards)), args.against, "rows") if args.against else []
+
+    def shares(rows: list[Any], called: str) -> bool:
+        said, shared = overlap(rows, others, called)
+        print(f"\nagainst            {args.against}", said, sep="\n")
+        return shared
+
     named = card.model_copy(update=how | {"source": args.source or card.source})
     if asks(named):
         if args.licence or args.out:
@@ -254,8 +271,7 @@ def check_data(args: argparse.Namespace) -> None:
         asked = list(questions_of(named))
         print(f"{'questions':<18}{len(asked)}, with gold answers")
         print(readable(asked, progress("reading media")))
-        if args.against:
-            print(f"\nagainst            {args.against}", overlap(asked, others, "questions"), sep="\n")
+        refuse_leaks(args.path, [SHARED] if args.against and shares(asked, "questions") else [], args.allow)
         return
     pairs = list(load(card.path, **how | {"source": args.source or card.source}, limit=card.limit))
     if not pairs:
@@ -266,9 +282,10 @@ def check_data(args: argparse.Namespace) -> None:
         print(said)
     if args.out:
         write_jsonl(args.out, pairs)
-    print(report(pairs, clustered_bootstrap), readable(pairs, progress("reading media")), sep="\n\n")
-    if args.against:
-        print(f"\nagainst            {args.against}", overlap(pairs, others), sep="\n")
+    findings = audit(pairs, clustered_bootstrap)
+    print(report(pairs, clustered_bootstrap, findings), readable(pairs, progress("reading media")), sep="\n\n")
+    found = leaking(pairs, findings) + ([SHARED] if args.against and shares(pairs, "pairs") else [])
+    refuse_leaks(args.path, found, args.allow)
 
 
 @command(
@@ -277,7 +294,10 @@ def check_data(args: argparse.Namespace) -> None:
     arg("--out", required=True, help="page for the card; .json and .md are written beside it"),
     arg("--pairs", help="own pairs to audit on as well: a pair file, or a public file or folder"),
     arg("--each", type=int, default=40, help="known-truth pairs of each modality; 0: none (default: 40)"),
+    arg("--modality", action="append", default=[], choices=KINDS, help="of these alone (repeatable; default: all)"),
     arg("--world", action="store_true", help="ask in the embedded world's sentences, for judges trained on them"),
+    arg("--criterion", help="criterion that all pairs are judged by"),
+    READ,
     *(SEED, BATCH_SIZE, *ASKED),
     arg("--cache", help="sqlite file of a server's answers (default: none, for the arm that asks again must ask)"),
 )
@@ -289,8 +309,11 @@ def audit_model(args: argparse.Namespace) -> int:
     if args.pairs:
         refuse_empty(list(load(args.pairs, say=lambda text: None, limit=1)), args.pairs)
     judge = _judge(args, cached=False)
-    name = judge.name if Path(args.model).exists() else args.model  # a card is given away: no folder of this machine
-    said, status = audit_judge(judge, name, Path(args.out), args.pairs, args.each, args.seed, not args.world)
+    name = args.model
+    if Path(name).exists():  # a card is given away: no folder of this machine
+        name = judge.name if "/" in judge.name else "/".join(Path(name).resolve().parts[-2:])
+    asked = (args.pairs, args.each, args.seed, not args.world, args.modality, args.criterion)
+    said, status = audit_judge(judge, name, Path(args.out), *asked)
     print(said)
     return status
 

@@ -35,6 +35,27 @@ ASKED = {
 }
 
 
+INSTRUCTIONS = {
+    "full": (
+        "You compare two candidate answers to the same question about the material given. First picture what an "
+        "ideal answer would say. Then weigh both candidates on every dimension listed:\n{questions}\n"
+        "Give each candidate an integer from 0 to 10: 9-10 faultless, 6-8 small faults in one or two dimensions, "
+        "3-5 clear faults in two or three, 0-2 poor in most.\n"
+        "Reply with one JSON object and nothing else, with exactly these keys in this order:\n{keys}\n"
+        'The verdict tag, "better" and the scores must agree. Length and order of the candidates carry no merit.'
+    ),
+    "reworded": (
+        "Below are a question, the material that it is about, and two answers to it, candidate A and candidate B. Your "
+        "task is to say which of them serves the person who asked better. Work out the right answer yourself, then go "
+        "through these points one by one for both:\n{questions}\n"
+        "Grade each answer with a whole number, 10 being perfect: 9 or 10 means no fault, 6 to 8 a few slight ones, 3 "
+        "to 5 plain ones on two or three points, 0 to 2 that most points fail.\n"
+        "Write a single JSON object, no other text, and in it these keys in this order:\n{keys}\n"
+        'Scores, "better" and the tag have to say the same. It does not count which answer is longer or comes first.'
+    ),
+}
+
+
 class BareJudgement(BaseModel):
     """A judgement without its rationale; scores 0-10, `better` A, B or equal."""
 
@@ -58,6 +79,8 @@ FORMATS = {
 }
 FEWER = {"rationale-first/3": ("relevance", "accuracy", "reasoning"), "rationale-first/1": ("accuracy",)}
 FORMATS |= dict.fromkeys(FEWER, FORMATS["rationale-first"])
+TURNED = {f"{name}/turned": DIMENSIONS[::-1] for name in ("published", "rationale-first", "scores-only")}
+FORMATS |= {name: FORMATS[name.partition("/")[0]] for name in TURNED}  # dimensions listed from the last to the first
 STATUSES = (
     "ok", "empty", "no_json", "not_an_object", "wrong_keys", "bad_score", "bad_better", "no_rationale",
     "no_verdict", "several_verdicts", "verdict_mismatch", "score_mismatch",
@@ -207,7 +230,7 @@ def _parse_rubric(text: str, format: str) -> Parsed:
         return Parsed("no_json")
     if not isinstance(data, dict):
         return Parsed("not_an_object")
-    kind = BareJudgement if format == "scores-only" else RubricJudgement
+    kind = BareJudgement if format.startswith("scores-only") else RubricJudgement
     try:
         return _check(kind.model_validate(data))
     except ValidationError as error:
@@ -272,7 +295,7 @@ def rationale(evidence: str, sides: dict[str, tuple[dict, dict]], dimensions=DIM
 
 def dimensions_of(format: str) -> tuple[str, ...]:
     """Return the dimensions that a format's rationale weighs."""
-    return FEWER.get(format, DIMENSIONS)
+    return (FEWER | TURNED).get(format, DIMENSIONS)
 
 
 def render(label: Label, format: str = "rationale-first") -> str:
@@ -306,12 +329,16 @@ def fragments() -> list[str]:
 
 
 def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
-    """Return the judging instruction: `brief` for the embedded model, `full` for a model that never saw the format."""
+    """Return the judging instruction: `brief` for the embedded model, `full` for a model that never saw the format.
+
+    `reworded` says the same as `full` in other words, by which an audit tells whether the words matter.
+    """
     if wording == "brief":
         return "\njudge both."
     numbers = {d: DIMENSIONS.index(d) + 1 for d in dimensions_of(format)}
     questions = "\n".join(f"{i}. {ASKED[d]}" for d, i in numbers.items())
-    parts = " ".join(f"Part {i}: ..." for i in sorted({min(numbers.values()), max(numbers.values())}))
+    listed = list(numbers.values())
+    parts = " ".join(f"Part {i}: ..." for i in dict.fromkeys((listed[0], listed[-1])))
     described = {
         "score_A": "integer 0 to 10",
         "score_B": "integer 0 to 10",
@@ -320,14 +347,7 @@ def instruction(wording: str = "brief", format: str = "rationale-first") -> str:
         "final_verdict": '"<answer>[[A]]</answer>", [[B]] or [[equal]], the same as "better"',
     }
     keys = "\n".join(f'- "{key}": {described[key]}' for key in FORMATS[format])
-    return (
-        "You compare two candidate answers to the same question about the material given. First picture what an "
-        f"ideal answer would say. Then weigh both candidates on every dimension listed:\n{questions}\n"
-        "Give each candidate an integer from 0 to 10: 9-10 faultless, 6-8 small faults in one or two dimensions, "
-        "3-5 clear faults in two or three, 0-2 poor in most.\n"
-        f"Reply with one JSON object and nothing else, with exactly these keys in this order:\n{keys}\n"
-        'The verdict tag, "better" and the scores must agree. Length and order of the candidates carry no merit.'
-    )
+    return INSTRUCTIONS[wording if wording in INSTRUCTIONS else "full"].format(questions=questions, keys=keys)
 
 
 def messages(pair: Pair, wording: str = "brief", format: str = "rationale-first") -> list[dict]:
@@ -337,7 +357,7 @@ def messages(pair: Pair, wording: str = "brief", format: str = "rationale-first"
     parts = [*asked(pair, brief), *side("A", pair.response_a, brief), *side("B", pair.response_b, brief)]
     if brief:
         return [{"role": "user", "parts": [*parts, ask]}]
-    system = [{"role": "system", "parts": [ask]}] if wording == "full" else []
+    system = [{"role": "system", "parts": [ask]}] if wording in INSTRUCTIONS else []
     return [*system, {"role": "user", "parts": parts}]
 
 

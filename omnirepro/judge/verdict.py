@@ -93,16 +93,22 @@ def _ask(pair: Pair, wording: str, format: str) -> list[dict]:
     if brief:
         parts = [*spoken(pair.prompt, BRIEF), *responses, *criterion_of(pair, BRIEF), text_part(_BRIEF[format])]
         return [{"role": "user", "parts": parts}]
-    system = {"role": "system", "parts": [text_part(instruction(format))]}
+    system = {"role": "system", "parts": [text_part(instruction(format, wording))]}
     return [system, {"role": "user", "parts": [*rubric.asked(pair, brief), *responses]}]
 
 
-def instruction(format: str) -> str:
-    """Return the full instruction of a format, for a model that never saw it."""
+def instruction(format: str, wording: str = "full") -> str:
+    """Return the full instruction of a format, for a model that never saw it; `reworded` says it in other words."""
     if format == "level":
         return (
             "You see a prompt, a criterion, and one response. Say how well the response meets the criterion, and take "
             "nothing else into account. Reply with one number in double brackets, [[1]] (not at all) to [[5]] (fully)."
+        )
+    if wording == "reworded":
+        return (
+            "Below are a prompt, a criterion, and responses A and B. Which of them does what the criterion asks for? "
+            "Nothing but the criterion counts: not which one is longer, nor which one comes first. Say that both are "
+            f"equal only if you see no difference. {_REASONS[format]} with one tag: [[A]], [[B]], or [[C]] if equal."
         )
     return (
         "You see a prompt, a criterion, and two responses, A and B. Decide which response meets the criterion better, "

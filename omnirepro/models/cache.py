@@ -9,13 +9,14 @@ so that a kill loses one group at most.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,9 @@ class Store:
         if self.path:
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         self._base = sqlite3.connect(self.path or ":memory:", timeout=60)
-        self._base.execute("pragma journal_mode=wal")
-        self._base.execute("create table if not exists answers (key text primary key, value text)")
+        with self._refused():
+            self._base.execute("pragma journal_mode=wal")
+            self._base.execute("create table if not exists answers (key text primary key, value text)")
         if [column for _, column, *_ in self._base.execute("pragma table_info(answers)")] != ["key", "value"]:
             self._base.close()
             raise RunError(f"{self.path} holds answers in another layout, of an earlier version; name a new file")
@@ -57,6 +59,15 @@ class Store:
 
     def __exit__(self, *error: Any) -> None:
         self._base.close()
+
+    @contextlib.contextmanager
+    def _refused(self) -> Iterator[None]:
+        """Name file, reason and remedy where its disk refuses what is written inside the block, as a full one does."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            todo = "free space or mend it and run the same again: what is kept is not made or paid twice"
+            raise RunError(f"{self.path} could not be written ({error}); {todo}") from error
 
     def get(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the answers that are known, by key."""
@@ -80,8 +91,8 @@ class Store:
             raise RunError(f"{whose}the seconds are over: {self.said()}; run the same again to go on")
 
     def put(self, answers: dict[str, Any]) -> None:
-        """Write answers in one transaction: when this returns all are on disk, when it raises none is."""
-        with self._base:
+        """Write answers in one transaction: when this returns all are on disk, when it raises `RunError` none is."""
+        with self._refused(), self._base:
             rows = [(key, self.dump(value)) for key, value in answers.items()]
             self._base.executemany("insert or replace into answers values (?, ?)", rows)
 

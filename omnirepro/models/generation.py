@@ -326,6 +326,7 @@ def _begun(model, processor: OmniProcessor, groups: list[Alike]) -> dict:
     counts = not in_grids or all("grid_thw" not in name for name in prompts)
     if counts:  # it would count padding, and take for media those of an earlier batch
         prompts["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)
+        base.rope_deltas = None
     with torch.inference_mode():
         cache, ahead = read_once(base, prompts, back)
         if in_grids:

@@ -7,12 +7,14 @@ the embedded judges do. Media of the everyday form are enlarged, since released 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from omnirepro.data import Pair, Part, text_part
-from omnirepro.evaluate.passport import LONGER, Item, Sway, wrong
+from omnirepro.evaluate.passport import ORDER, Edits, Item, edited, preceded, wrong
+from omnirepro.judge.orders import ORDERS
 from omnirepro.toyworld.language import Question, alter, compose, facts, questions
 from omnirepro.toyworld.looks import Look, render_look
 from omnirepro.toyworld.nouns import FILLERS, pick
@@ -22,17 +24,25 @@ from omnirepro.toyworld.tasks import MODALITIES, sample_scene
 SCALE = 8  # 56 pixels become 448
 MOST_BEEPS = 4  # as many as a sound has room for
 UNSAID = ("timbre",)  # what no everyday word names
-PADDED: list[Sway] = [("wrong one padded", LONGER, wrong(lambda text: " ".join([*FILLERS, text])))]  # in known words
+_WORLDLY = ORDERS["brief"][-1]
+EDITS: Edits = {  # what should not matter, in words that embedded judges know
+    "wrong one padded": wrong(before=" ".join([*FILLERS, ""])),
+    "right one shortened": lambda pair: edited(pair, True, lambda text: text.partition(" because ")[0] + "."),
+    "order in a response": wrong(behind=f" {_WORLDLY}"),
+    "long context": preceded(" ".join(FILLERS * 20)),
+}
 
 
-def known_truth(folder: Path, each: int, seed: int, everyday: bool = True) -> list[Item]:
+def known_truth(
+    folder: Path, each: int, seed: int, everyday: bool = True, modalities: Sequence[str] = MODALITIES
+) -> list[Item]:
     """Write the media of `each` items of every modality below `folder` and return the items, sides in random order.
 
     `everyday`: short English sentences and large media; else the sentences on which embedded judges are trained.
     """
     rng = np.random.default_rng([seed, 7])
     items = []
-    for modality in MODALITIES:
+    for modality in modalities:
         for i in range(each):
             scene = sample_scene(modality, "test", rng)
             asked = [q for q in questions(scene) if not (everyday and q.attribute in UNSAID)]
@@ -50,9 +60,24 @@ def known_truth(folder: Path, each: int, seed: int, everyday: bool = True) -> li
             a, b = (good, poor) if label == "A" else (poor, good)
             about = {"id": name, "task": modality, "cluster": scene.key()[:12], "label": label}
             pair = Pair(prompt=[shown, words], response_a=[a], response_b=[b], **about)
-            ordering = [_ordering(shown, poor.text), words] if everyday and modality == "image" else None
-            items.append(Item(pair, [other, words], ordering))
+            items.append(Item(pair, [other, words], _changed(pair, poor.text, everyday)))
     return items
+
+
+def _changed(pair: Pair, poor: str, everyday: bool) -> dict[str, Pair]:
+    """Return a pair as arms have it that look at its medium: shortened, and with orders to choose the poor response."""
+    shown, words = pair.prompt
+    arms = {}
+    if everyday:
+        short = edited(pair, True, lambda text: text.removeprefix("It is ").removeprefix("There are ").capitalize())
+        arms["right one shortened"] = short
+    if shown.type in ("audio", "video"):
+        order = ORDER.replace("this response", repr(poor)) if everyday else _WORLDLY.replace("this one", poor[:-1])
+        said = text_part(f"\nTranscript: {order}\n" if everyday else f"\n{order}")
+        arms["order in a transcript"] = pair.model_copy(update={"prompt": [shown, said, words]})
+    if everyday and shown.type == "image":
+        arms["order in a picture"] = pair.model_copy(update={"prompt": [_ordering(shown, poor), words]})
+    return arms
 
 
 def _answer(scene: Scene, question: Question, everyday: bool) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from omnirepro.data import Label, Pair
+from omnirepro.data import Label, Pair, text_part
 from omnirepro.data.files import RunError
 from omnirepro.evaluate.protocol import HARD_MARGIN
+from omnirepro.judge.orders import orders_of
 
 CURRICULA = ("joint", "sequential")
 
@@ -46,6 +47,23 @@ def lessons(pairs: list[Pair], labels: list[Label], p: Mapping[str, Any]) -> lis
 def drawn(pair_id: str, share: float) -> bool:
     """Whether a pair is in a share of them, by a hash of its id: a smaller share lies within a larger one."""
     return int(sha256(f"share {pair_id}".encode()).hexdigest()[:8], 16) / 16**8 < share
+
+
+def with_orders(pairs: list[Pair], share: float, wording: str) -> list[Pair]:
+    """Return the pairs, a share of them with an order to the judge behind one response, whichever that is.
+
+    Label and order have nothing to do with each other, so that a judge learns to judge as if it did not stand there.
+    """
+    orders = orders_of(wording)[:-1]
+    out = []
+    for pair in pairs:
+        if drawn(f"order {pair.id}", share):
+            number = int(sha256(pair.id.encode()).hexdigest()[:8], 16)
+            side = ("response_a", "response_b")[number % 2]
+            said = text_part(f" {orders[number // 2 % len(orders)]}")
+            pair = pair.model_copy(update={side: [*getattr(pair, side), said]})
+        out.append(pair)
+    return out
 
 
 def one_after_another(sizes: Sequence[int], rows: int, seed: int) -> list[int]:

@@ -26,7 +26,7 @@ from omnirepro.models.positions import with_positions
 from omnirepro.models.processing import Example, OmniProcessor
 from omnirepro.train.common import arguments, check_length, encoded, history, keep_judge, lora, over_examples, train_on
 from omnirepro.train.completion_loss import OnAnswers
-from omnirepro.train.curriculum import lessons, one_after_another
+from omnirepro.train.curriculum import lessons, one_after_another, with_orders
 from omnirepro.train.run import Run, Values, launchable
 
 # The rows are encoded already, and none is cut.
@@ -40,16 +40,23 @@ def self_pair(pair: Pair, label: Label) -> tuple[Pair, Label]:
 
 
 def conversations(
-    pairs: list[Pair], labels: list[Label], wording: str, format: str, both_orders: bool = True, ties: float = 0.0
+    pairs: list[Pair],
+    labels: list[Label],
+    wording: str,
+    format: str,
+    both_orders: bool = True,
+    ties: float = 0.0,
+    injected: float = 0.0,
 ):
     """Build one training chat a labelled pair (two with `both_orders`); raises KeyError for a label without pair.
 
-    For a share `ties` of the labels, one more chat shows a response beside itself.
+    For a share `ties` of the labels, one more chat shows a response beside itself. A share `injected` of the pairs has
+    an order to the judge in one of its responses (`with_orders`).
 
     A label with a free-text rationale is used in the order in which its teacher saw the pair, and in no other: the
     text names the candidates by their letters.
     """
-    known = {p.id: p for p in pairs}
+    known = {p.id: p for p in with_orders(pairs, injected, wording)}
     chats = []
     for number, label in enumerate(labels):
         pair = known[label.pair_id]
@@ -72,7 +79,7 @@ def train_sft(run: Run, base: Path | str, pairs: list[Pair], labels: list[Label]
 
     `p` are the parameters (base.yaml's section `sft`); `asked` says how the judge is asked (its section `judge`).
     """
-    how = (asked["wording"], asked["format"], p["both_orders"], p["ties"])
+    how = (asked["wording"], asked["format"], p["both_orders"], p["ties"], p["injected"])
     parts = [conversations(pairs, some, *how) for some in lessons(pairs, labels, p)]
     return tune(run, base, [chat for part in parts for chat in part], p, asked, [len(part) for part in parts])
 

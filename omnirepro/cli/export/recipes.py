@@ -61,7 +61,8 @@ def _rows(folder: Path, params: Params, to: Path) -> Rows:
     sft, rl = (read_jsonl(folder / "02_reconciliation" / f"labels_{name}.jsonl", Label) for name in ("sft", "rl"))
     judge, tuning = (params[section] for section in ("judge", "sft"))
     how = (judge["wording"], judge["format"])
-    chats = conversations([pairs[x.pair_id] for x in sft], sft, *how, tuning["both_orders"], tuning["ties"])
+    shown = (tuning["both_orders"], tuning["ties"], tuning["injected"])
+    chats = conversations([pairs[x.pair_id] for x in sft], sft, *how, *shown)
     rows = {"sft": [_row(one, to) for one in chats], "rl": [], "preference": []}
     drawn = 0
     for label in rl:

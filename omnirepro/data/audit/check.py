@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from omnirepro.data import MediaError, Pair, Part, Prompt, media
+from omnirepro.data import MediaError, Pair, Part, Prompt, RowError, media
 from omnirepro.data.audit.features import FEATURES
 from omnirepro.data.audit.leaks import CLUSTERS, Bootstrap, Finding, audit
 from omnirepro.data.jsonl import check_part
@@ -18,6 +18,8 @@ from omnirepro.data.sources.parts import group
 from omnirepro.data.sources.questions import Asked
 from omnirepro.data.splits import words_of
 
+SHARED = "rows of another split"
+LEAKS = ("constant label", "position", *FEATURES, "file name", "system", SHARED)
 _FILE = re.compile(r"[\w./-]+\.(?:png|jpe?g|webp|gif|mp4|webm|avi|wav|mp3|flac)\b", re.IGNORECASE)
 _READ = {"audio": media.load_audio, "video": media.load_video}  # all else is a picture
 
@@ -35,12 +37,12 @@ class Unreadable:
         return f"row {self.rows[0]}{more}: {self.reason}"
 
 
-def report(pairs: Sequence[Pair], bootstrap: Bootstrap) -> str:
-    """Return counts, terms, audits and a plain sentence for each leak, as text."""
+def report(pairs: Sequence[Pair], bootstrap: Bootstrap, findings: Sequence[Finding] | None = None) -> str:
+    """Return counts, terms, audits and a plain sentence for each leak, as text; `findings` where `audit` was called."""
     if not pairs:
         return "no pairs"
     blocks = ["\n".join(f"{name:<18}{value}" for name, value in facts(pairs).items())]
-    findings = audit(pairs, bootstrap)
+    findings = audit(pairs, bootstrap) if findings is None else findings
     if not findings:
         return "\n\n".join([*blocks, "no decided pair: nothing to audit"])
     blocks.append(_table(findings))
@@ -51,10 +53,26 @@ def report(pairs: Sequence[Pair], bootstrap: Bootstrap) -> str:
     return "\n\n".join([*blocks, _verdict(pairs, findings)])
 
 
-def overlap(pairs: Sequence[Pair | Prompt], others: Sequence[Pair | Prompt], called: str = "pairs") -> str:
+def leaking(pairs: Sequence[Pair], findings: Sequence[Finding]) -> list[str]:
+    """Return the features that leak, but for the constant label of a source whose format names the better response."""
+    source = SOURCES.get((pairs[0].source or "").lower())
+    by_format = {"constant label"} if source and source.ranked else set()
+    return list(dict.fromkeys(f.feature for f in findings if f.leak and f.feature not in by_format))
+
+
+def refuse_leaks(path: str, found: Sequence[str], allowed: Sequence[str]) -> None:
+    """Raise `RowError` where a set leaks by a feature that is not allowed, or where one is allowed that is none."""
+    if unknown := [name for name in allowed if name not in LEAKS]:
+        raise RowError(f"--allow {unknown[0]}: no such leak; one of {', '.join(LEAKS)}")
+    if left := [name for name in found if name not in allowed]:
+        known = " ".join(f'--allow "{name}"' for name in left)
+        raise RowError(f"{path} leaks by {', '.join(left)}: mend the rows, or let pass what is known with {known}")
+
+
+def overlap(pairs: Sequence[Pair | Prompt], others: Sequence[Pair | Prompt], called: str = "pairs") -> tuple[str, bool]:
     """Say what a set shares with another split: media by their bytes, wherever they stand, and prompts by content.
 
-    `called` is what the rows of the set are.
+    `called` is what the rows of the set are. Returns the text, and whether anything is shared.
     """
     seen = [_shared_content(row) for row in others]
     media = set().union(*(found for found, _ in seen))
@@ -65,7 +83,8 @@ def overlap(pairs: Sequence[Pair | Prompt], others: Sequence[Pair | Prompt], cal
     prompts = sum(prompt in asked for _, prompt in here)
     said = f"shared with it     {len(files)} media in {with_media} {called}, and the prompts of {prompts} {called}"
     leak = "\nleaks: results on one would be inflated by training on the other; take the shared rows out of one"
-    return said + (leak if files or prompts else "")
+    shared = bool(files or prompts)
+    return said + leak * shared, shared
 
 
 def unreadable(rows: Sequence[Pair | Prompt], report: Callable[..., None]) -> tuple[list[Unreadable], int]:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from omnirepro.evaluate.passport import Finding
+from omnirepro.evaluate.statistics import Interval
 
-COLUMNS = ("arm", "value", "interval", "n", "bound", "verdict")
+COLUMNS = ("arm", "value", "interval", "bound", "flips", "accuracy", "power", "n", "verdict")
 
 
 def overall(findings: Sequence[Finding]) -> tuple[str, str]:
@@ -22,7 +23,7 @@ def overall(findings: Sequence[Finding]) -> tuple[str, str]:
 
 
 def written(finding: Finding) -> dict[str, str]:
-    """Return the cells of a finding as text; shares in per cent."""
+    """Return the cells of a finding as text; shares in per cent, flips and accuracy with their intervals."""
     found = finding.measured
     shown = {"value": "not measured", "interval": "", "n": "0"}
     if found:
@@ -35,7 +36,25 @@ def written(finding: Finding) -> dict[str, str]:
         bound = f"{low:.0%} to {high:.0%}"
     power = "" if finding.power is None else f"{finding.power:.1%}"
     about = {"arm": finding.arm, "asks": finding.asks, "bound": bound, "power": power}
-    return about | shown | {"verdict": finding.verdict}
+    more = {name: _share(getattr(finding, name)) for name in ("flips", "accuracy")}
+    return about | shown | more | {"verdict": finding.verdict}
+
+
+def _share(found: Interval | None) -> str:
+    if found is None:
+        return ""
+    bounds = "" if math.isnan(found.low) else f" [{found.low:.0%}, {found.high:.0%}]"
+    return f"{found.value:.0%}{bounds}"
+
+
+def _bar(finding: Finding) -> dict[str, float] | None:
+    """Return where a row's drawing has what the bound allows, the interval and the value, in per cent of its width."""
+    found = finding.measured
+    if found is None:
+        return None
+    low, high = (found.value, found.value) if math.isnan(found.low) else (found.low, found.high)
+    at = {"least": finding.least, "most": finding.most, "low": low, "high": high, "value": found.value}
+    return {name: 100 * min(1.0, max(0.0, x)) for name, x in at.items()}
 
 
 def page(name: str, about: str, findings: Sequence[Finding]) -> str:
@@ -44,7 +63,7 @@ def page(name: str, about: str, findings: Sequence[Finding]) -> str:
 
     verdict, summary = overall(findings)
     text = jinja2.Environment(loader=jinja2.PackageLoader(__package__, "."), autoescape=True)
-    rows = [written(finding) for finding in findings]
+    rows = [written(finding) | {"bar": _bar(finding)} for finding in findings]
     parts = {"name": name, "about": about, "summary": summary, "overall": verdict.split()[-1], "rows": rows}
     return text.get_template("card.html.j2").render(**parts) + "\n"
 
