@@ -90,6 +90,30 @@ def test_what_no_format_holds_is_refused(world_pairs, tmp_path):
 # ---- official scores
 
 
+def test_multimodal_rewardbench_2_counts_each_order_by_itself():
+    rows = [*both("p", "A", None), *both("q", "tie", "A"), *both("r", None, None), *both("s", "B", "B", label="B")]
+    known = facts(p=(None, None, None), q=(None, None, None), r=(None, None, None), s=(None, None, None))
+    read = [row for row in rows if row.verdict]
+    right = sum(row.verdict == row.label for row in read)
+    assert official(rows, known, "mmrb2").value == pytest.approx(right / len(read)) == pytest.approx(4 / 5)
+    assert official(rows, known, "mmrb2", policy="wrong").value == pytest.approx(4 / 8), (
+        "a caller's policy goes before it"
+    )
+
+
+def test_an_edit_counts_where_all_its_candidates_are_ranked_right():
+    rows = [
+        *both("x1", "A", "A"),
+        *both("x2", "A", "B"),
+        *both("y1", "A", "A"),
+        *both("y2", "A", "A"),
+        *both("z", "B", "A"),
+    ]
+    known = facts(x1=(None, None, "3pair/x"), x2=(None, None, "3pair/x"), y1=(None, None, "4pair/y"),
+                  y2=(None, None, "4pair/y"), z=(None, None, None))  # fmt: skip
+    assert official(rows, known, "editreward-bench").value == pytest.approx((0.5 + 1 + 0.5) / 3)
+
+
 def test_rewardbench_is_a_mean_of_sections_in_which_math_prm_weighs_more():
     rows = [*both("a", "A", "A"), *both("b", "B", "B"), *both("c", "A", "B"), *both("d", "B", "B")]
     known = facts(a=("Chat", None, None), b=("Reasoning", 984 / 447, None), c=("Reasoning", None, None),
