@@ -85,19 +85,21 @@ ROWS = {
          "response_b": {"model_name": "small", "response_content": [["image", "images/b_0.jpg"]]}, "chosen": "B",
          "human_annotations": [1, 2, 1]}, ["B"], ["mmrb2"]),
     "mmrb2-hub": (
-        {"pair_id": "emu-edit_7", "prompt_text": "first <image_1> then", "prompt_images": [{"bytes": b"PNGq", "path": None}],
-         "prompt_source": "emu-edit", "prompt_metadata": "{}", "response_a_model": "big", "response_a_text": "step one",
+        {"pair_id": "emu-edit_7", "prompt_text": "first <image_1> then",
+         "prompt_images": [{"bytes": b"PNGq", "path": None}], "prompt_source": "emu-edit", "prompt_metadata": "{}", "response_a_model": "big", "response_a_text": "step one",
          "response_a_images": [{"bytes": b"PNGa", "path": None}], "response_b_model": "small", "response_b_text": None,
          "response_b_images": [{"bytes": b"PNGb", "path": None}], "chosen": "a", "human_annotations": "[6, 5, 6]"},
         ["A"], ["mmrb2"]),
     "editreward-bench": (
-        {"id": "9f_AvsC", "dataset": "3pair", "instruction": "add a hat", "source_image": {"bytes": b"PNGs", "path": None},
+        {"id": "9f_AvsC", "dataset": "3pair", "instruction": "add a hat",
+         "source_image": {"bytes": b"PNGs", "path": None},
          "candidate_1": {"bytes": b"PNGa", "path": None}, "candidate_2": {"bytes": b"PNGc", "path": None},
          "ranking": "C>A", "comparison_type": "AvsC", "model_1": "big", "model_2": "small", "score_1": 2.5,
          "score_2": 6.0}, ["B"], ["TI2I/3pair"]),
     "speechjudge": (
         {"index": 12, "subset": "expressive", "language_setting": "zh2en", "chosen": True, "prompt_text": "said before",
-         "target_text": "to be said", "prompt": {"bytes": b"RIFFp", "path": None}, "audioA": {"bytes": b"RIFFa", "path": None},
+         "target_text": "to be said", "prompt": {"bytes": b"RIFFp", "path": None},
+         "audioA": {"bytes": b"RIFFa", "path": None},
          "audioB": {"bytes": b"RIFFb", "path": None}, "rater": ["r1", "r2"], "audioA_text_accuracy": [1, 1],
          "audioB_text_accuracy": [0, 1], "naturalness_annotation": ["A+2", "A+1"], "naturalness_label": "A"},
         ["A"], ["T2A/expressive"]),
@@ -208,12 +210,13 @@ ROWS = {
          "criteria": "short", "criteria_preference": "tie", "id": "r1"}, ["tie"], ["T2T"]),
 }  # fmt: skip
 WHOLE = (
-    "mmrb2-hub", "omni-preference", "omni-preference-sft", "unifiedreward", "llava-critic", "sharegptvideo-dpo", "unifiedreward-rl",
-    "r1-reward-rl",
+    "mmrb2-hub", "omni-preference", "omni-preference-sft", "unifiedreward", "llava-critic", "sharegptvideo-dpo",
+    "unifiedreward-rl", "r1-reward-rl",
 )  # fmt: skip
 CODED = {  # labels, which are translated, and what is not content
     "label", "human_ranking", "Better", "vote_type", "overall_response", "criteria_preference", "scores", "role",
-    "from", "annotator1", "annotator2", "annotator3", "bytes", "array", "sampling_rate", "language", "video1", "video2", "ranking",
+    "from", "annotator1", "annotator2", "annotator3", "bytes", "array", "sampling_rate", "language", "video1", "video2",
+    "ranking",
 }  # fmt: skip
 
 

@@ -5,10 +5,11 @@ Consumes judgement rows of one judge and a table of facts a pair (pair_id, secti
 group, over the groups of a section, over sections. That is a weighted mean of the pairs: one clustered bootstrap
 serves all.
 
-Departure: benchmarks judge one order and say what a failed verdict earns; here both orders are judged, and `policy` is
-the caller's. Multimodal RewardBench 2 judges both orders and has a rule of its own, which stands where none is given. Best-of-N lists count where the best response beats every loser, in each order; of RewardBench 2 a list
-whose best shares the highest score with others counts by its share, and a judge without scores of single responses is
-asked of the subset Ties for its accuracies alone.
+Departure: benchmarks judge one order and say what a failed verdict earns; here both orders are judged, and `policy`
+is the caller's. Multimodal RewardBench 2 judges both orders and has a rule of its own, which stands where none is
+given. Best-of-N lists count where the best response beats every loser, in each order; of RewardBench 2 a list whose
+best shares the highest score with others counts by its share, and a judge without scores of single responses is asked
+of the subset Ties for its accuracies alone.
 """
 
 from __future__ import annotations
