@@ -86,7 +86,8 @@ ROWS = {
          "human_annotations": [1, 2, 1]}, ["B"], ["mmrb2"]),
     "mmrb2-hub": (
         {"pair_id": "emu-edit_7", "prompt_text": "first <image_1> then",
-         "prompt_images": [{"bytes": b"PNGq", "path": None}], "prompt_source": "emu-edit", "prompt_metadata": "{}", "response_a_model": "big", "response_a_text": "step one",
+         "prompt_images": [{"bytes": b"PNGq", "path": None}], "prompt_source": "emu-edit",
+         "prompt_metadata": "{}", "response_a_model": "big", "response_a_text": "step one",
          "response_a_images": [{"bytes": b"PNGa", "path": None}], "response_b_model": "small", "response_b_text": None,
          "response_b_images": [{"bytes": b"PNGb", "path": None}], "chosen": "a", "human_annotations": "[6, 5, 6]"},
         ["A"], ["mmrb2"]),

@@ -35,7 +35,8 @@ ASKED = (
 SERVED = (CACHE, *ASKED)
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
 _FORMAT = warnings.formatwarning
-FORMS = ("hub", "ms-swift", "llama-factory")
+SCORES = ("eval-results", "every-eval-ever", "mmrb2")
+FORMS = ("hub", "ms-swift", "llama-factory", *SCORES)
 ASSUMED = [
     arg(f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, **f.metadata)
     for f in fields(Assumptions)
@@ -305,18 +306,26 @@ def plan_run(args: argparse.Namespace) -> None:
 @command(
     "export",
     arg("--to", required=True, help="new folder"),
-    arg("--form", default="hub", choices=FORMS, help="hub: the judge; else data and recipes for that trainer"),
+    arg(
+        "--form",
+        default="hub",
+        choices=FORMS,
+        help="hub: the judge; scores of 09 as these have them; else data and recipes for that trainer",
+    ),
     arg("--stage", default="04_grpo", help="stage whose judge is exported (default: 04_grpo)"),
     *(PROFILE, RUN, SEED),
 )
 def export(args: argparse.Namespace) -> None:
-    """Write a trained judge as a hub folder, or a run's data and recipes for ms-swift or LLaMA-Factory."""
+    """Write a trained judge as a hub folder, a run's scores, or its data and recipes for ms-swift or LLaMA-Factory."""
     from omnirepro.cli.export.hub import write_hub_folder
     from omnirepro.cli.export.recipes import write_recipes
+    from omnirepro.cli.export.results import write_scores
 
     run = args.run or run_name(args.profile, args.seed)
     if args.form == "hub":
         written = write_hub_folder(results_root() / run / args.stage, args.to)
+    elif args.form in SCORES:
+        written = write_scores(results_root() / run / "09_benchmarks", args.to, args.form)
     else:
         written = write_recipes(run, args.to, args.form)
     print(f"written: {written}")

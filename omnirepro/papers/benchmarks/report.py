@@ -60,13 +60,20 @@ def benchmark_accuracies(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(parts).drop_duplicates(["task", "judge"]).reset_index(drop=True)
 
 
+def sources_of(folder: Path) -> dict[str, str]:
+    """Return the source of each set, whose official score it has."""
+    facts = pd.read_csv(folder / "sets.csv").drop_duplicates("set")
+    return dict(zip(facts["set"], facts["source"].astype(str), strict=True))
+
+
 def official_scores(folder: Path) -> pd.DataFrame:
     """Return (set, judge, value, low, high, n): each benchmark's own headline number, from both orders."""
     facts = pd.read_csv(folder / "sets.csv")
+    sources = sources_of(folder)
     out = []
     for (name, judge), rows in benchmarks_judged(folder).groupby(["set", "judge"], sort=False):
         known = facts[facts["set"] == name]
-        source = str(known["source"].iloc[0])
+        source = sources[name]
         out.append({"set": name, "judge": judge, **official(rows, known, source).as_metric()})
         for part in PARTS.get(source, ()):
             some = rows[rows["task"].str.endswith(f"/{part}")]
