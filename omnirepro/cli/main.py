@@ -106,8 +106,7 @@ def judge_pairs(args: argparse.Namespace) -> None:
     if args.orders == "both" and labelled and all("votes" in row.decoding for row in labelled):
         from omnirepro.evaluate import protocol
 
-        table = protocol.by_samples(labelled)
-        print("accuracy by number of samples:", *(f"{r.samples}: {r.value:.1%}" for r in table.itertuples()))
+        print("accuracy by number of samples:", *summary.by_samples(protocol.by_samples(labelled)))
     if nothing := summary.none_read(statuses, args.out, summary.FORMLESS):
         print(nothing)
 

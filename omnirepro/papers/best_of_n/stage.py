@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -315,12 +316,14 @@ def assess(rows: list[Candidates], world: World) -> pd.DataFrame:
 def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list[int], found: Found) -> None:
     """Let one judge choose by knock-out; the final one also with the incumbent as A and by round robin.
 
-    A tuned judge also scores each candidate beside itself; a scalar model does nothing else.
+    A tuned judge also scores each candidate beside itself, as it writes: probabilities of a verdict say nothing of one
+    alone. A scalar model does nothing else.
     """
     asked = run.section("judge")
     forms = _forms(known)
     foreign = not isinstance(source, Path)
     how = {"media": limits_in(run.section("media")), "endpoint": run.endpoint} if foreign else {}
+    how["read"] = asked.get("read", "generate")
     judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed, **how)
     if isinstance(judge, ScalarJudge):
         found.score("scalar model", name, known, own_scores(judge, Referee(known, judge.judge)), sizes)
@@ -333,10 +336,7 @@ def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list
     else:
         if not foreign or judge.wording == asked["wording"]:  # any other one may answer as long as its format needs
             judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-        compare = asking(judge, progress(f"{name} compares"))
-
-        def ask(pairs: list[Pair]) -> list[Judgement]:  # a server is asked for its model by the chat's own name
-            return [row.model_copy(update={"model": name}) for row in compare(pairs)]
+        ask = _named(name, asking(judge, progress(f"{name} compares")))
 
     referee = Referee(known, _kept(run, name, ask))
     choices = [of_ladders(knock_out(forms, referee, seed=run.seed), sizes, "knock-out", name)]
@@ -346,7 +346,12 @@ def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list
         few = [n for n in sizes if n <= run.section()["round_robin"]]
         choices.append(of_round_robins(forms, referee, few, name))
     if name != "base":
-        found.score("own score", name, known, own_scores(judge, referee), sizes)
+        alone = referee
+        if judge.read != "generate":
+            judge = replace(judge, read="generate")
+            alone = Referee(known, _kept(run, f"{name}-alone", _named(name, asking(judge, None))))
+        found.score("own score", name, known, own_scores(judge, alone), sizes)
+        referee.judged |= alone.judged
     found.add(pd.concat(choices), referee)
     print(f"{name}: {len(referee.judged)} judgements", flush=True)
 
@@ -384,6 +389,11 @@ def replay(folder: Path, seed: int = 0) -> bool:
 
 def _forms(known: Known) -> dict[str, list[int]]:
     return {name: row.forms() for name, row in known.items()}
+
+
+def _named(name: str, ask: Ask) -> Ask:
+    """Give rows the judge's name: a server is asked for its model by the chat's own."""
+    return lambda pairs: [row.model_copy(update={"model": name}) for row in ask(pairs)]
 
 
 def _kept(run: Run, name: str, ask: Ask) -> Ask:
