@@ -124,12 +124,17 @@ def _readable(pairs: list[Pair]) -> list[Pair]:
 def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
     """Load the judge that a command names, asked as its options say; a server's answers are kept where `cached`."""
     from omnirepro import load_judge
+    from omnirepro.kit.run.training import share_media
     from omnirepro.models.endpoints import endpoint_options
     from omnirepro.models.opening import served
 
     given = read_yaml(Path(args.endpoints)) if args.endpoints else {}
-    section = load_params(overrides={"endpoints": given.get("endpoints", given)}).section("endpoints")
-    options = endpoint_options(section, args.cache or (f"{args.out}.answers.sqlite" if cached else None))
+    params = load_params(overrides={"endpoints": given.get("endpoints", given)})
+    if cached and not served(args.model):
+        share_media(params.section("media"))
+    options = endpoint_options(
+        params.section("endpoints"), args.cache or (f"{args.out}.answers.sqlite" if cached else None)
+    )
     named = {name: getattr(args, name) for name in ("concurrency", "budget", "seconds", "cache")}
     options |= {name: value for name, value in named.items() if value is not None}
     if args.seconds and not cached and not served(args.model):
