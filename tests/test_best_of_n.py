@@ -539,6 +539,27 @@ def test_a_killed_stage_samples_and_asks_nothing_twice(made, model, monkeypatch)
     assert len(found.judged) == sum(r.model == "sft" for r in read_jsonl(made / "predictions.jsonl", Judgement))
 
 
+def test_a_judge_is_read_as_the_run_says_and_scores_one_candidate_as_it_writes(made, model, monkeypatch, tmp_path):
+    """Untrained weights write nothing that can be read, but have probabilities of A and B."""
+
+    class Chosen(FakeRun):
+        def section(self, name="best_of_n"):
+            found = super().section(name)
+            return found | {"read": "choice"} if name == "judge" else found
+
+    monkeypatch.setattr(stage, "load_judge", brief)
+    rows = {r.id: r for r in read_jsonl(made / "candidates.jsonl", Candidates)}
+    found = stage.Found([])
+    stage.ask_judge(Chosen(tmp_path), "sft", model, rows, [1, 2, 3], found)
+    chosen = [row for row in found.judged if row.probability is not None]
+    alone = [row for row in found.judged if row.probability is None]
+    assert chosen and all(row.status == "ok" and row.decoding["read"] == "choice" for row in chosen)
+    assert alone and all(row.status != "ok" for row in alone), "beside itself a candidate is scored by what is written"
+    assert {row.model for row in found.judged} == {"sft"} and {row.order for row in found.judged} == {"AB"}
+    names = [row.pair_id for row in found.judged]
+    assert len(names) == len(set(names))
+
+
 def test_metrics_name_the_claims_and_figures_come_from_the_files_alone(made):
     found = report.choice_metrics(made)
     book = load_claims(ROOT / "results/claims.yaml")

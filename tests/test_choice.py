@@ -467,12 +467,33 @@ def test_notebook_03_compares_with_the_base_that_is_made_to_choose(tmp_path):
     assert choice_metrics(tmp_path, protocol.frame(right)) == {}
 
 
+def test_notebook_04_reports_the_same_of_its_own_judge_and_failed_judgements_have_no_part(tmp_path):
+    rows = [r for split, n in (("dev", 80), ("test", 60)) for r in drawn(f"grpo, choice/{split}", 3.0, n)]
+    failed = [row.model_copy(update={"pair_id": "cut", "status": "cut", "verdict": None, "score_a": None,
+                                     "score_b": None, "cluster": "cut"}) for row in rows[:2]]  # fmt: skip
+    write_jsonl(tmp_path / "choices.jsonl", [*failed, *rows])
+    right = [r.model_copy(update={"model": "grpo", "verdict": r.label}) for r in drawn("x", 1.0, 60)]
+    found = choice_metrics(tmp_path, protocol.frame(right), "grpo")
+    assert set(found) == {"grpo_choice_minus_grpo", "accuracy_grpo_choice", "temperature_grpo_choice",
+                          "ece_grpo_choice", "ece_calibrated_grpo_choice"}  # fmt: skip
+    assert found["ece_grpo_choice"].value > found["ece_calibrated_grpo_choice"].value
+    assert calibration.fit_temperature([*failed, *rows[:160]]) == calibration.fit_temperature(rows[:160])
+    said, mended = calibration.before_and_after(failed, 2.0)
+    assert said.empty and mended.empty
+    assert set(reliability(tmp_path)["model"]) == {"grpo, choice", "grpo, choice, calibrated"}
+
+
 def test_what_each_number_of_samples_would_have_said():
     votes = {"p": ["B", "A", "A", "A"], "q": ["B", "B", "A"]}
     rows = [
-        Judgement.of(pair(name), order, Parsed("ok", "A"), model="m", kind="rubric", decoding={"votes": said})
+        Judgement.of(
+            pair(name, question=name), order, Parsed("ok", "A"), model="m", kind="rubric", decoding={"votes": said}
+        )
         for name, said in votes.items()
         for order in ("AB", "BA")
     ]
     table = protocol.by_samples(rows).set_index("samples")["value"]
     assert table.to_dict() == {1: 0.0, 2: 0.0, 4: 0.5}, "B; tie and B; A and B"
+    gains = protocol.by_samples(rows).set_index("samples")
+    assert gains["gain"].to_dict() == {1: 0.0, 2: 0.0, 4: 0.5}
+    assert (gains["gain_low"] <= gains["gain"]).all() and gains.loc[4, "gain_high"] == 1.0

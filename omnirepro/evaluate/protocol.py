@@ -116,16 +116,21 @@ def policy_range(rows: Rows) -> pd.DataFrame:
 
 
 def by_samples(rows: list[Judgement], **policy: Any) -> pd.DataFrame:
-    """Return (samples, value, low, high, n): accuracy if each judgement's first 1, 2, 4, ... samples had been all.
+    """Return (samples, value, low, high, n, gain, gain_low, gain_high): accuracy if each judgement's first 1, 2, 4, ...
+    samples had been all, and what that gains over the first one alone, paired.
 
     `rows` are one judge's that drew several samples, whose verdicts `decoding` keeps as `votes`.
     """
     most = max(len(row.decoding["votes"]) for row in rows)
-    out = []
+    out: list[dict[str, Any]] = []
+    tables: list[pd.DataFrame] = []
     for count in sorted({most, *(1 << power for power in range(most.bit_length()))}):
         said = [commonest(row.decoding["votes"][:count]) for row in rows]
         some = [row.model_copy(update={"verdict": one}) for row, one in zip(rows, said, strict=True)]
-        out.append({"samples": count} | _average(pairs(some, **policy), "micro").as_row())
+        tables.append(pairs(some, **policy))
+        gain = _difference(tables[-1], tables[0])
+        gained = {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        out.append({"samples": count} | _average(tables[-1], "micro").as_row() | gained)
     return pd.DataFrame(out)
 
 

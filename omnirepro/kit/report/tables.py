@@ -13,9 +13,9 @@ from omnirepro.evaluate import protocol
 from omnirepro.kit.run.checks import existing
 
 
-def judgements(folder: Path) -> list[Judgement]:
-    """Return all frozen judgements of a stage. Raises `RunError` where it has none."""
-    return read_jsonl(existing(folder / "predictions.jsonl"), Judgement)
+def judgements(folder: Path, file: str = "predictions.jsonl") -> list[Judgement]:
+    """Return all frozen judgements of a stage, or those of another file. Raises `RunError` where it has none."""
+    return read_jsonl(existing(folder / file), Judgement)
 
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:

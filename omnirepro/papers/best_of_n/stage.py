@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -326,7 +327,8 @@ def assess(rows: list[Candidates], world: World) -> pd.DataFrame:
 def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list[int], found: Found) -> None:
     """Let one judge choose by knock-out; the final one also with the incumbent as A and by round robin.
 
-    A tuned judge also scores each candidate beside itself; a scalar model does nothing else.
+    A tuned judge also scores each candidate beside itself, as it writes: probabilities of a verdict say nothing of one
+    alone. A scalar model does nothing else.
     """
     forms = _forms(known)
     foreign = not isinstance(source, Path)
@@ -341,10 +343,7 @@ def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list
             return [row for row in rows if row.order == "AB"]
 
     else:
-        compare = asking(judge, progress(f"{name} compares"))
-
-        def ask(pairs: list[Pair]) -> list[Judgement]:  # a server is asked for its model by the chat's own name
-            return [row.model_copy(update={"model": name}) for row in compare(pairs)]
+        ask = _named(name, asking(judge, progress(f"{name} compares")))
 
     referee = Referee(known, _kept(run, name, ask))
     choices = [of_ladders(knock_out(forms, referee, seed=run.seed), sizes, "knock-out", name)]
@@ -354,7 +353,12 @@ def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list
         few = [n for n in sizes if n <= run.section()["round_robin"]]
         choices.append(of_round_robins(forms, referee, few, name))
     if name != "base":
-        found.score("own score", name, known, own_scores(judge, referee), sizes)
+        alone = referee
+        if judge.read != "generate":
+            judge = replace(judge, read="generate")
+            alone = Referee(known, _kept(run, f"{name}-alone", _named(name, asking(judge, None))))
+        found.score("own score", name, known, own_scores(judge, alone), sizes)
+        referee.judged |= alone.judged
     found.add(pd.concat(choices), referee)
     print(f"{name}: {len(referee.judged)} judgements", flush=True)
 
@@ -392,6 +396,11 @@ def replay(folder: Path, seed: int = 0) -> bool:
 
 def _forms(known: Known) -> dict[str, list[int]]:
     return {name: row.forms() for name, row in known.items()}
+
+
+def _named(name: str, ask: Ask) -> Ask:
+    """Give rows the judge's name: a server is asked for its model by the chat's own."""
+    return lambda pairs: [row.model_copy(update={"model": name}) for row in ask(pairs)]
 
 
 def _kept(run: Run, name: str, ask: Ask) -> Ask:

@@ -160,8 +160,8 @@ def reliability(folder: Path) -> pd.DataFrame:
     parts = []
     for model, rows in chosen.groupby("model", sort=False):
         fitted = calibration.fit_temperature(dev[dev["model"] == model])
-        for name, temperature in ((model, 1.0), (f"{model}, calibrated", fitted)):
-            said = calibration.confidences(rows, temperature)
+        both = calibration.before_and_after(rows, fitted)
+        for name, said in zip((model, f"{model}, calibrated"), both, strict=True):
             parts.append(calibration.reliability(said).assign(model=name))
     return pd.concat(parts, ignore_index=True)
 
@@ -246,6 +246,9 @@ def paid(folder: Path) -> pd.DataFrame:
 over_steps = partial(figures.curves, x="step", xlabel="optimiser step", line="arm", panel="measure", sharey=False)
 training = partial(over_steps, stroke="seed", mean=True, per_row=3)
 
+SURE = {"x": "confidence", "xlabel": "confidence in the verdict (%)", "ylabel": "right verdicts (%)", "diagonal": True}
+RELIABILITY = partial(figures.curves, line="model", title="Are confident verdicts right more often?", **SURE)
+
 RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
     "00_backbone": {
         "loss": (losses, partial(figures.loss, line=None, panel="phase", sharex=False,
@@ -274,9 +277,7 @@ RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
         "strata": (strata, partial(figures.accuracy, rowlabel="difficulty by true margin (hard: at most 2 points)",
                                    title="Accuracy on easy and on hard pairs")),
         "position": (position, partial(figures.position, title="What the order of display does")),
-        "reliability": (reliability, partial(figures.curves, x="confidence", line="model", diagonal=True,
-                                             xlabel="confidence in the verdict (%)", ylabel="right verdicts (%)",
-                                             title="Are confident verdicts right more often?")),
+        "reliability": (reliability, RELIABILITY),
         "policies": (policies, partial(figures.policy_range, title="Accuracy under each reading of failures and ties")),
         "statuses": (lambda folder: protocol.statuses(predictions(folder)),
                      partial(figures.statuses, title="How judgements fail")),
@@ -295,5 +296,6 @@ RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
         "gains": (gains, partial(figures.points, row="task", guide=0, label="accuracy, GRPO less SFT (points)",
                                  rowlabel="difficulty and modality", title="What GRPO adds to the SFT judge")),
         "position": (position, partial(figures.position, title="What the order of display does after GRPO")),
+        "reliability": (reliability, RELIABILITY),
     },
 }  # fmt: skip
