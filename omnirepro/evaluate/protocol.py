@@ -196,7 +196,8 @@ def movements(rows_a: Rows, rows_b: Rows) -> pd.DataFrame:
     how many judgements changed so. `value` is what they add to the accuracy of a minus that of b, ties and failures
     being wrong; the column sums to it. Intervals are clustered by prompt. Judgements on gold ties are left out.
     """
-    a, b = _outcomes(rows_a), _outcomes(rows_b)
+    a = _outcomes(rows_a)
+    b = _outcomes(rows_b)
     on = _shared_key(a, b)
     both = a.merge(b[[*on, "order", "outcome"]], on=[*on, "order"], suffixes=("", "_b"), validate="one_to_one")
     rows = []
