@@ -1,6 +1,8 @@
 """Benchmarks: public files made of embedded pairs, official scores, reward-bench's result files, frozen rows."""
 
 import json
+import math
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 from tiny_parts import text_part
 
-from omnirepro.data import Judgement, Pair, RowError, sha256_file, write_jsonl
+from omnirepro.data import Judgement, Pair, RowError, read_jsonl, sha256_file, write_jsonl
 from omnirepro.data.sources import SOURCES, load
 from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.official import official
@@ -19,10 +21,22 @@ from omnirepro.kit.run import RunError, load_params, open_run
 from omnirepro.models.families import ModelError
 from omnirepro.models.loading import follow, point_to
 from omnirepro.models.opening import names_of
+from omnirepro.papers import judges as opening
 from omnirepro.papers.benchmarks import stage
-from omnirepro.papers.benchmarks.report import PUBLISHED, benchmark_metrics, official_scores, official_table, published
+from omnirepro.papers.benchmarks.report import (
+    PUBLISHED,
+    benchmark_metrics,
+    official_scores,
+    official_table,
+    published,
+    reliability,
+)
+from omnirepro.papers.best_of_n import stage as of_n
+from omnirepro.papers.omni_rrm.supervised import choose_splits, judge_splits
+from omnirepro.papers.omni_rrm.synthesis import generators
 from omnirepro.toyworld.pretraining.trainer import make_pool
 
+BLESSED = Path(__file__).resolve().parents[1] / "results" / "blessed"
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -88,6 +102,30 @@ def test_what_no_format_holds_is_refused(world_pairs, tmp_path):
 
 
 # ---- official scores
+
+
+def test_multimodal_rewardbench_2_counts_each_order_by_itself():
+    rows = [*both("p", "A", None), *both("q", "tie", "A"), *both("r", None, None), *both("s", "B", "B", label="B")]
+    known = facts(p=(None, None, None), q=(None, None, None), r=(None, None, None), s=(None, None, None))
+    read = [row for row in rows if row.verdict]
+    right = sum(row.verdict == row.label for row in read)
+    assert official(rows, known, "mmrb2").value == pytest.approx(right / len(read)) == pytest.approx(4 / 5)
+    assert official(rows, known, "mmrb2", policy="wrong").value == pytest.approx(4 / 8), (
+        "a caller's policy goes before it"
+    )
+
+
+def test_an_edit_counts_where_all_its_candidates_are_ranked_right():
+    rows = [
+        *both("x1", "A", "A"),
+        *both("x2", "A", "B"),
+        *both("y1", "A", "A"),
+        *both("y2", "A", "A"),
+        *both("z", "B", "A"),
+    ]
+    known = facts(x1=(None, None, "3pair/x"), x2=(None, None, "3pair/x"), y1=(None, None, "4pair/y"),
+                  y2=(None, None, "4pair/y"), z=(None, None, None))  # fmt: skip
+    assert official(rows, known, "editreward-bench").value == pytest.approx((0.5 + 1 + 0.5) / 3)
 
 
 def test_rewardbench_is_a_mean_of_sections_in_which_math_prm_weighs_more():
@@ -225,7 +263,7 @@ class Shorter:
 
 
 def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "load_judge", lambda *args, **kw: Shorter())
+    monkeypatch.setattr(opening, "load_judge", lambda *args, **kw: Shorter())
     data = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(8)]
     (tmp_path / "Natural").mkdir()
     (tmp_path / "Natural" / "dataset.json").write_text(json.dumps(data))
@@ -252,7 +290,7 @@ def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypa
 
 def test_named_judges_that_end_alike_are_both_asked(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(stage, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
+    monkeypatch.setattr(opening, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
     data = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(4)]
     (tmp_path / "Natural").mkdir()
     (tmp_path / "Natural" / "dataset.json").write_text(json.dumps(data))
@@ -269,7 +307,7 @@ def test_named_judges_that_end_alike_are_both_asked(tmp_path, monkeypatch):
 
 def test_the_run_s_own_base_judges_by_name_whichever_model_it_is(tmp_path, monkeypatch):
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(stage, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
+    monkeypatch.setattr(opening, "load_judge", lambda source, *args, **kw: opened.append(source) or Shorter())
     opened = []
     rows = [{"input": f"q{i}", "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i in range(4)]
     (tmp_path / "Natural").mkdir()
@@ -286,6 +324,33 @@ def test_the_run_s_own_base_judges_by_name_whichever_model_it_is(tmp_path, monke
     run.do(stage.judge_sets, *stage.upstream(run))
     assert [follow(str(source)) for source in opened] == ["some/other", "org/else"]
     assert set(official_scores(run.path())["judge"]) == {"base", "else"}
+
+
+@pytest.mark.parametrize("nb", ["08_best_of_n", "09_benchmarks", "01_synthesis"])
+def test_a_named_model_that_is_trained_again_in_place_makes_the_stage_stale(nb, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    adapter = tmp_path / "mine" / "04_grpo" / "adapter" / "adapter_model.safetensors"
+    adapter.parent.mkdir(parents=True)
+    named = {"08_best_of_n": "best_of_n.judges", "09_benchmarks": "benchmarks.judges"}
+    spec, rows = str(tmp_path / "mine" / "04_grpo"), tmp_path / "asked.jsonl"
+    rows.write_text('{"id": "1", "prompt": "2 + 2?", "gold": ["4"]}\n')
+    given = {named[nb]: [spec]} if nb in named else {"synthesis.strong": spec, "synthesis.weak": {"any": "org/weak"}}
+    given |= {"data.prompts": [str(rows)]} if nb not in named else {}
+    given |= {"best_of_n.data": [str(rows)], "best_of_n.generator": "org/it"} if nb == "08_best_of_n" else {}
+    seek = {"08_best_of_n": of_n.upstream, "09_benchmarks": stage.upstream, "01_synthesis": generators}[nb]
+
+    def opened():
+        run = open_run(nb, "smoke", overrides=given)
+        seek(run)
+        return run
+
+    for content, beside, skipped in (("1", "", False), ("1", "notes", True), ("2", "notes", False)):
+        adapter.write_text(content)
+        (adapter.parent.parent / "figure.png").write_text(beside)
+        run = opened()
+        assert run.skipped == skipped, content
+        run.do(lambda run: [run.section()[key.partition(".")[2]] for key in given if not key.startswith("data.")])
+        run.finish({})
 
 
 @pytest.mark.parametrize("name", ["omni-7b", "omni-3b", "omni-rrm-7b", "omni-rrm-3b", "omni-rrm-7b-released"])
@@ -313,6 +378,47 @@ def test_two_files_of_frozen_rows_of_one_set_count_each_pair_once(tmp_path):
     run = Stage(tmp_path / "stage", embedded=False, rows=rows)
     stage.judge_sets(run, {})
     assert official_scores(run.folder).set_index("judge")["n"].to_dict() == {"one": 2, "two": 2}
+
+
+@pytest.mark.skipif(not (BLESSED / "03_sft" / "adapter").is_dir(), reason="needs the committed run")
+def test_own_judges_are_read_by_probabilities_too_and_calibrated_on_their_development_pairs(world_pairs, tmp_path):
+    for name in ("00_backbone/strong", "03_sft/adapter"):
+        shutil.copytree(BLESSED / name, tmp_path / name)
+    adapter = tmp_path / "03_sft" / "adapter"
+    dev = Stage(tmp_path / "dev")
+    wrote = judge_splits(dev, adapter, "sft", {"dev": world_pairs})
+    rows = choose_splits(dev, adapter, "sft", {"dev": world_pairs}, wrote)
+    write_jsonl(tmp_path / "03_sft" / "choices.jsonl", rows)
+    run = Stage(tmp_path / "stage")
+    stage.judge_sets(run, {"sft": adapter}, world_pairs)
+    chosen = read_jsonl(run.path("choices.jsonl"), Judgement)
+    assert len(chosen) == 2 * len(world_pairs)
+    assert {row.decoding["read"] for row in chosen} == {"choice-after-rationale"}
+    metrics = benchmark_metrics(run.folder)
+    one = next(row for row in chosen if row.pair_id.startswith("embedded-text:"))
+    right = one.label == one.verdict
+    sure = max(one.probability, 1 - one.probability)
+    assert metrics["sft_embedded_text_ece"]["value"] == pytest.approx(abs(right - sure), abs=1e-6)
+    fitted = pd.read_csv(run.path("temperatures.csv"))["temperature"].item()
+    calm = 1 / (1 + math.exp(-abs(one.score_a - one.score_b) / fitted))
+    assert metrics["sft_embedded_text_ece_calibrated"]["value"] == pytest.approx(abs(right - calm), abs=1e-6)
+    assert set(reliability(run.folder)["model"]) == {"sft", "sft, calibrated"}
+    said = {row.model for row in read_jsonl(run.path("predictions.jsonl"), Judgement)}
+    assert said == {row.model.replace("sft, choice", "sft") for row in chosen}
+
+
+def test_a_judge_that_is_read_by_probabilities_alone_has_no_temperature(tmp_path):
+    rows = []
+    for i, chance in enumerate((0.9, 0.6, 0.8)):
+        for order in ("AB", "BA"):
+            about = {"probability": chance, "score_a": math.log(chance), "score_b": math.log(1 - chance)}
+            rows.append(row(f"p{i}", "A", order, label="AB"[i == 1], model="j", decoding={"read": "choice"}, **about))
+    frozen = write_jsonl(tmp_path / "mine.jsonl", rows)
+    run = Stage(tmp_path / "stage", embedded=False, rows=[str(frozen)])
+    stage.judge_sets(run, {})
+    metrics = benchmark_metrics(run.folder)
+    assert metrics["j_mine_ece"]["value"] == pytest.approx((0.1 + 0.6 + 0.2) / 3)
+    assert "j_mine_ece_calibrated" not in metrics and not run.path("temperatures.csv").exists()
 
 
 def test_two_data_sets_that_become_one_set_may_not_share_ids(tmp_path):

@@ -22,6 +22,7 @@ from omnirepro.kit.run.files import atomic_write
 from omnirepro.kit.scorecard import load_claims
 from omnirepro.models.generation import Generated, LocalModel
 from omnirepro.models.scalar import Scorer, save_scorer
+from omnirepro.papers import judges as judges_module
 from omnirepro.papers.best_of_n import chosen, report, stage
 from omnirepro.papers.best_of_n.report import CHOICE_PLOTS, LINES
 from omnirepro.search import Candidates, Chosen, Referee, choose, own_scores
@@ -464,7 +465,7 @@ class FakeRun:
         self.folder = folder
 
     def section(self, name="best_of_n"):
-        judge = {"wording": "brief", "batch_size": 8, "max_new_tokens": 4}
+        judge = {"wording": "brief", "read": "generate", "batch_size": 8, "max_new_tokens": 4}
         named = {"best_of_n": P, "meta_reward_dpo": SEARCH, "media": load_params("smoke").section("media")}
         return named.get(name, judge)
 
@@ -494,7 +495,7 @@ def made(tmp_path_factory, model):
     judges = dict.fromkeys(("base", "sft", "grpo"), model)
     thinkers = {"sft": model, "dpo": model}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "load_judge", brief)
+        patch.setattr(judges_module, "load_judge", brief)
         stage.best_of_n(FakeRun(folder), model, judges, data, folder / "scorer", thinkers)
     return folder
 
@@ -528,7 +529,7 @@ def test_a_killed_stage_samples_and_asks_nothing_twice(made, model, monkeypatch)
         raise AssertionError("a model was asked again")
 
     monkeypatch.setattr(LocalModel, "complete", refuse)
-    monkeypatch.setattr(stage, "load_judge", brief)
+    monkeypatch.setattr(judges_module, "load_judge", brief)
     rows = read_jsonl(made / "candidates.jsonl", Candidates)
     prompts = [Prompt(id=r.id, task=r.task, parts=r.prompt, cluster=r.cluster) for r in rows]
     again = stage.sample(FakeRun(made), model, prompts)
@@ -536,6 +537,27 @@ def test_a_killed_stage_samples_and_asks_nothing_twice(made, model, monkeypatch)
     found = stage.Found([])
     stage.ask_judge(FakeRun(made), "sft", model, {r.id: r for r in rows}, [1, 2, 3], found)
     assert len(found.judged) == sum(r.model == "sft" for r in read_jsonl(made / "predictions.jsonl", Judgement))
+
+
+def test_a_judge_is_read_as_the_run_says_and_scores_one_candidate_as_it_writes(made, model, monkeypatch, tmp_path):
+    """Untrained weights write nothing that can be read, but have probabilities of A and B."""
+
+    class Chosen(FakeRun):
+        def section(self, name="best_of_n"):
+            found = super().section(name)
+            return found | {"read": "choice"} if name == "judge" else found
+
+    monkeypatch.setattr(stage, "load_judge", brief)
+    rows = {r.id: r for r in read_jsonl(made / "candidates.jsonl", Candidates)}
+    found = stage.Found([])
+    stage.ask_judge(Chosen(tmp_path), "sft", model, rows, [1, 2, 3], found)
+    chosen = [row for row in found.judged if row.probability is not None]
+    alone = [row for row in found.judged if row.probability is None]
+    assert chosen and all(row.status == "ok" and row.decoding["read"] == "choice" for row in chosen)
+    assert alone and all(row.status != "ok" for row in alone), "beside itself a candidate is scored by what is written"
+    assert {row.model for row in found.judged} == {"sft"} and {row.order for row in found.judged} == {"AB"}
+    names = [row.pair_id for row in found.judged]
+    assert len(names) == len(set(names))
 
 
 def test_metrics_name_the_claims_and_figures_come_from_the_files_alone(made):

@@ -21,7 +21,7 @@ from omnirepro.cli.main import main
 from omnirepro.data import Judgement, Pair, Part, read_jsonl, write_jsonl
 from omnirepro.data.files import RunError
 from omnirepro.evaluate import calibration, protocol
-from omnirepro.judge import choice, rubric
+from omnirepro.judge import choice, rubric, verdict
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.rubric import Parsed
 from omnirepro.judge.scalar import redraw
@@ -194,6 +194,7 @@ def test_behind_a_rationale_the_choice_stands_where_the_verdict_stood():
         ("verdict", "<think>first [[B]], or not</think> A is right [[", "A]]"),
         ("verdict", "It has a matrix [[1, 2], [3, 4]], and B none: [[", " equal ]]"),
         ("verdict", "A it is [[", "A"),
+        ("verdict", "As [[1]] says, B has none: [[", "A or B]]\n"),
         ("verdict", "<think>so it is [[", "A]]</think> as I said"),
         ("rationale-first", '{"reasoning": "<think>x</think>","score_A":7,"score_B":3,"better":"', 'A"}'),
         ("rationale-first", '<think>say "better": "B"?</think>{\n  "better" : "', 'A",\n'),
@@ -201,8 +202,12 @@ def test_behind_a_rationale_the_choice_stands_where_the_verdict_stood():
 )
 def test_the_choice_stands_where_the_verdict_of_the_answer_stood(format, before, behind):
     writer = Writer(before + behind)
-    Judge(writer, format, read="choice-after-rationale").judge([pair("p")], orders="AB")
+    rows = Judge(writer, format, read="choice-after-rationale").judge([pair("p")], orders="AB")
     assert writer.begun == [before]
+    if format == "verdict":
+        writer.choose = lambda chats, begun, options: writer.begun.extend(begun) or [[-1.0, -2.0, -3.0]]
+        assert verdict.forced(Judge(writer, format), [pair("p")], rows)[0].verdict == "A"
+        assert writer.begun == [before] * 2, "R1 is forced in the same place"
 
 
 def test_what_a_server_withheld_is_no_choice():
@@ -462,12 +467,33 @@ def test_notebook_03_compares_with_the_base_that_is_made_to_choose(tmp_path):
     assert choice_metrics(tmp_path, protocol.frame(right)) == {}
 
 
+def test_notebook_04_reports_the_same_of_its_own_judge_and_failed_judgements_have_no_part(tmp_path):
+    rows = [r for split, n in (("dev", 80), ("test", 60)) for r in drawn(f"grpo, choice/{split}", 3.0, n)]
+    failed = [row.model_copy(update={"pair_id": "cut", "status": "cut", "verdict": None, "score_a": None,
+                                     "score_b": None, "cluster": "cut"}) for row in rows[:2]]  # fmt: skip
+    write_jsonl(tmp_path / "choices.jsonl", [*failed, *rows])
+    right = [r.model_copy(update={"model": "grpo", "verdict": r.label}) for r in drawn("x", 1.0, 60)]
+    found = choice_metrics(tmp_path, protocol.frame(right), "grpo")
+    assert set(found) == {"grpo_choice_minus_grpo", "accuracy_grpo_choice", "temperature_grpo_choice",
+                          "ece_grpo_choice", "ece_calibrated_grpo_choice"}  # fmt: skip
+    assert found["ece_grpo_choice"].value > found["ece_calibrated_grpo_choice"].value
+    assert calibration.fit_temperature([*failed, *rows[:160]]) == calibration.fit_temperature(rows[:160])
+    said, mended = calibration.before_and_after(failed, 2.0)
+    assert said.empty and mended.empty
+    assert set(reliability(tmp_path)["model"]) == {"grpo, choice", "grpo, choice, calibrated"}
+
+
 def test_what_each_number_of_samples_would_have_said():
     votes = {"p": ["B", "A", "A", "A"], "q": ["B", "B", "A"]}
     rows = [
-        Judgement.of(pair(name), order, Parsed("ok", "A"), model="m", kind="rubric", decoding={"votes": said})
+        Judgement.of(
+            pair(name, question=name), order, Parsed("ok", "A"), model="m", kind="rubric", decoding={"votes": said}
+        )
         for name, said in votes.items()
         for order in ("AB", "BA")
     ]
     table = protocol.by_samples(rows).set_index("samples")["value"]
     assert table.to_dict() == {1: 0.0, 2: 0.0, 4: 0.5}, "B; tie and B; A and B"
+    gains = protocol.by_samples(rows).set_index("samples")
+    assert gains["gain"].to_dict() == {1: 0.0, 2: 0.0, 4: 0.5}
+    assert (gains["gain_low"] <= gains["gain"]).all() and gains.loc[4, "gain_high"] == 1.0

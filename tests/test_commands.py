@@ -258,7 +258,7 @@ def test_a_benchmark_has_the_score_of_its_authors_too(serve, tmp_path, capsys): 
 
 def test_samples_of_labelled_pairs_are_compared_where_others_have_no_label(serve, tmp_path, capsys):  # noqa: F811
     assert main([*asked_of(serve(knows), tmp_path, *ASKED), "--samples", "2"]) == 0
-    assert "accuracy by number of samples: 1: 50.0% 2: 50.0%" in capsys.readouterr().out
+    assert "accuracy by number of samples: 1: 50.0% 2: 50.0% (+0.0%" in capsys.readouterr().out
 
 
 # ---- levels

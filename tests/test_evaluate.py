@@ -182,12 +182,41 @@ def test_compare_pairs_the_judges():
     assert protocol.compare(a, a).value == 0
 
 
+def test_a_policy_that_drops_all_measures_nothing():
+    failed = [row("p", order, verdict=None, status="no_json") for order in ("AB", "BA")]
+    assert math.isnan(protocol.compare(both("p", "A", "A"), failed, policy="drop").value)
+
+
 def test_compare_pairs_seed_by_seed():
     a = [r for s in (0, 1) for i in range(9) for r in both(f"p{i}", "A", "A", seed=s)]
     b = [r for s in (0, 1) for i in range(9) for r in both(f"p{i}", "A", "B", seed=s)]
     assert protocol.compare(a, b).seeds == 2 and protocol.compare(a, b).value == 0.5
     with pytest.raises(ValueError, match="seeds differ"):
         protocol.compare(a, [r for r in b if r.seed == 0])
+
+
+def test_movements_say_what_a_difference_consists_of():
+    """Of eight judgements two are mended, one tie is given up rightly and one wrongly, one right one fails."""
+    before = both("p0", "B", "B") + both("p1", "tie", "tie") + both("p2", "A", "A") + both("p3", "A", "tie", "tie")
+    after = (
+        both("p0", "A", "A")
+        + both("p1", "A", "B")
+        + [row("p2", verdict=None, status="no_json"), both("p2", "A", "A")[1]]
+    )
+    after += both("p3", "B", "B", "tie")
+    table = protocol.movements(after, before)
+    found = {(r.before, r.after): (r.n, round(r.value, 3)) for r in table.itertuples()}
+    assert found == {
+        ("wrong", "right"): (2, 0.333),
+        ("tie", "right"): (1, 0.167),
+        ("tie", "wrong"): (1, 0.0),
+        ("right", "failed"): (1, -0.167),
+    }
+    decided = {r.pair_id for r in after if r.label != "tie"}
+    rows = [[r for r in side if r.pair_id in decided] for side in (after, before)]
+    assert table["value"].sum() == pytest.approx(protocol.compare(*rows).value)
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    assert protocol.movements(after, after).empty
 
 
 @pytest.mark.parametrize(

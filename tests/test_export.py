@@ -16,7 +16,7 @@ from omnirepro import load_judge, reward_function
 from omnirepro.cli.export.hub import write_hub_folder
 from omnirepro.cli.export.recipes import write_recipes
 from omnirepro.cli.main import main
-from omnirepro.data import Label, Pair, read_jsonl, text_part, write_jsonl
+from omnirepro.data import Judgement, Label, Pair, read_jsonl, text_part, write_jsonl
 from omnirepro.judge import rubric
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
@@ -404,3 +404,167 @@ def test_a_trained_judge_pays_a_policy_in_trl(tmp_path):
     assert len(logged) == 2 and max(h["reward_std"] for h in logged) > 0.05, "the judge must tell the answers apart"
     assert all(h["reward"] == pytest.approx(0.5) for h in logged), "rewards are relative to the group"
     assert any((before[k] != v.detach()).any() for k, v in policy.named_parameters()), "the policy must have moved"
+
+
+# ---- a run's scores on benchmarks, as others publish them
+
+TEXT, SHARE = {"type": "string", "minLength": 1}, {"type": "number", "minimum": 0, "maximum": 1}
+DOUBT = {
+    "type": "object",
+    "required": ["num_samples"],
+    "properties": {"confidence_interval": {"type": "object", "required": ["lower", "upper"],
+                                           "properties": {"lower": SHARE, "upper": SHARE, "confidence_level": SHARE}},
+                   "num_samples": {"type": "integer"}},
+}  # fmt: skip
+SOURCED = {"oneOf": [
+    {"required": ["dataset_name", "source_type"], "properties": {"source_type": {"const": "other"}}},
+    {"required": ["dataset_name", "source_type", "hf_repo"],
+     "properties": {"source_type": {"const": "hf_dataset"}, "samples_number": {"type": "integer"}}},
+]}  # fmt: skip
+# What the common schema of results (evaleval/every_eval_ever, 0.2.2) asks of a file without judges of its own.
+COMMON = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["schema_version", "evaluation_id", "retrieved_timestamp", "source_metadata", "model_info",
+                 "eval_library", "evaluation_results"],
+    "properties": {
+        "schema_version": {"const": "0.2.2"}, "evaluation_id": TEXT, "evaluation_timestamp": TEXT,
+        "retrieved_timestamp": {"type": "string", "pattern": "^[0-9]+$"},
+        "source_metadata": {
+            "required": ["source_type", "source_organization_name", "evaluator_relationship"],
+            "properties": {
+                "source_type": {"enum": ["documentation", "evaluation_run"]}, "source_organization_name": TEXT,
+                "evaluator_relationship": {"enum": ["first_party", "third_party", "collaborative", "other"]}}},
+        "eval_library": {"required": ["name", "version"], "properties": {"name": TEXT, "version": TEXT}},
+        "model_info": {"required": ["name", "id"], "properties": {"name": TEXT, "id": TEXT}},
+        "evaluation_results": {"type": "array", "minItems": 1, "items": {
+            "required": ["evaluation_name", "source_data", "metric_config", "score_details"],
+            "properties": {
+                "evaluation_name": TEXT, "source_data": SOURCED,
+                "metric_config": {
+                    "required": ["lower_is_better", "score_type", "min_score", "max_score"],
+                    "properties": {"lower_is_better": {"type": "boolean"}, "score_type": {"const": "continuous"},
+                                   "min_score": {"type": "number"}, "max_score": {"type": "number"}}},
+                "score_details": {"required": ["score"], "properties": {"score": SHARE, "uncertainty": DOUBT}}}}},
+    },
+}  # fmt: skip
+
+
+class Wavering:
+    """A judge without a model: right in one order; in the other right, tied, unread or wrong, by the pair's number."""
+
+    def judge(self, pairs, progress=None):
+        rows = []
+        for number, pair in enumerate(pairs):
+            other = [pair.label, "tie", None, "AB"[pair.label == "A"]][number % 4]
+            for order, said in (("AB", pair.label), ("BA", other)):
+                parsed = rubric.Parsed("ok" if said else "no_verdict", said)
+                rows.append(Judgement.of(pair, order, parsed, kind="verdict", model="m", seed=0))
+        return rows
+
+
+@pytest.fixture
+def scored(tmp_path, monkeypatch):
+    """A finished notebook 09: two tasks of Multimodal RewardBench 2, and a set of the hub read from its folder."""
+    from PIL import Image
+
+    from omnirepro.kit.run import open_run
+    from omnirepro.papers.benchmarks import stage
+    from omnirepro.papers.benchmarks.report import benchmark_metrics
+
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(stage, "load_judge", lambda *args, **kw: Wavering())
+    folder = tmp_path / "MMRB2"
+    (folder / "images").mkdir(parents=True)
+    for task, each in (("t2i", 5), ("reasoning", 6)):
+        pairs = []
+        for i in range(each):
+            Image.new("RGB", (4, 4), (i, 9, 9)).save(folder / f"images/{task}{i}.png")
+            side = {"model_name": "m", "response_content": [["image", f"images/{task}{i}.png"]]}
+            pairs.append({"id": f"{task}_{i}", "prompt_content": [["text", f"draw {i}"]], "response_a": side,
+                          "response_b": side, "chosen": "AB"[i % 2], "human_annotations": [5, 6]})  # fmt: skip
+        (folder / f"{task}.json").write_text(json.dumps({"pairs": pairs}))
+    rows = [{"pair_id": str(i), "source": "mmlu-pro-law", "question": f"q{i}", "response_A": "a", "response_B": "b",
+             "label": "A>B"} for i in range(6)]  # fmt: skip
+    (tmp_path / "gpt.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = {"benchmarks.data": [str(folder), str(tmp_path / "gpt.jsonl")], "benchmarks.judges": ["org/big"],
+             "benchmarks.embedded": False}  # fmt: skip
+
+    def made(run="mine", **more):
+        opened = open_run("09_benchmarks", "smoke", run, overrides=asked | more)
+        opened.do(lambda run: stage.judge_sets(run, {}))
+        opened.finish(benchmark_metrics(opened.path()))
+        return opened.path()
+
+    return made
+
+
+def test_scores_of_mmrb2_are_what_its_scorer_makes_of_the_exported_judgements(scored, tmp_path, capsys):
+    folder = scored()
+    assert main(["export", "--run", "mine", "--form", "mmrb2", "--to", str(tmp_path / "out")]) == 0, capsys.readouterr()
+    right = counted = 0
+    for task in ("t2i", "reasoning"):
+        said = json.loads((tmp_path / f"out/big/{task}.json").read_text())
+        gold = {p["id"]: p["chosen"] for p in json.loads((tmp_path / f"MMRB2/{task}.json").read_text())["pairs"]}
+        assert said.keys() == gold.keys() and all(entry.keys() == {"forward", "reverse"} for entry in said.values())
+        for name, entry in said.items():
+            turned = {"A": "B", "B": "A"}
+            forward, reverse = (entry[order][0]["judgement"] for order in ("forward", "reverse"))
+            verdicts = [one for one in (forward, turned.get(reverse, reverse)) if one]
+            right += sum(one == gold[name] for one in verdicts)
+            counted += len(verdicts)
+    official = json.loads((folder / "metrics.json").read_text())["big_mmrb2_official"]
+    assert official["value"] == pytest.approx(right / counted) and official["n"] == counted == 19
+
+
+def test_results_for_the_hub_hold_whole_sets_that_it_has(scored, tmp_path, capsys):
+    from huggingface_hub import parse_eval_result_entries
+
+    scored()
+    assert main(["export", "--run", "mine", "--form", "eval-results", "--to", str(tmp_path / "out")]) == 0
+    (file,) = (tmp_path / "out").rglob("*.yaml")  # the hub has no rows in the form in which MMRB2 is built
+    assert file.relative_to(tmp_path / "out").as_posix() == "big/.eval_results/judgebench.yaml"
+    (entry,) = parse_eval_result_entries(yaml.safe_load(file.read_text()))
+    assert (entry.dataset_id, entry.task_id) == ("ScalerLab/JudgeBench", "default") and 0 < entry.value < 100
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]+Z", entry.date) and "6 pairs" in entry.notes
+    scored("part", **{"benchmarks.limit": 3})
+    assert main(["export", "--run", "part", "--form", "eval-results", "--to", str(tmp_path / "part")]) == 1
+    assert "benchmarks.limit is 3" in capsys.readouterr().err and not (tmp_path / "part").exists()
+
+
+def test_results_in_the_common_schema_are_valid_and_tell_where_each_set_is_from(scored, tmp_path):
+    from jsonschema import Draft7Validator
+
+    folder = scored()
+    assert main(["export", "--run", "mine", "--form", "every-eval-ever", "--to", str(tmp_path / "out")]) == 0
+    files = sorted((tmp_path / "out").rglob("*.json"))
+    made = {path.relative_to(tmp_path / "out").parent.as_posix(): json.loads(path.read_text()) for path in files}
+    assert sorted(made) == ["data/judgebench/org/big", "data/mmrb2/org/big"]
+    for content in made.values():
+        Draft7Validator(COMMON).validate(content)
+        assert content["model_info"]["id"] == "org/big"
+    (result,) = made["data/judgebench/org/big"]["evaluation_results"]
+    assert result["source_data"]["hf_repo"] == "ScalerLab/JudgeBench"
+    official = json.loads((folder / "metrics.json").read_text())["big_judgebench_official"]
+    assert result["score_details"]["score"] == official["value"]
+    assert result["score_details"]["uncertainty"]["confidence_interval"]["lower"] == official["low"]
+    (result,) = made["data/mmrb2/org/big"]["evaluation_results"]
+    assert (
+        result["source_data"]["source_type"] == "other"
+        and "order by order" in result["metric_config"]["evaluation_description"]
+    )
+
+
+@trained
+def test_sets_of_the_embedded_world_are_never_given_out_as_those_whose_form_they_have(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("OMNIREPRO_RESULTS", raising=False)
+    assert main(["export", "--run", "blessed", "--form", "every-eval-ever", "--to", str(tmp_path / "out")]) == 0
+    made = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("*.json")]
+    sources = [result["source_data"] for content in made for result in content["evaluation_results"]]
+    assert len(sources) == 8 and all(one["dataset_name"].startswith("embedded-") for one in sources)
+    assert {one["source_type"] for one in sources} == {"other"}
+    for form in ("eval-results", "mmrb2"):
+        assert main(["export", "--run", "blessed", "--form", form, "--to", str(tmp_path / form)]) == 1
+        assert f"nothing here can be written as {form}" in capsys.readouterr().err and not (tmp_path / form).exists()
+    assert main(["export", "--run", "none", "--form", "mmrb2", "--to", str(tmp_path / "none")]) == 1
+    assert "no finished notebook 09" in capsys.readouterr().err

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot, rcParams
 
 from omnirepro.kit import figures
+from omnirepro.kit.figures import forms
 from omnirepro.papers.omni_rrm.plots import RUBRIC_PLOTS
 
 TASKS, DIMENSIONS = ("image", "text"), ("fluency", "accuracy")
@@ -99,12 +101,67 @@ def test_csv_is_rounded_and_leaves_its_frame_alone():
     assert data["value"][0] == 1 / 3
 
 
-def test_labels_of_rules_do_not_overlap():
-    names = [f"rule {i}" for i in range(9)]
-    data = pd.DataFrame({"rule": names, "coverage": 0.5, "precision": 0.9, "low": 0.88, "high": 0.92})
-    figure = draw("reconciliation", data)
-    boxes = sorted((t.get_window_extent() for t in figure.axes[0].texts), key=lambda box: box.y0)
-    assert all(low.y1 <= high.y0 for low, high in zip(boxes, boxes[1:], strict=False))
+def test_an_axis_of_shares_spans_twenty_points_and_stays_within_its_bounds():
+    data = rows("step measure value", *[(i, m, v - i / 1000) for i in (1, 2) for m, v in (("a (%)", 1.0), ("b", 0.03))])
+    shares, loss = figures.curves(data, "step", "step", panel="measure", sharey=False).axes
+    low, high = shares.get_ylim()
+    assert high - low >= 0.2 and high <= 1.02 + 1e-9 and low < 0.83
+    assert np.ptp(loss.get_ylim()) < 0.01, "what is no share keeps its own scale"
+
+
+def test_only_the_lowest_panel_of_a_column_names_the_x_axis():
+    data = rows("step measure value", *[(i, m, 0.5) for i in (1, 2) for m in "abcd"])
+    figure = figures.curves(data, "step", "optimiser step", panel="measure", per_row=3)
+    assert [axes.get_xlabel() for axes in figure.axes[:4]] == ["", "optimiser step", "optimiser step", "optimiser step"]
+    shown = [axes.xaxis.get_major_ticks()[0].label1.get_visible() for axes in figure.axes[:4]]
+    assert shown == [False, True, True, True]
+
+
+def test_a_legend_reads_in_the_order_of_the_points_row_by_row_and_guides_come_last():
+    judges = [f"judge {i}" for i in range(5)]
+    figure = figures.accuracy(rows("task judge value low high", *[("image", j, 0.7, 0.6, 0.8) for j in judges]))
+    texts = figure.legends[0].get_texts()
+    figure.canvas.draw()
+    places = [(round(-text.get_window_extent().y0), text.get_window_extent().x0) for text in texts]
+    assert [texts[i].get_text() for i in sorted(range(6), key=places.__getitem__)] == [*judges, "chance (50%)"]
+
+
+def test_every_seed_is_a_dot_behind_the_mean():
+    data = rows("task value low high each", ("all", 0.02, -0.01, 0.05, "-0.01 0.02 0.05"), ("hard", 0.01, 0, 0.02, ""))
+    (axes,) = figures.points(data, "task", "gain (points)", guide=0).axes
+    dots = [line for line in axes.lines if line.get_alpha() == 0.35 and len(line.get_xdata())]
+    assert [list(line.get_xdata()) for line in dots] == [[-0.01, 0.02, 0.05]]
+
+
+def test_numbers_stand_out_from_their_cells():
+    values = np.linspace(-1, 1, 21)
+    data = pd.DataFrame({"row": [f"{v:.1f}" for v in values], "column": "x", "value": values})
+    axes = figures.heat(data, "row", "column", "reward", words=".1f", cmap="vlag").axes[0]
+    cells = axes.collections[0].get_facecolors()
+    for text, cell in zip(axes.texts, cells, strict=True):
+        light = sorted(forms.luminance(mpl.colors.to_rgb(colour)) + 0.05 for colour in (text.get_color(), cell[:3]))
+        assert light[1] / light[0] >= 4, f"{text.get_text()} can hardly be read"
+
+
+def test_a_reading_is_drawn_once_where_pairs_and_tasks_say_the_same():
+    table = rows(
+        "judge policy aggregation value low high",
+        *[("sft", p, a, 0.8, 0.7, 0.9) for p in ("wrong", "drop") for a in ("micro", "macro")],
+        *[("base", "wrong", a, 0.0, 0.0, 0.0) for a in ("micro", "macro")],
+        *[("mixed", "wrong", a, v, v, v) for a, v in (("micro", 0.5), ("macro", 0.6))],
+    )
+    names = [t.get_text() for t in figures.policy_range(table).axes[0].get_yticklabels()]
+    lost = " (drop: no pair is left)"
+    assert names == ["sft", f"base{lost}", f"mixed, micro{lost}", f"mixed, macro{lost}"]
+
+
+def test_rewards_with_the_same_dead_groups_are_one_line(tmp_path):
+    told = [("total", "published", 0.42, 0.1), ("total", "calibrated", 0.41, 0.11), ("total", "verdict", 0.9, 0.6)]
+    table = rows("kind name dead_2 dead_8", *told, ("formula", "p^G + (1-p)^G", 0.9, 0.6), ("reward", "form", 1, 1))
+    (tmp_path / "preflight.csv").write_text(table.to_csv(index=False))
+    lines = RUBRIC_PLOTS["04_grpo"]["dead"][0](tmp_path)
+    assert list(dict.fromkeys(lines["name"])) == ["published, calibrated", "verdict", "p^G + (1-p)^G"]
+    assert set(lines["group"]) == {2, 8}
 
 
 def test_importing_loads_no_model_library():

@@ -425,6 +425,17 @@ def test_resume_after_a_kill_is_as_if_nothing_happened(adapter, pairs, alive, tm
     pd.testing.assert_frame_equal(first, pd.read_parquet(again.parent / "completions.parquet"))
 
 
+def test_another_ratio_is_another_training_and_an_unknown_loss_none(adapter, pairs, alive, tmp_path, monkeypatch):
+    """Two iterations on a batch: in the second one the ratios have left 1."""
+    twice = {"grpo.iterations": 2, "grpo.save_every": 2, "grpo.steps": 2, "grpo.lr": 0.01}
+    whole = {"grpo.importance_sampling_level": "sequence"}
+    runs = [open_stage(monkeypatch, tmp_path, name, **twice, **more) for name, more in (("a", {}), ("b", whole))]
+    first, second = (load_file(train(run, adapter, *pairs) / "adapter_model.safetensors") for run in runs)
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(ValueError, match="no_such_loss"):
+        train(open_stage(monkeypatch, tmp_path, "c", **{"grpo.loss_type": "no_such_loss"}), adapter, *pairs)
+
+
 @pytest.mark.parametrize("stop", [False, True])
 def test_collapse_is_said_once_and_stops_where_asked(adapter, pairs, tmp_path, monkeypatch, stop):
     monkeypatch.setattr(grpo, "collapse", lambda history: "COLLAPSE now" if len(history) >= 2 else None)

@@ -138,7 +138,7 @@ def test_forced_verdicts_are_the_probabilities_of_the_tags_after_the_same_words(
     for row, forced in zip(rows, verdict.forced(judge, pairs, rows), strict=True):
         shown = {p.id: p for p in pairs}[row.pair_id]
         example = known.encode(verdict.messages(shown if row.order == "AB" else shown.swap()))
-        example.ids += known.tokenizer(row.raw.split("[[")[0] + "[[", add_special_tokens=False)["input_ids"]
+        example.ids += known.tokenizer(verdict.begun_by(row.raw, "verdict"), add_special_tokens=False)["input_ids"]
         with torch.no_grad():
             batch = known.collate([type(example)(example.ids, [-100] * len(example.ids), example.features)])
             batch.pop("labels")

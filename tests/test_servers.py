@@ -13,7 +13,7 @@ from test_loading import ask
 
 from omnirepro import load_judge
 from omnirepro.cli.main import main
-from omnirepro.data import Judgement, Pair, Part, read_jsonl, write_jsonl
+from omnirepro.data import Judgement, Pair, Part, read_jsonl, text_part, write_jsonl
 from omnirepro.data.files import RunError
 from omnirepro.kit.run import load_params
 from omnirepro.models.endpoints import EndpointModel, Usage, endpoint_options, open_endpoint
@@ -88,6 +88,27 @@ def test_what_a_server_does_not_take_is_left_out_and_told_once(serve, field, ref
     assert [m.text for m in made] == ["fine"] * 3 and len(told) == 1 and server.url in str(told[0].message)
     assert len(server.bodies) == 4, "what was learnt counts for the requests that follow"
     assert server.bodies[-1].get("max_completion_tokens") == (9 if field == "max_tokens" else None)
+
+
+@pytest.mark.parametrize(
+    "sign", ["<|im_end|>", "<｜User｜>", "<turn|>", "<|channel>", "</s>", "[/INST]", "<end_of_turn>", "<image>"]
+)
+def test_no_text_reaches_a_server_as_a_control_token(serve, sign):
+    server = serve(lambda body: answered("fine"))
+    model = client(server)
+    chats = [
+        [{"role": "user", "parts": [text_part("x" + sign[:3]), text_part(sign[3:] + "y")]}],
+        [{"role": "user", "parts": [text_part("a < b | c > d, [[A]], <think>, <div>")]}],
+    ]
+    with pytest.warns(UserWarning, match="control tokens") as told:
+        made = model.complete(chats * 2, Decoding(9))
+        model.complete(chats, Decoding(9))
+    assert len(told) == 1 and [one.failure for one in made] == [""] * 4
+    sent = [message["content"] for body in server.bodies for message in body["messages"]]
+    assert not any(sign in text for text in sent)
+    assert {text.replace("\u200b", "") for text in sent} == {f"x{sign}y", chats[1][0]["parts"][0].text}
+    assert "\u200b" not in sent[1], "ordinary text stays to the letter"
+    assert model.key_for(chats[0], Decoding(9), 0) != model.key_for(ask(f"x{sign}y!")[0], Decoding(9), 0)
 
 
 def test_two_refusals_one_after_the_other_are_both_heeded(serve):

@@ -1,5 +1,6 @@
 """The static site: every link leads somewhere inside it, nothing is loaded from outside, nothing is lost unsaid."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -119,6 +120,18 @@ def test_links_of_every_kind(tmp_path, monkeypatch):
     assert sum("without results" in note for note in notes) == len(STAGES) - 1
     assert "it was run" in (folder / "notebooks/03_sft.html").read_text(encoding="utf-8")
     assert index == folder / "index.html" and "private" not in "".join(p.name for p in folder.rglob("*"))
+
+
+def test_only_the_notebooks_of_the_profile_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    folder = tmp_path / "results/bt/09_benchmarks"
+    folder.mkdir(parents=True)
+    told = {"seed": 0, "params": {}, "inputs": {}, "outputs": {}}
+    for profile, stages in (("omni-reward-bt", {"00", "05", "09", "10"}), ("gone", {stage[:2] for stage in STAGES})):
+        (folder / "manifest.json").write_text(json.dumps(told | {"profile": profile}))
+        site.build_site("bt", tmp_path / profile, lambda page: page.write_text("rows"))
+        pages = check_links(tmp_path / profile)
+        assert {name[10:12] for name in pages if name.startswith("notebooks/")} == stages
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys):

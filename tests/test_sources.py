@@ -78,6 +78,32 @@ ROWS = {
     "multimodal-rewardbench": (
         {"ID": "pairs_1", "Category": "safety", "Text": "q one", "Image": "images/one.png", "Output1": "good",
          "Output2": "bad", "Better": "Output2"}, ["B"], ["safety/bias"]),
+    "mmrb2": (
+        {"id": "emu-edit_7_-9_big_1_small_2", "prompt_content": [["text", "first"], ["image", "input_images/q.jpg"],
+         ["text", "then"]], "prompt_source": "emu-edit", "prompt_metadata": {"id": 7, "split": "test"},
+         "response_a": {"model_name": "big", "response_content": [["text", "step one"], ["image", "images/a_0.jpg"]]},
+         "response_b": {"model_name": "small", "response_content": [["image", "images/b_0.jpg"]]}, "chosen": "B",
+         "human_annotations": [1, 2, 1]}, ["B"], ["mmrb2"]),
+    "mmrb2-hub": (
+        {"pair_id": "emu-edit_7", "prompt_text": "first <image_1> then",
+         "prompt_images": [{"bytes": b"PNGq", "path": None}], "prompt_source": "emu-edit",
+         "prompt_metadata": "{}", "response_a_model": "big", "response_a_text": "step one",
+         "response_a_images": [{"bytes": b"PNGa", "path": None}], "response_b_model": "small", "response_b_text": None,
+         "response_b_images": [{"bytes": b"PNGb", "path": None}], "chosen": "a", "human_annotations": "[6, 5, 6]"},
+        ["A"], ["mmrb2"]),
+    "editreward-bench": (
+        {"id": "9f_AvsC", "dataset": "3pair", "instruction": "add a hat",
+         "source_image": {"bytes": b"PNGs", "path": None},
+         "candidate_1": {"bytes": b"PNGa", "path": None}, "candidate_2": {"bytes": b"PNGc", "path": None},
+         "ranking": "C>A", "comparison_type": "AvsC", "model_1": "big", "model_2": "small", "score_1": 2.5,
+         "score_2": 6.0}, ["B"], ["TI2I/3pair"]),
+    "speechjudge": (
+        {"index": 12, "subset": "expressive", "language_setting": "zh2en", "chosen": True, "prompt_text": "said before",
+         "target_text": "to be said", "prompt": {"bytes": b"RIFFp", "path": None},
+         "audioA": {"bytes": b"RIFFa", "path": None},
+         "audioB": {"bytes": b"RIFFb", "path": None}, "rater": ["r1", "r2"], "audioA_text_accuracy": [1, 1],
+         "audioB_text_accuracy": [0, 1], "naturalness_annotation": ["A+2", "A+1"], "naturalness_label": "A"},
+        ["A"], ["T2A/expressive"]),
     "genai-bench-image": (
         ARENA | {"left_image": {"bytes": b"PNGa", "path": "l"}, "right_image": {"bytes": b"PNGb", "path": "r"},
                  "vote_type": "bothbad_vote"}, ["tie"], ["T2I"]),
@@ -185,12 +211,13 @@ ROWS = {
          "criteria": "short", "criteria_preference": "tie", "id": "r1"}, ["tie"], ["T2T"]),
 }  # fmt: skip
 WHOLE = (
-    "omni-preference", "omni-preference-sft", "unifiedreward", "llava-critic", "sharegptvideo-dpo", "unifiedreward-rl",
-    "r1-reward-rl",
+    "mmrb2-hub", "omni-preference", "omni-preference-sft", "unifiedreward", "llava-critic", "sharegptvideo-dpo",
+    "unifiedreward-rl", "r1-reward-rl",
 )  # fmt: skip
 CODED = {  # labels, which are translated, and what is not content
     "label", "human_ranking", "Better", "vote_type", "overall_response", "criteria_preference", "scores", "role",
     "from", "annotator1", "annotator2", "annotator3", "bytes", "array", "sampling_rate", "language", "video1", "video2",
+    "ranking",
 }  # fmt: skip
 
 
@@ -628,3 +655,97 @@ def test_the_store_is_where_it_was_asked_for(tmp_path):
     row = ROWS["rlaif-v"][0]
     (pair,) = quietly(file_of(tmp_path, "rlaif-v", row), media=tmp_path / "mine")
     assert os.path.commonpath([pair.prompt[0].path, tmp_path / "mine"]) == str(tmp_path / "mine")
+
+
+# ---- benchmarks of 2026
+
+
+def built(tmp_path, **tasks):
+    """Files as the build script of Multimodal RewardBench 2 leaves them, one of responses alone beside them."""
+    tmp_path.mkdir()
+    row = ROWS["mmrb2"][0]
+    for task, ids in tasks.items():
+        pairs = [row | {"id": name, "chosen": "AB"[i % 2]} for i, name in enumerate(ids)]
+        (tmp_path / f"{task}.json").write_text(json.dumps({"pairs": pairs}, indent=2))
+        bare = [{k: v for k, v in pair.items() if k != "prompt_content"} for pair in pairs]
+        (tmp_path / f"{task}_response_only.json").write_text(json.dumps({"pairs": bare}))
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore:.*media files are missing")
+def test_mmrb2_is_read_as_it_is_built(tmp_path):
+    folder = built(tmp_path / "editor", edit=["e1", "e2"], t2i=["t1"])
+    said = []
+    pairs = list(load(folder, say=said.append))
+    assert [(p.id, p.task, p.label) for p in pairs] == [("e1", "edit", "A"), ("e2", "edit", "B"), ("t1", "t2i", "A")]
+    assert any("passed over 2 files" in line for line in said), "files of responses alone hold no pairs"
+    one = pairs[0]
+    assert [p.type for p in one.prompt] == ["text", "image", "text"] and [p.type for p in one.response_a] == [
+        "text",
+        "image",
+    ]
+    assert one.prompt[1].path == str(folder / "input_images/q.jpg") and one.response_b[0].path.endswith(
+        "images/b_0.jpg"
+    )
+    assert one.meta["model_a"] == "big" and one.meta["marks_a"] == [1, 2, 1] and one.swap().meta["marks_a"] == [6, 5, 6]
+    with pytest.raises(RowError, match=r"edit_response_only.json:1: .*run its build_from_hf.py"):
+        quietly(folder / "edit_response_only.json", source="mmrb2")
+
+
+def test_mmrb2_of_the_hub_has_pictures_where_its_texts_have_marks(tmp_path):
+    row = ROWS["mmrb2-hub"][0]
+    folder = write(tmp_path / "reasoning", row, name="test-0.parquet").parent
+    (pair,) = quietly(folder.parent)
+    assert pair.task == "reasoning" and [p.text for p in pair.prompt] == ["first", None, "then"]
+    assert [p.type for p in pair.response_a] == ["text", "image"] and [p.type for p in pair.response_b] == ["image"]
+    assert pair.meta["marks_b"] == [1, 2, 1] and pair.meta["model_b"] == "small"
+    for name, text in (("short", "only <image_1> and <image_2>"), ("long", "nothing marked")):
+        images = row["prompt_images"] * (2 if name == "long" else 1)
+        (pair,) = quietly(write(tmp_path / name, row | {"prompt_text": text, "prompt_images": images}))
+        kept = "".join(p.text or "#" for p in pair.prompt)
+        assert kept == {"short": "only#and <image_2>", "long": "nothing marked##"}[name]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranking", "label"),
+    [
+        ("AvsB", "A>B", "A"),
+        ("AvsB", "A<B", "B"),
+        ("BvsD", "D>B", "B"),
+        ("AvsB", "A=B=Good", "tie"),
+        ("BvsD", "A>B", None),
+    ],
+)
+def test_an_edit_is_ranked_in_the_letters_of_its_comparison(kind, ranking, label, tmp_path):
+    row = ROWS["editreward-bench"][0] | {"comparison_type": kind, "ranking": ranking}
+    path = write(tmp_path, row)
+    if label is None:
+        with pytest.raises(RowError, match="does not rank 'BvsD'"):
+            quietly(path)
+        return
+    (pair,) = quietly(path)
+    assert pair.label == label and pair.meta["all_of"] == "3pair/9f" and pair.meta["score_b"] == 6.0
+
+
+def test_speech_is_compared_by_naturalness_and_the_spoken_prompt_is_not_shown(tmp_path):
+    rows = [ROWS["speechjudge"][0] | {"index": i, "naturalness_label": label} for i, label in enumerate(("B", "Tie"))]
+    pairs = quietly(write(tmp_path, *rows))
+    assert [p.label for p in pairs] == ["B", "tie"] and "atural" in pairs[0].criterion
+    assert [p.type for p in pairs[0].prompt] == ["text"] and pairs[0].shape == "T2A"
+    assert pairs[0].meta["text_accuracy_b"] == [0, 1] and len({p.cluster for p in pairs}) == 1
+
+
+def test_spoken_dialogues_as_their_authors_write_them_are_read(tmp_path):
+    """ESDR-Bench: two dialogues of text and sound that part at an answer; its groups are not published openly."""
+    from scipy.io import wavfile
+
+    for name in ("q", "good", "bad"):
+        wavfile.write(tmp_path / f"{name}.wav", 16000, np.zeros(160, np.int16))
+    turn = lambda role, name: {"role": role, "content": [{"type": "text", "text": name},  # noqa: E731
+                                                         {"type": "audio", "audio": f"{name}.wav"}]}  # fmt: skip
+    row = {
+        side: [turn("user", "q"), turn("assistant", name)] for side, name in (("chosen", "good"), ("rejected", "bad"))
+    }
+    (pair,) = quietly(write(tmp_path, row, name="rows.jsonl"))
+    assert pair.label == "A" and [p.type for p in pair.prompt] == ["text", "audio"]
+    assert pair.response_b[-1].path == str(tmp_path / "bad.wav") and pair.shape == "TA2A"

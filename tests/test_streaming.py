@@ -7,7 +7,10 @@ import pytest
 import torch
 from tiny_parts import make_model, pool_of, processor, save_untrained, text_part, user
 
-from omnirepro.data import MediaError, Pair, Part
+from omnirepro import load_judge
+from omnirepro.cli.main import main
+from omnirepro.data import Judgement, MediaError, Pair, Part, read_jsonl, write_jsonl
+from omnirepro.data.files import RunError
 from omnirepro.kit.run.parameters import load_params
 from omnirepro.models import examples, generation
 from omnirepro.models.cache import FeatureStore
@@ -298,6 +301,51 @@ def test_the_store_is_bounded(large, tmp_path):
         assert store.fetch(large, f"setting {i}", lambda: one)["tokens"] == 3
         assert sum(keys_of(store).values()) <= 5000
     assert 3 <= len(keys_of(store)) <= 4, "it stays full"
+
+
+def test_a_store_that_mixes_media_is_found_out(large, store, tmp_path, monkeypatch):
+    from PIL import Image
+
+    other = Part(type="image", path=str(tmp_path / "other.png"))
+    Image.open(large.path).rotate(180).save(other.path)
+    first, _ = another(monkeypatch)
+    first.features(large), first.features(other)
+    for _ in range(40):
+        another(monkeypatch)[0].features(large)  # a sound store stays silent
+    with store:
+        values = store._base.execute("select key, value from answers").fetchall()
+    (a, of_a), (b, of_b) = values
+    assert of_a != of_b
+    with store, store._base:
+        store._base.executemany("insert or replace into answers values (?, ?)", [(a, of_b), (b, of_a)])
+    with pytest.raises(RunError, match=r"media.sqlite keeps other features of .*noise.png .*: delete it, run again"):
+        for _ in range(store.canary):
+            another(monkeypatch)[0].features(large)
+
+
+def test_judging_prepares_a_large_file_once_and_for_all_commands_with_equal_chances(large, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(OmniProcessor, "store", None)
+    prepared = []
+    prepare = OmniProcessor._prepare
+    monkeypatch.setattr(OmniProcessor, "_prepare", lambda self, part: prepared.append(part.path) or prepare(self, part))
+    texts = {side: [Part(type="text", text=side)] for side in ("response_a", "response_b")}
+    pairs = [Pair(id=f"{i}", task="image", prompt=[large, Part(type="text", text=f"question {i}?")], **texts)
+             for i in range(3)]  # fmt: skip
+    file, model = write_jsonl(tmp_path / "pairs.jsonl", pairs), save_untrained(tmp_path / "model")
+
+    def chances(name):
+        out = tmp_path / f"{name}.jsonl"
+        assert main(["judge", str(file), "--model", str(model), "--read", "choice", "--out", str(out)]) == 0
+        return [(row.pair_id, row.order, row.probability) for row in read_jsonl(out, Judgement)]
+
+    cold, warm = chances("cold"), chances("warm")
+    assert cold == warm and len(cold) == 6 and prepared == [large.path], "of another process's features too"
+    assert (tmp_path / "results/.media.sqlite").is_file()
+    own = load_judge(str(model), read="choice")
+    monkeypatch.setattr(OmniProcessor, "store", None)
+    bare = [(row.pair_id, row.order, row.probability) for row in own.judge(pairs)]
+    assert bare == cold, "the same to the last bit without a store"
 
 
 def test_a_store_that_is_broken_is_told_of_and_passed_over(large, tmp_path, monkeypatch):

@@ -7,12 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from omnirepro.data import read_jsonl
 from omnirepro.kit.explorer import Inputs, Judged, page_file, read, sources_of_run, write_page
 from omnirepro.kit.run.files import RunError, results_root
-from omnirepro.papers.omni_rrm.teachers import OracleTeacher
-from omnirepro.toyworld.language import claims, seen
-from omnirepro.toyworld.tasks import Truth, World
+from omnirepro.papers.omni_rrm.teachers import true_labels
 
 
 def explore(
@@ -36,14 +33,5 @@ def explore(
 
 def add_truths(judged: Judged, pairs: Sequence[Path]) -> None:
     """Put the world's own label first on every judged pair whose scene is written in truths_*.jsonl beside its file."""
-    beside = sorted({path for file in pairs for path in file.parent.glob("truths_*.jsonl")})
-    world = World.from_rows([truth for path in beside for truth in read_jsonl(path, Truth)])
-    teacher = OracleTeacher(
-        "the world's truth",
-        world.assess,
-        lambda prompt: seen(*world.truths[prompt]),
-        lambda prompt, text: claims(*world.truths[prompt], text),
-    )
-    for name, pair in judged.pairs.items():
-        if pair.id.split("#")[0] in world.truths:
-            judged.labels[name] = [*teacher.label([pair]), *judged.labels.get(name, ())]
+    for name, truth in true_labels(judged.pairs, {file.parent for file in pairs}).items():
+        judged.labels[name] = [truth, *judged.labels.get(name, ())]

@@ -37,7 +37,8 @@ READ = arg("--read", default="generate", help="generate (default), or by probabi
 BATCH_SIZE = arg("--batch-size", type=int, default=64, help="judgements or scores made at a time (default: 64)")
 _FORMAT = warnings.formatwarning
 KINDS = ("image", "video", "audio", "text")
-FORMS = ("hub", "ms-swift", "llama-factory")
+SCORES = ("eval-results", "every-eval-ever", "mmrb2")
+FORMS = ("hub", "ms-swift", "llama-factory", *SCORES)
 ASSUMED = [
     arg(f"--{f.name.replace('_', '-')}", type=type(f.default), default=f.default, **f.metadata)
     for f in fields(Assumptions)
@@ -107,8 +108,7 @@ def judge_pairs(args: argparse.Namespace) -> None:
     if args.orders == "both" and labelled and all("votes" in row.decoding for row in labelled):
         from omnirepro.evaluate import protocol
 
-        table = protocol.by_samples(labelled)
-        print("accuracy by number of samples:", *(f"{r.samples}: {r.value:.1%}" for r in table.itertuples()))
+        print("accuracy by number of samples:", *summary.by_samples(protocol.by_samples(labelled)))
     if nothing := summary.none_read(statuses, args.out, summary.FORMLESS):
         print(nothing)
 
@@ -126,12 +126,17 @@ def _readable(pairs: list[Pair]) -> list[Pair]:
 def _judge(args: argparse.Namespace, cached: bool = True) -> Any:
     """Load the judge that a command names, asked as its options say; a server's answers are kept where `cached`."""
     from omnirepro import load_judge
+    from omnirepro.kit.run.training import share_media
     from omnirepro.models.endpoints import endpoint_options
     from omnirepro.models.opening import served
 
     given = read_yaml(Path(args.endpoints)) if args.endpoints else {}
-    section = load_params(overrides={"endpoints": given.get("endpoints", given)}).section("endpoints")
-    options = endpoint_options(section, args.cache or (f"{args.out}.answers.sqlite" if cached else None))
+    params = load_params(overrides={"endpoints": given.get("endpoints", given)})
+    if cached and not served(args.model):
+        share_media(params.section("media"))
+    options = endpoint_options(
+        params.section("endpoints"), args.cache or (f"{args.out}.answers.sqlite" if cached else None)
+    )
     named = {name: getattr(args, name) for name in ("concurrency", "budget", "seconds", "cache")}
     options |= {name: value for name, value in named.items() if value is not None}
     if args.seconds and not cached and not served(args.model):
@@ -328,18 +333,26 @@ def plan_run(args: argparse.Namespace) -> None:
 @command(
     "export",
     arg("--to", required=True, help="new folder"),
-    arg("--form", default="hub", choices=FORMS, help="hub: the judge; else data and recipes for that trainer"),
+    arg(
+        "--form",
+        default="hub",
+        choices=FORMS,
+        help="hub: the judge; scores of 09 as these have them; else data and recipes for that trainer",
+    ),
     arg("--stage", default="04_grpo", help="stage whose judge is exported (default: 04_grpo)"),
     *(PROFILE, RUN, SEED),
 )
 def export(args: argparse.Namespace) -> None:
-    """Write a trained judge as a hub folder, or a run's data and recipes for ms-swift or LLaMA-Factory."""
+    """Write a trained judge as a hub folder, a run's scores, or its data and recipes for ms-swift or LLaMA-Factory."""
     from omnirepro.cli.export.hub import write_hub_folder
     from omnirepro.cli.export.recipes import write_recipes
+    from omnirepro.cli.export.results import write_scores
 
     run = args.run or run_name(args.profile, args.seed)
     if args.form == "hub":
         written = write_hub_folder(results_root() / run / args.stage, args.to)
+    elif args.form in SCORES:
+        written = write_scores(results_root() / run / "09_benchmarks", args.to, args.form)
     else:
         written = write_recipes(run, args.to, args.form)
     print(f"written: {written}")

@@ -49,6 +49,16 @@ def none_read(statuses: Iterable[str], out: str | Path, remedy: str) -> str:
     return f"none of {out} could be read: {REMEDIES.get(commonest, remedy)}"
 
 
+def by_samples(table: pd.DataFrame) -> list[str]:
+    """Say of each number of samples the accuracy, and what it gains over one, with its interval where there is one."""
+    said = []
+    for row in table.itertuples():
+        within = f" [{row.gain_low:+.1%}, {row.gain_high:+.1%}]" if row.gain_low == row.gain_low else ""
+        gained = f" ({row.gain:+.1%}{within})" if row.samples > 1 else ""
+        said.append(f"{row.samples}: {row.value:.1%}{gained}")
+    return said
+
+
 def choices(rows: Iterable[Chosen], out: str | Path) -> str:
     """Say of choices how much of what was asked for them could be read, and in how many the best is tied."""
     rows = list(rows)

@@ -224,21 +224,12 @@ def _best_of_n(params: Params, given: Any) -> Iterator[Work]:
 def _benchmarks(params: Params, given: Any) -> Iterator[Work]:
     """Every judge of the profile and of the run judges every set in both orders."""
     from omnirepro.models.opening import names_of
-    from omnirepro.papers.benchmarks.stage import BASE
+    from omnirepro.papers.benchmarks.stage import BASE, made_by
 
     limit = params["benchmarks.limit"]
     sizes = [rows_of([card]).total() for card in cards_in(params, "benchmarks.data")]
     rows = 2 * sum(min(size, limit or size) for size in sizes)
-    p = params.section("bradley_terry")
-    q = params.section("meta_reward_dpo")
-    own = {
-        "03_sft": {"sft": True},
-        "04_grpo": {"grpo": True},
-        "05_bradley_terry": {"bt": p["scalar_models"], "r1": p["r1_shares"]},
-        "06_meta_reward_dpo": {f"genrm-{name}": q[f"{name}_steps"] for name in ("sft", "dpo", "plus")},
-    }
-    made = {stage: [name for name, there in some.items() if there] for stage, some in own.items()}
-    judges = {name: "" for stage, some in made.items() if stage in params.notebooks for name in some}
+    judges = dict.fromkeys(made_by(params), "")
     named = names_of(params["benchmarks.judges"], taken=judges)
     for name, model in (judges | {n: "" if spec == BASE else spec for n, spec in named.items()}).items():
         yield _judged(params, given, "09", f"{name} judges {len(sizes)} sets", model, rows)

@@ -21,6 +21,7 @@ from omnirepro.data.schema import (
     RowError,
     Verdict,
     commonest,
+    reworded,
     sha256_file,
     swap_verdict,
     text_of,

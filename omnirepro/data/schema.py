@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -280,6 +280,20 @@ def turns(parts: Iterable[Part], speaker: str = "user") -> list[dict[str, Any]]:
         return [{"role": speaker, "parts": found}]
     grouped = groupby(found, key=lambda part: (part.turn, part.role))
     return [{"role": role, "parts": list(said)} for (_, role), said in grouped]
+
+
+def reworded(parts: Iterable[Part], change: Callable[[str], str]) -> list[Part]:
+    """Return parts whose texts are changed; texts that stand side by side are one, so how they are cut does not matter.
+
+    Where nothing changes the parts stay as they are.
+    """
+    out: list[Part] = []
+    for is_text, run in groupby(parts, key=lambda part: part.type == "text"):
+        found = list(run)
+        text = "".join(part.text or "" for part in found) if is_text else ""
+        changed = change(text)
+        out += found if changed == text else [text_part(changed)]
+    return out
 
 
 def text_of(parts: Iterable[Part]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from omnirepro.evaluate.rows import Rows
+from omnirepro.evaluate.rows import Rows, frame
 from omnirepro.evaluate.statistics import Interval, clustered_bootstrap
 from omnirepro.evaluate.ties import GOLD, gaps, percentiles, ratio, resamples
 
@@ -31,15 +31,25 @@ def confidences(rows: Rows, temperature: float = 1.0) -> pd.DataFrame:
 def fit_temperature(rows: Rows) -> float:
     """Return the temperature under which the margins of decided pairs make their labels likeliest; 1 without any.
 
-    It is looked for between 1/32 and 32: margins that are all right, or all wrong, have none.
+    Rows without scores, of failed judgements, are left out. It is looked for between 1/32 and 32: margins that are all
+    right, or all wrong, have none.
     """
-    data = confidences(rows)
+    data, _ = before_and_after(rows, 1.0)
     if data.empty:
         return 1.0
     margins = (data["gap"] * data["label"].map(GOLD)).to_numpy()
     tried = np.geomspace(1 / 32, 32, 1001)
     losses = np.logaddexp(0, -margins / tried[:, None]).mean(1)  # -log sigmoid(margin / T)
     return float(tried[losses.argmin()])
+
+
+def before_and_after(rows: Rows, temperature: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return `confidences` as they stand and at a temperature; rows of failed judgements have no scores and no part."""
+    data = frame(rows)
+    scored = data.dropna(subset=["score_a", "score_b"])
+    if scored.empty:
+        return (pd.DataFrame(columns=["confidence", "right", "cluster", "seed"]),) * 2
+    return confidences(scored), confidences(scored, temperature)
 
 
 def reliability(data: pd.DataFrame, bins: int = 10) -> pd.DataFrame:

@@ -5,10 +5,11 @@ Consumes judgement rows of one judge and a table of facts a pair (pair_id, secti
 group, over the groups of a section, over sections. That is a weighted mean of the pairs: one clustered bootstrap
 serves all.
 
-Departure: benchmarks judge one order and say what a failed verdict earns; here both orders are judged, and `policy` is
-the caller's. Best-of-N lists count where the best response beats every loser, in each order; of RewardBench 2 a list
-whose best shares the highest score with others counts by its share, and a judge without scores of single responses is
-asked of the subset Ties for its accuracies alone.
+Departure: benchmarks judge one order and say what a failed verdict earns; here both orders are judged, and `policy`
+is the caller's. Multimodal RewardBench 2 judges both orders and has a rule of its own, which stands where none is
+given. Best-of-N lists count where the best response beats every loser, in each order; of RewardBench 2 a list whose
+best shares the highest score with others counts by its share, and a judge without scores of single responses is asked
+of the subset Ties for its accuracies alone.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ LEVELS = {
     "llmbar": ("section", "task"), "vl-rewardbench": ("task",), "omni-rewardbench": ("task",),
 }  # fmt: skip
 BOTH_ORDERS = ("judgebench",)  # a pair counts where both orders together favour the gold
+# Each judgement counts by itself; what cannot be read leaves the denominator, order by order, and a tie is wrong.
+EACH_ORDER = ("mmrb2", "mmrb2-hub")
 # Parts of a benchmark that have a score of their own: the end of a task's name.
-PARTS = {"rm-bench": ("easy", "normal", "hard")}
+PARTS = {"rm-bench": ("easy", "normal", "hard"), "editreward-bench": ("2pair", "3pair", "4pair")}
 
 
 def facts_of(name: str, pairs: Sequence[Pair]) -> pd.DataFrame:
@@ -58,7 +61,10 @@ def official(rows: Rows, facts: pd.DataFrame, source: str, **policy: Any) -> Int
 def _units(data: pd.DataFrame, facts: pd.DataFrame, source: str, policy: dict[str, Any]) -> pd.DataFrame:
     """Return one row a case that is counted: a pair, or a best-of-N list."""
     known = facts[["pair_id", "section", "weight", "all_of"]]
-    if known["all_of"].notna().any():
+    if source in EACH_ORDER:
+        policy = {"policy": "drop", "tie_policy": "wrong"} | policy
+        table = data.assign(credit=credit(data, **policy)).merge(known, on="pair_id")
+    elif known["all_of"].notna().any():
         data = data.assign(credit=credit(data, **policy)).merge(known, on="pair_id")
         data["unit"] = data["all_of"].where(data["all_of"].notna(), data["pair_id"])
         about = dict.fromkeys(("section", "weight", "task", "cluster"), "first")

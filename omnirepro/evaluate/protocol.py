@@ -27,7 +27,7 @@ from omnirepro.evaluate.rows import (  # noqa: F401 (one import serves a noteboo
     with_ties,
     without_ties,
 )
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, difference_of_means, paired_bootstrap
 
 HARD_MARGIN = 2  # points of the 0-10 scale: a pair at most this far apart is hard
 CASE = ["pair_id", "model", "seed"]  # one case is judged in two orders
@@ -116,16 +116,21 @@ def policy_range(rows: Rows) -> pd.DataFrame:
 
 
 def by_samples(rows: list[Judgement], **policy: Any) -> pd.DataFrame:
-    """Return (samples, value, low, high, n): accuracy if each judgement's first 1, 2, 4, ... samples had been all.
+    """Return (samples, value, low, high, n, gain, gain_low, gain_high): accuracy if each judgement's first 1, 2, 4, ...
+    samples had been all, and what that gains over the first one alone, paired.
 
     `rows` are one judge's that drew several samples, whose verdicts `decoding` keeps as `votes`.
     """
     most = max(len(row.decoding["votes"]) for row in rows)
-    out = []
+    out: list[dict[str, Any]] = []
+    tables: list[pd.DataFrame] = []
     for count in sorted({most, *(1 << power for power in range(most.bit_length()))}):
         said = [commonest(row.decoding["votes"][:count]) for row in rows]
         some = [row.model_copy(update={"verdict": one}) for row, one in zip(rows, said, strict=True)]
-        out.append({"samples": count} | _average(pairs(some, **policy), "micro").as_row())
+        tables.append(pairs(some, **policy))
+        gain = _difference(tables[-1], tables[0])
+        gained = {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        out.append({"samples": count} | _average(tables[-1], "micro").as_row() | gained)
     return pd.DataFrame(out)
 
 
@@ -184,12 +189,45 @@ def compare_strata(rows_a: Rows, rows_b: Rows) -> Interval:
     return difference_of_means(*gains, (hard["cluster"], easy["cluster"]), (hard["seed"], easy["seed"]))
 
 
+def movements(rows_a: Rows, rows_b: Rows) -> pd.DataFrame:
+    """Return what the difference of a to b consists of: (before, after, n, value, low, high), one row a change.
+
+    `before` is what b's judgement of a pair in one order was (right | wrong | tie | failed), `after` what a's is, `n`
+    how many judgements changed so. `value` is what they add to the accuracy of a minus that of b, ties and failures
+    being wrong; the column sums to it. Intervals are clustered by prompt. Judgements on gold ties are left out.
+    """
+    a = _outcomes(rows_a)
+    b = _outcomes(rows_b)
+    on = _shared_key(a, b)
+    both = a.merge(b[[*on, "order", "outcome"]], on=[*on, "order"], suffixes=("", "_b"), validate="one_to_one")
+    rows = []
+    for (was, now), part in both[both["outcome"] != both["outcome_b"]].groupby(["outcome_b", "outcome"]):
+        worth = (now == "right") - (was == "right")
+        moved = both.index.isin(part.index).astype(float) * worth
+        value = _interval(both.assign(moved=moved), "moved")
+        rows.append({"before": was, "after": now} | value.as_row() | {"n": len(part)})
+    return pd.DataFrame(rows, columns=["before", "after", "n", "value", "low", "high"])
+
+
+def _outcomes(rows: Rows) -> pd.DataFrame:
+    data = one_model(frame(rows)).query("label != 'tie'")
+    said = data["verdict"].mask(data["verdict"] == data["label"], "right").mask(data["verdict"] == "tie", "tie")
+    return data.assign(outcome=said.where(said.isin(["right", "tie"]), "wrong").where(data["valid"], "failed"))
+
+
 def _difference(a: pd.DataFrame, b: pd.DataFrame) -> Interval:
+    on = _shared_key(a, b)
+    both = a.merge(b[[*on, "credit"]], on=on, suffixes=("", "_b"), validate="one_to_one")
+    if both.empty:  # the policy drops all that one side said
+        return UNKNOWN
+    return paired_bootstrap(both["credit"], both["credit_b"], both["cluster"], seeds=both["seed"])
+
+
+def _shared_key(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
     on = ["pair_id", "seed"] if set(a["seed"]) == set(b["seed"]) else ["pair_id"]
     if on == ["pair_id"] and max(a["seed"].nunique(), b["seed"].nunique()) > 1:
         raise ValueError("seeds differ between the sides; give both the same seeds, or one seed each")
-    both = a.merge(b[[*on, "credit"]], on=on, suffixes=("", "_b"), validate="one_to_one")
-    return paired_bootstrap(both["credit"], both["credit_b"], both["cluster"], seeds=both["seed"])
+    return on
 
 
 def _average(table: pd.DataFrame, how: str) -> Interval:

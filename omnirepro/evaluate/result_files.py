@@ -1,11 +1,13 @@
-"""reward-bench's result files, written from frozen rows and read as frozen rows (allenai/reward-bench, v1).
+"""Others' files of judgements: reward-bench's, written from frozen rows and read as such, and those of MMRB2, written.
 
-Two files a model: accuracies by subset (`eval-set`), and columns of equal length for each item (`eval-set-scores`):
-`id`, `subset`, `text_chosen`, `text_rejected`, `results` (1, 0, or 0.5 for a tie) and, for scalar models,
-`scores_chosen` and `scores_rejected`.
+reward-bench (allenai/reward-bench, v1) has two files a model: accuracies by subset (`eval-set`), and columns of equal
+length for each item (`eval-set-scores`): `id`, `subset`, `text_chosen`, `text_rejected`, `results` (1, 0, or 0.5 for a
+tie) and, for scalar models, `scores_chosen` and `scores_rejected`.
 
 `results` is the mean over both orders here, so 0.5 may also mean that the orders disagree. A file does not say in which
 order a pair was shown: what is read stands in both orders alike, and says nothing about position.
+
+Multimodal RewardBench 2 (facebookresearch/MMRB2) keeps what was said in each order, as it was displayed.
 """
 
 from __future__ import annotations
@@ -50,6 +52,21 @@ def write_results(rows: Rows, pairs: Sequence[Pair], model: str) -> tuple[dict[s
     head = {"model": model, "model_type": kind, "chat_template": None}
     means = pd.Series(columns["results"], dtype=float).groupby(pd.Series(columns["subset"], dtype=object)).mean()
     return head | means.to_dict(), columns | head
+
+
+def mmrb2_results(rows: Rows) -> dict[str, Any]:
+    """Return a judge's verdicts by pair id, `forward` and `reverse`, as its scorer reads them: the latter is unturned.
+
+    What could not be read has no judgement, which the scorer leaves out. Raises ValueError on rows of several seeds.
+    """
+    data = frame(rows)
+    if (seeds := data["seed"].nunique()) > 1:
+        raise ValueError(f"rows of {seeds} seeds; the format holds one: select it")
+    made: dict[str, Any] = {name: {"forward": [], "reverse": []} for name in dict.fromkeys(data["pair_id"])}
+    for row in data.itertuples():
+        said = {"judgement": row.shown, "evaluator": row.model, "metadata": {"status": row.status}}
+        made[row.pair_id]["forward" if row.order == "AB" else "reverse"].append(said)
+    return made
 
 
 def read_results(content: Any) -> list[Judgement]:

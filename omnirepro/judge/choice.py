@@ -13,20 +13,17 @@ A tie is a difference of scores of at most the judge's `threshold`, as with scal
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import asdict
 from typing import Any
 
 from omnirepro.data import READ, Judgement, Pair, commonest, swap_verdict
 from omnirepro.data.files import RunError
-from omnirepro.judge import rubric, verdict
+from omnirepro.judge import verdict
 from omnirepro.judge.rubric import Parsed
 from omnirepro.judge.scalar import ORDERS, freeze_scores
 from omnirepro.models.generation import Generated, Progress
 
 READS = ("generate", "choice", "choice-after-rationale")
-MARKS = {"rubric": '"better": "', "verdict": "[["}  # what stands before the verdict in an answer
-WRITTEN = {"rubric": re.compile(r'"better"\s*:\s*"'), "verdict": re.compile(r"\[\[(?=\s*(?:A|B|C|equal|tie)\s*\]\])")}
 OPENINGS = {"rubric": '{"better": "', "verdict": "[["}
 WORDS = ["A", "B"]
 
@@ -65,7 +62,7 @@ def choices(
         chats = [chat for chat in chats for _ in range(judge.samples)]
         written = judge.chat.complete(chats, judge.decoding, judge.seed, progress)
     sound = [i for i, out in enumerate(written) if not out.failure]
-    begun = [begun_by(written[i].text, format.kind) for i in sound]
+    begun = [verdict.begun_by(written[i].text, format.kind) for i in sound]
     found = dict(zip(sound, judge.chat.choose([chats[i] for i in sound], begun, WORDS, progress), strict=True))
     about = {"model": judge.name, "kind": format.kind, "seed": judge.seed}
     how = {"read": judge.read, "threshold": judge.threshold, "samples": judge.samples}
@@ -78,17 +75,6 @@ def choices(
         read = [found.get(i) for i in range(start, start + each)]
         rows += _of_pair(pair, orders, shown, made, read, about | {"decoding": how})
     return rows
-
-
-def begun_by(text: str, kind: str) -> str:
-    """Return an answer up to its verdict, the first behind its thoughts, else in them; without one, with a mark of it.
-
-    Brackets around anything else are no verdict.
-    """
-    begin = len(text) - len(rubric.without_thoughts(text)[0])
-    if found := WRITTEN[kind].search(text, begin) or WRITTEN[kind].search(text):
-        return text[: found.end()]
-    return text[:begin] + text[begin:].partition(MARKS[kind])[0] + MARKS[kind]
 
 
 def _of_pair(

@@ -60,6 +60,7 @@ STATUSES = (
 _NAME = r"criterion \d+|critique [AB]|score [AB]|verdict"
 _FIELD = re.compile(rf"<({_NAME})>(.*?)</\1>", re.DOTALL)
 _TAG = re.compile(rf"</?(?:{_NAME}|think)>")
+_MERGED = rf"{speech.BRIEF}|{speech.FULL}|\d+"  # headings of prompts that merge: brief ones number their criteria
 _WRITTEN = {"A": "A", "B": "B", "tie": "equal"}
 
 
@@ -205,7 +206,7 @@ def render_direct(criteria: Sequence[str], judged: CriterionJudgement) -> str:
 
 def note(judged: CriterionJudgement) -> str:
     """Write a judgement in one line a side, as the prompt for merging shows it."""
-    a, b = (speech.quoted(said, f"{speech.BRIEF}|{speech.FULL}") for said in (judged.critique_a, judged.critique_b))
+    a, b = (speech.quoted(said, _MERGED) for said in (judged.critique_a, judged.critique_b))
     sides = f"A: {a} ({judged.score_a})\nB: {b} ({judged.score_b})"
     return f"{sides}\n[[{_WRITTEN[judged.verdict or 'tie']}]]"
 
@@ -328,7 +329,8 @@ def messages(task: Task, wording: str = "full", form: str = "criterion") -> list
 def _details(task: Task, wording: str) -> str:
     """Write what stands below the candidates: the known criteria, or the judgements to merge."""
     brief = wording == "brief"
-    listed = [speech.quoted(criterion, speech.BRIEF if brief else speech.FULL) for criterion in task.criteria]
+    headings = _MERGED if task.kind == "merge" else speech.BRIEF if brief else speech.FULL
+    listed = [speech.quoted(criterion, headings) for criterion in task.criteria]
     if task.kind == "write":
         known = listed or ["none"]
         if brief:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from itertools import groupby
 
-from omnirepro.data import Part, text_part, turns
+from omnirepro.data import Part, reworded, text_part, turns
 
 BRIEF = "a|b|criterion|known"
 FULL = r"candidate [ab]|response [ab]|criterion|known criteria|judgement under criterion \d+"
@@ -47,13 +46,7 @@ def spoken(parts: list[Part], headings: str = SPEAKERS, speaker: str = "user") -
 
 def shown(parts: list[Part], headings: str) -> list[Part]:
     """Return parts whose texts are `quoted`; how a text is cut in parts does not matter."""
-    out: list[Part] = []
-    for is_text, run in groupby(parts, key=lambda part: part.type == "text"):
-        found = list(run)
-        text = "".join(part.text or "" for part in found) if is_text else ""
-        safe = quoted(text, headings)
-        out += found if safe == text else [text_part(safe)]
-    return out
+    return reworded(parts, lambda text: quoted(text, headings))
 
 
 def quoted(text: str, headings: str) -> str:

@@ -28,6 +28,9 @@ from omnirepro.models.generation import LocalModel
 
 TAGS = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}
 LEVELS = range(1, 6)
+MARKS = {"rubric": '"better": "', "verdict": "[["}  # what stands before the verdict in an answer
+_WRITTEN = {"rubric": re.compile(r'"better"\s*:\s*"'), "verdict": re.compile(r"\[\[(?=\s*(?:A|B|C|equal|tie)\s*\]\])")}
+_TRIED = re.compile(r"(\[\[[^\[\]]*\]{0,2}|\[)\s*$")
 _LEVEL = re.compile(r"\[\[\s*([1-5])\s*\]\]")
 _BRIEF = {"verdict": "\ncompare.", "verdict-direct": "\nverdict.", "level": "\nlevel.", "levels": "\nlevels."}
 _REASONS = {"verdict": "Reason briefly about both responses first, then end", "verdict-direct": "Reply"}
@@ -191,6 +194,17 @@ def expected_levels(judge: Any, chats: list[list[dict]]) -> list[float]:
     return [sum(w * level for w, level in zip(row, LEVELS, strict=True)) / sum(row) for row in weights]
 
 
+def begun_by(text: str, kind: str) -> str:
+    """Return an answer up to its verdict, the first behind its thoughts, else in them; without one, with a mark of it.
+
+    Brackets around anything else are no verdict; those at its end are its try at one, and are taken off.
+    """
+    begin = len(text) - len(rubric.without_thoughts(text)[0])
+    if found := _WRITTEN[kind].search(text, begin) or _WRITTEN[kind].search(text):
+        return text[: found.end()]
+    return _TRIED.sub("", text) + MARKS[kind]
+
+
 def forced(judge: Any, pairs: list[Pair], rows: list[Judgement]) -> list[Judgement]:
     """Return generated rows with the verdict that the tag's own probabilities give, after the reasons as they stand.
 
@@ -198,7 +212,7 @@ def forced(judge: Any, pairs: list[Pair], rows: list[Judgement]) -> list[Judgeme
     """
     known = {p.id: p for p in pairs}
     chats = [messages(known[row.pair_id].displayed(row.order), judge.wording, judge.format) for row in rows]
-    return likeliest(judge.chat, rows, chats, [row.raw.split("[[")[0] + "[[" for row in rows], ["A", "B", "C"])
+    return likeliest(judge.chat, rows, chats, [begun_by(row.raw, "verdict") for row in rows], ["A", "B", "C"])
 
 
 def likeliest(

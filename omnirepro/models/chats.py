@@ -7,7 +7,8 @@ and these are filled in afterwards. So no template can drop a thought, trim an a
 Where a content spells a control token, alone or together with what stands beside it, the text is cut inside of that
 token and both sides are tokenised alone: every character stays, and no control token arises. Control tokens are those
 that are flagged special, and ordinary added tokens that the template writes or that have their form, `<|...|>`; tags of
-thoughts and tools that are no special tokens are a model's own words.
+thoughts and tools that are no special tokens are a model's own words. A server's tokens are not known here: `literal`
+sets a mark of no width into whatever has the form of one, since most servers read those in contents as control.
 
 Where an answer begins: as the template asks for one, without the thought that some open there or leave empty, since a
 model's thoughts are its own. Training and sampling share that beginning. An answer that is `scored` stands as the
@@ -38,6 +39,19 @@ _THOUGHT = re.compile(r"<think>\s*(</think>\s*)?$")
 _OWN_WORDS = re.compile(r"</?\w*(think|thought|reason|tool)\w*>")
 _FORM = re.compile(r"<[|｜].+[|｜]>")
 _TAG = re.compile(r"[<\[].+[>\]]")
+# Control tokens of models in the field, and the signs of turns that some templates write as text.
+_NAMES = (
+    r"s|bos|eos|pad|unk|mask|cls|sep|image|video|audio|speech|img|box|quad|ref|sop|eop|extra_id_\d+|row_\d+_col_\d+"
+    r"|(?:start|end)_of_\w+|\w+_soft_token|\w+_token_around_image|global-img|IMG_CONTEXT"
+)
+_ROLES = r"INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_\w+|IMG(?:_BREAK|_END)?|(?:BEGIN_)?AUDIO|g?MASK|CLS|SEP|PAD|UNK"
+_INSIDE = r"[^\s<>\u200b]{1,64}"
+_FORMS = re.compile(rf"<[|｜]{_INSIDE}>|<{_INSIDE}[|｜]>|</?(?:{_NAMES})>|\[/?(?:{_ROLES})\]|<</?SYS>>")
+
+
+def literal(text: str) -> str:
+    """Return a text with a mark of no width (U+200B) inside of all that any model might take for a control token."""
+    return _FORMS.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", text)
 
 
 class ContextError(ValueError):

@@ -34,6 +34,7 @@ import asyncio
 import base64
 import io
 import json
+import math
 import os
 import queue
 import threading
@@ -51,10 +52,11 @@ from typing import Any, Literal
 import openai
 from pydantic import BaseModel, ValidationError
 
-from omnirepro.data import MediaError, Part, media, text_part
+from omnirepro.data import MediaError, Part, media, reworded, text_part
 from omnirepro.data.files import RunError, lies_at
 from omnirepro.models import replies
 from omnirepro.models.cache import Store, key_of
+from omnirepro.models.chats import literal
 from omnirepro.models.generation import Decoding, Generated, Progress
 
 # httpx or httpx2, whichever the openai client stands on
@@ -86,6 +88,12 @@ _INSTEAD = {
     "logprobs": "takes no logprobs; no verdict can be read by its probability",
     "video_url": f"takes no films; each is sent as {FRAMES} pictures",
 }
+
+
+_BROKEN = (
+    "texts hold what models may take for control tokens, such as <|im_start|>: each is sent with a mark of no width "
+    "(U+200B) inside"
+)
 
 
 @dataclass
@@ -173,8 +181,9 @@ class EndpointModel:
     refused: dict[str, str] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage, compare=False)
     works: bool = field(default=False, compare=False)  # it has answered something
+    broken: bool = field(default=False, compare=False)  # it was told that texts hold what may be control tokens
     compared: bool = field(default=False, compare=False)  # its tokens with and without media
-    until: float = field(default=0.0, compare=False)  # when its seconds are over
+    until: float = field(default=math.inf, compare=False)  # when its seconds are over
 
     def complete(
         self, chats: list[list[dict]], decoding: Decoding, seed: int = 0, progress: Progress | None = None
@@ -232,11 +241,15 @@ class EndpointModel:
         **how: Any,
     ) -> list[Generated]:
         started = time.monotonic()
+        shown = [literal_chat(chat) for chat in chats]
+        if any(here is not asked for here, asked in zip(shown, chats, strict=True)) and not self.broken:
+            self.broken = True
+            warnings.warn(f"{self.url}: {_BROKEN}", stacklevel=3)
         out = [Generated("", 0, False)] * len(chats)
         done: queue.SimpleQueue[tuple[int, Generated] | None] = queue.SimpleQueue()
         batch = _Batch(self, decoding, seed, done.put, **how)
         with ThreadPoolExecutor(1) as pool:  # a loop of its own: a notebook's thread has one already
-            job = pool.submit(lambda: asyncio.run(batch.run(chats)))
+            job = pool.submit(lambda: asyncio.run(batch.run(shown)))
             try:
                 for count, (i, made) in enumerate(iter(done.get, None), 1):
                     out[i] = made
@@ -272,7 +285,7 @@ class EndpointModel:
 
     def key_for(self, chat: list[dict], decoding: Decoding, seed: int, more: Mapping[str, Any] | None = None) -> str:
         """Return the key of a request's answer in the cache."""
-        return key_of(self.url, chat, [self.fields(decoding, seed, more), self.frames])
+        return key_of(self.url, literal_chat(chat), [self.fields(decoding, seed, more), self.frames])
 
     def learn(self, refused: Mapping[str, str]) -> None:
         """Keep which fields a server does not take, and tell those that are new with its words."""
@@ -390,7 +403,7 @@ class _Batch:
         self.stop = threading.Event()
         self.failures: list[Exception] = []
         if model.seconds:
-            model.until = model.until or time.monotonic() + model.seconds
+            model.until = min(model.until, time.monotonic() + model.seconds)
         self.refused: list[tuple[int, openai.APIStatusError, Generated]] = []
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -410,7 +423,7 @@ class _Batch:
         )
         try:
             async with client:
-                with Store(model.cache) as self.store:
+                with Store(model.cache, until=model.until) as self.store:
                     self.purse = _Purse(model, self.store)
                     await asyncio.gather(*(self._work(client, todo) for _ in range(model.concurrency)))
             for i, error, made in self.refused:
@@ -568,10 +581,7 @@ class _Purse:
         """Set money aside for a request; wait while others hold what it needs, and raise where nothing is left."""
         async with self.changed:
             await self.changed.wait_for(lambda: not self.held or not self.short(most))
-            if self.model.until and time.monotonic() > self.model.until:
-                raise RunError(
-                    f"{self.model.url}: the seconds are over: {self.store.said()}; run the same again to go on"
-                )
+            self.store.check_time(f"{self.model.url}: ")
             if self.short(most):
                 kept = f"the answers are kept in {self.model.cache}; " if self.model.cache else ""
                 raise RunError(
@@ -631,6 +641,12 @@ def _lost(error: Exception) -> str:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return f"cannot be reached ({said}); start the server, or correct its address"
     return said if ";" in said else f"{said}; see the server's log, and run the same again to go on"
+
+
+def literal_chat(chat: list[dict]) -> list[dict]:
+    """Return a chat in whose texts nothing can act as control (`chats.literal`); itself where nothing has to change."""
+    shown = [message | {"parts": reworded(message["parts"], literal)} for message in chat]
+    return chat if shown == chat else shown
 
 
 def to_message(message: dict, frames: int = 0) -> dict:

@@ -10,5 +10,7 @@ from omnirepro.papers.checks import differences, sft_checks, synthesis_checks
 from omnirepro.papers.grm_omni.metrics import meta_metrics
 from omnirepro.papers.grm_omni.plots import best_criteria
 from omnirepro.papers.omni_reward.metrics import omni_metrics
-from omnirepro.papers.omni_rrm.metrics import gap_metrics, gate_metrics, grpo_metrics, rule_metrics, sft_metrics
+from omnirepro.papers.omni_rrm.followed import follow
+from omnirepro.papers.omni_rrm.metrics import gain_parts, gap_metrics, gate_metrics, grpo_metrics
+from omnirepro.papers.omni_rrm.metrics import rule_metrics, sft_metrics
 from omnirepro.papers.plots import plot

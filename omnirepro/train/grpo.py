@@ -36,7 +36,10 @@ from omnirepro.train.common import arguments, encoded, history, keep_judge, last
 from omnirepro.train.run import Run, Values, launchable
 
 # Parameters that TRL has under the same names.
-SAME_NAMES = ("beta", "epsilon", "temperature", "top_p", "top_k", "scale_rewards", "gradient_checkpointing")
+SAME_NAMES = (
+    *("beta", "epsilon", "temperature", "top_p", "top_k", "scale_rewards", "loss_type", "importance_sampling_level"),
+    "gradient_checkpointing",
+)
 
 
 @dataclass
@@ -201,7 +204,6 @@ def make_trainer(run: Run, p: Values, asked: Values, model, processor: OmniProce
         num_generations=p["group"],
         num_iterations=p["iterations"],
         max_completion_length=asked["max_new_tokens"],
-        loss_type="grpo",
         reward_weights=[weights.get(name, 0.0) for name in reward.REWARDS],
         shuffle_dataset=False,
         logging_steps=1,

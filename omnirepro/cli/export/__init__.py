@@ -1,5 +1,6 @@
-"""What others can take away: a judge as a hub folder (`hub`), data and recipes for other trainers (`recipes`), and the
-committed run (`blessed`). Model card, scripts and plugin are templates of the folder `templates`.
+"""What others can take away: a judge as a hub folder (`hub`), data and recipes for other trainers (`recipes`), scores
+on benchmarks as others publish them (`results`), and the committed run (`blessed`). Model card, scripts and plugin are
+templates of the folder `templates`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The forms that every figure is made of: curves, points with intervals, heat maps, bars, a histogram, named points.
+"""The forms that every figure is made of: curves, points with intervals, heat maps, bars, a histogram.
 
 Each takes a tidy frame and the names of its columns; the order of what is drawn is that of the rows. A column that is
 named but not there tells nothing apart. Intervals are drawn from the columns low and high, where they are there. Labels
@@ -25,6 +25,7 @@ from omnirepro.kit.figures.style import COLOURS, MARKERS, STYLES, figure_of
 PER_CENT = FuncFormatter(lambda share, _: f"{100 * share:.4g}")
 FEW = 30  # points of a line, above which they have no markers
 COUNTS = (0, 1, 3, 10, 30, 100, 300)  # ticks of a scale of counts that begins at none
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # of red, green and blue
 GUIDE = {"color": "0.35", "ls": ":", "lw": 1.5}
 
 
@@ -50,19 +51,22 @@ def curves(
     diagonal: bool = False,
     grey: Collection[str] = (),
     per_row: int = 5,
+    least: float = 0.0,
+    sharex: bool = True,
     sharey: bool = True,
 ) -> Figure:
     """Draw `y` over `x`: a colour and style a `line`, a panel a `panel`, which names its y axis without `ylabel`.
 
     `stroke` tells the parts of a line apart (seeds; with `mean` thin ones below their mean), `marker` its points.
     `band`: intervals as areas; `peak`: mark where each stroke is highest; `decay`: y from 0, or logarithmic where it
-    spans more than a factor of 20; `xscale`: linear, log or counts; `grey`: lines that are no measurement.
+    spans more than a factor of 20; `xscale`: linear, log or counts; `grey`: lines that are no measurement. An axis of
+    its own spans `least` at least, one of shares 20 points, so that small changes look small.
     """
     height = 4.2 if len(_levels(data, panel)) <= per_row else 2.9
-    figure, panels = _panels(data, panel, 4.1 if panel else 5.8, height, per_row, sharex=True, sharey=sharey)
+    figure, panels = _panels(data, panel, 4.1 if panel else 5.8, height, per_row, sharex=sharex, sharey=sharey)
     names = _levels(data, line)
     kinds = _levels(data, marker) if marker else []
-    for axes, title, part in panels:
+    for number, (axes, title, part) in enumerate(panels):
         for i, name in enumerate(names):
             look = {"color": COLOURS[i % len(COLOURS)], "ls": STYLES[i % len(STYLES)]}
             look = {"color": "0.35", "ls": ":"} if name in grey else look
@@ -83,7 +87,7 @@ def curves(
                 axes.fill_between(some[x], some["low"], some["high"], color=look["color"], alpha=0.13, lw=0)
             elif "low" in some:
                 off = i - (len(names) - 1) / 2  # intervals of two lines would cover each other
-                apart = {"linear": some[x] + 0.01 * off * np.ptp(data[x]), "log": some[x] * 1.035**off}
+                apart = {"linear": some[x] + 0.01 * off * np.ptp(data[x]), "log": some[x] * 1.05**off}
                 interval = {"color": look["color"], "alpha": 0.6}
                 _intervals(axes, some.assign(**{x: apart.get(xscale, some[x])}), x, y, marker="", **interval)
             for kind, symbol in zip(kinds, MARKERS, strict=False):
@@ -99,8 +103,12 @@ def curves(
             axes.set_yscale("log")  # a start at the vocabulary's entropy would hide all that is learnt
         elif decay:
             axes.set_ylim(bottom=0)
+        if not sharey and (span := least or 0.2 * _in_percent(ylabel or title)):
+            axes.set_ylim(widened(*axes.get_ylim(), span))
         _scale(axes, xscale, data[x])
-        _label(axes.xaxis, xlabel)
+        lowest = number + per_row >= len(panels)
+        _label(axes.xaxis, xlabel if lowest else "")
+        axes.tick_params(labelbottom=lowest or not sharex)
         if not ylabel and height > 4:  # there is room for it
             axes.set_title("")
             _label(axes.yaxis, title)
@@ -131,13 +139,14 @@ def points(
 
     `upright` sets the rows side by side; `heading` groups them; `span` joins the values of a row. A dotted line stands
     at `guide`; points are hollow where it is 0 and their interval holds it. Without `label` panels name their values.
+    A column `each` holds what every seed gave, as numbers with a blank between: dots behind their mean.
     """
     rows = [
         (head, name) for head in _levels(data, heading) for name in (None, *_levels(_where(data, heading, head), row))
     ]
     rows = rows if heading else rows[1:]
     hues = _levels(data, hue)
-    reach = 0.05 * (len(hues) - 2) if span else 0.3 * (len(hues) > 1)  # two ends of a span need no room
+    reach = 0.14 * (len(hues) - 2) if span else 0.3 * (len(hues) > 1)  # two ends of a span need no room
     shifts = np.linspace(-reach, reach, len(hues))
     deep = 1.4 + len(rows) * (0.3 if len(hues) == 1 else 0.45)
     wide = max(4.8, len(rows) * (0.6 + 0.2 * len(hues)))
@@ -151,6 +160,10 @@ def points(
             axes.hlines(ends.index, ends["min"], ends["max"], color="0.6", lw=2, zorder=1)
         for i, (name, shift) in enumerate(zip(hues, shifts, strict=True)):
             some = _where(part, hue, name).assign(_place=place + shift)
+            for at, told in zip(some["_place"], some.get("each", ()), strict=False):
+                dots = [float(word) for word in str(told).split()]
+                across = ([at] * len(dots), dots) if upright else (dots, [at] * len(dots))
+                axes.plot(*across, "o", color=COLOURS[i % len(COLOURS)], ms=4, alpha=0.35, mew=0)
             unsure = (some["low"] <= 0) & (some["high"] >= 0) if guide == 0 and "low" in some else [False] * len(some)
             for hollow in (False, True):
                 look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
@@ -165,7 +178,8 @@ def points(
         if upright:
             axes.set(xticks=range(len(rows)), xticklabels=names, xlabel=rowlabel, xlim=ends, ylim=limits)
         else:
-            axes.set(yticks=range(len(rows)), yticklabels=names, ylabel=rowlabel, ylim=ends[::-1], xlim=limits)
+            axes.set(yticks=range(len(rows)), yticklabels=names, ylim=ends[::-1], xlim=limits)
+            axes.set_ylabel(rowlabel if axes.get_subplotspec().is_first_col() else "")
             for text, (_, name) in zip(axes.get_yticklabels(), rows, strict=False):
                 text.set_fontweight("bold" if name is None else "normal")
         axes.grid(False, axis="x" if upright else "y")
@@ -208,6 +222,10 @@ def heat(
             cells = rounded.map(lambda x: "" if np.isnan(x) else f"{x:{words}}").to_numpy()
         bar = {"label": label} | ({"format": PER_CENT} if scale == 100 else {})
         sns.heatmap(table.astype(float), annot=cells, fmt="", ax=axes, linewidths=1, cbar_kws=bar, **look)
+        mesh = axes.collections[0]
+        shown = mesh.get_facecolors()[~np.ma.getmaskarray(mesh.get_array()).ravel()]
+        for text, colour in zip(axes.texts, shown, strict=True):
+            text.set_color("0.1" if luminance(colour) > 0.18 else "white")  # whichever stands out more
         axes.grid(False)
         axes.tick_params(axis="y", rotation=0)
         axes.set(xlabel=columnlabel, ylabel=rowlabel)
@@ -259,28 +277,6 @@ def histogram(data: pd.DataFrame, value: str, hue: str, panel: str, xlabel: str,
     return figure
 
 
-@figure_of
-def named(data: pd.DataFrame, x: str, y: str, name: str, xlabel: str, ylabel: str) -> Figure:
-    """Draw one point with its interval a row, whose `name` stands at the right, near its height and clear of others."""
-    figure, ((axes, _, _),) = _panels(data, None, 7.0, 4.1)
-    data = data.sort_values(y, ignore_index=True)
-    bottom = data["low"].fillna(data[y]).min() - 0.02
-    top = min(data["high"].fillna(data[y]).max(), 1) + 0.02
-    # At least a line of text apart: push names up where they are too near, then back under the top, spacing kept.
-    steps = min((top - bottom) * 0.065, (top - bottom) / len(data)) * np.arange(len(data))
-    heights = np.maximum.accumulate(data[y].to_numpy() - steps) + steps
-    heights = np.minimum(heights, top - (top - bottom) * 0.03 - steps[::-1])
-    for i, row in data.iterrows():
-        colour = COLOURS[i % len(COLOURS)]
-        _intervals(axes, data.loc[[i]], x, y, color=colour, marker=MARKERS[i % len(MARKERS)])
-        axes.plot([row[x], 1.05], [row[y], heights[i]], color=colour, lw=0.8, alpha=0.5)
-        axes.text(1.06, heights[i], row[name], color="0.15", va="center", fontsize="small", clip_on=False)
-    axes.set(xlim=(min(data[x].min() - 0.05, 0.95), 1.05), ylim=(bottom, top))
-    _label(axes.xaxis, xlabel)
-    _label(axes.yaxis, ylabel)
-    return figure
-
-
 # ---- what the forms share
 
 
@@ -316,6 +312,19 @@ def _intervals(axes: Axes, data: pd.DataFrame, x: str, y: str, upright: bool = T
         reach = np.stack([centre - data["low"].fillna(centre), data["high"].fillna(centre) - centre]).clip(0)
     style = {"ls": "", "ms": 7, "capsize": 3, "elinewidth": 1.6, "zorder": 3}
     axes.errorbar(data[x], data[y], **{"yerr" if upright else "xerr": reach}, **style, **look)
+
+
+def luminance(colour: Sequence[float]) -> float:
+    """Return the relative luminance of an sRGB colour (WCAG 2.2)."""
+    channels = np.asarray(colour[:3])
+    return float(np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ LUMINANCE)
+
+
+def widened(low: float, high: float, least: float) -> tuple[float, float]:
+    """Return the ends of an axis at least so far apart, beyond 0 and 1 by a margin only where they were before."""
+    short = max(least - (high - low), 0) / 2
+    up = max(min(low, -0.02) - (low - short), 0) - max(high + short - max(high, 1.02), 0)
+    return low - short + up, high + short + up
 
 
 def _in_percent(label: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -33,10 +34,20 @@ def position(data: pd.DataFrame, **how: str) -> Figure:
 
 
 def policy_range(data: pd.DataFrame, **how: str) -> Figure:
-    """Draw what the reading of failures and ties does to one number (policy, aggregation, value, judge?)."""
-    names = data["aggregation"] if "judge" not in data else data["judge"] + ", " + data["aggregation"]
-    shown = data.assign(line=names)[["line", "policy", "value"]]
-    return points(shown, "line", "accuracy under each policy (%)", hue="policy", span=True, **how)
+    """Draw what the reading of failures and ties does to one number (policy, aggregation, value, judge?).
+
+    Over pairs (micro) and over tasks (macro) where these differ by half a point. Where every verdict failed, dropping
+    leaves nothing.
+    """
+    parts = [data.head(0)]
+    for judge, rows in data.assign(judge=data.get("judge", "")).groupby("judge", sort=False):
+        wide = rows.pivot(index="policy", columns="aggregation", values="value")
+        alike = len(wide.columns) < 2 or np.allclose(wide["micro"], wide["macro"], atol=0.005, equal_nan=True)
+        kept = rows[rows["aggregation"] == rows["aggregation"].iloc[0]] if alike else rows
+        name = judge if alike and judge else (f"{judge}, " if judge else "") + kept["aggregation"]
+        lost = "" if "drop" in set(rows["policy"]) else " (drop: no pair is left)"
+        parts.append(kept.assign(line=name + lost))
+    return points(pd.concat(parts), "line", "accuracy under each policy (%)", hue="policy", span=True, **how)
 
 
 def statuses(data: pd.DataFrame, **how: str) -> Figure:

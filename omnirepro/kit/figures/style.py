@@ -16,6 +16,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -59,8 +60,11 @@ def figure_of(draw: Callable[..., Figure]) -> Callable[..., Figure]:
                 for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
                     known.setdefault(label, handle)
             if known:  # the title stands above the legend, and not upon it
+                order = sorted(known, key=lambda label: not isinstance(known[label], Container))  # guides come last
                 columns = min(len(known), 4)
-                figure.legend(known.values(), known, loc="outside upper center", ncols=columns, title=title or None)
+                order = [label for i in range(columns) for label in order[i::columns]]  # to be read row by row
+                handles = [known[label] for label in order]
+                figure.legend(handles, order, loc="outside upper center", ncols=columns, title=title or None)
             elif title:
                 figure.suptitle(title)
             figure.canvas.draw()  # fixes the layout while the theme is on

@@ -10,4 +10,4 @@ from omnirepro.kit.report.pages import build
 from omnirepro.kit.report.readme import write_tables
 from omnirepro.kit.report.seeds import combine_seeds, combined_summary
 from omnirepro.kit.report.summary import summary
-from omnirepro.kit.report.tables import notes, reasons
+from omnirepro.kit.report.tables import reasons

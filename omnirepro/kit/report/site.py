@@ -20,8 +20,9 @@ import nbformat
 
 from omnirepro.data import RowError
 from omnirepro.kit.report.pages import body
-from omnirepro.kit.run import STAGES, RunError, project_root, results_root
+from omnirepro.kit.run import STAGES, ParameterError, RunError, load_params, project_root, results_root
 from omnirepro.kit.run.files import atomic_write
+from omnirepro.kit.run.manifest import load_manifest
 
 LINK = re.compile(r' (href|src)="([^"#:]+)(#[^"]*)?"')  # relative ones: an address with a scheme has a colon
 ANCHOR = re.compile(rf' href="#({"|".join(STAGES)})"')  # of the report: a notebook within one page
@@ -69,8 +70,8 @@ def build_site(run: str, folder: Path, explorer: Callable[[Path], Any]) -> tuple
     """Write the site of a run into a folder; return its first page and what has to be said of it.
 
     `explorer` writes the run's explorer to a file; what it raises as an expected error is said. Notebooks that the run
-    has not executed are shown without results. Raises `RunError` where the guides are not there (an installed
-    package has none), and where the folder holds something else than a site.
+    has not executed are shown without results, those that its profile leaves out not at all. Raises `RunError` where
+    the guides are not there (an installed package has none), and where the folder holds something else than a site.
     """
     root = project_root()
     if not (root / "README.md").is_file():
@@ -78,7 +79,7 @@ def build_site(run: str, folder: Path, explorer: Callable[[Path], Any]) -> tuple
     _write_style(folder)
     guides = _guides(root)
     titles = {path: (TITLE.search(text) or [path.stem] * 2)[1] for path, text in guides.items()}
-    books = {Path("notebooks", f"{stage}.ipynb"): stage.replace("_", " ") for stage in STAGES}
+    books = {Path("notebooks", f"{stage}.ipynb"): stage.replace("_", " ") for stage in _stages_of(run)}
     pages = {path: str(path.with_suffix(".html")) for path in (*guides, *books)} | {Path("README.md"): "index.html"}
     menu = {"Guides": [(pages[path], title) for path, title in titles.items()]}
     menu[f"Notebooks of {run}"] = [(pages[path], title) for path, title in books.items()]
@@ -99,6 +100,16 @@ def build_site(run: str, folder: Path, explorer: Callable[[Path], Any]) -> tuple
         html = body(path.stem, notebook, STAGES)
         site.write(path, title, ANCHOR.sub(r' href="\1.ipynb"', html))
     return folder / "index.html", site.notes
+
+
+def _stages_of(run: str) -> Sequence[str]:
+    """Return the stages of the profile that a run was made with; all where it has finished none, or it is not here."""
+    made = (load_manifest(results_root() / run / stage).get("profile") for stage in STAGES)
+    profile = next(filter(None, made), None)
+    try:
+        return load_params(profile).notebooks if profile else STAGES
+    except (OSError, ParameterError):
+        return STAGES
 
 
 def _write_style(folder: Path) -> None:

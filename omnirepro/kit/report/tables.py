@@ -10,13 +10,12 @@ import pandas as pd
 
 from omnirepro.data import Judgement, Label, read_jsonl, stored
 from omnirepro.evaluate import protocol
-from omnirepro.judge import rubric
 from omnirepro.kit.run.checks import existing
 
 
-def judgements(folder: Path) -> list[Judgement]:
-    """Return all frozen judgements of a stage. Raises `RunError` where it has none."""
-    return read_jsonl(existing(folder / "predictions.jsonl"), Judgement)
+def judgements(folder: Path, file: str = "predictions.jsonl") -> list[Judgement]:
+    """Return all frozen judgements of a stage, or those of another file. Raises `RunError` where it has none."""
+    return read_jsonl(existing(folder / file), Judgement)
 
 
 def predictions(folder: Path, split: str = "test") -> pd.DataFrame:
@@ -62,17 +61,3 @@ def reasons(folder: Path) -> pd.DataFrame:
             kept[f"kept, for {part.upper()}"] = sum(1 for _ in file)
     table = pd.concat([pd.Series(kept), counts]).rename("pairs").rename_axis("fate").reset_index()
     return table.assign(share=(table["pairs"] / table["pairs"].sum()).map("{:.1%}".format))
-
-
-def notes(folder: Path, model: str) -> dict[str, str]:
-    """Return what a judge wrote of each pair as displayed first (order AB), with the true verdict."""
-    rows = [r for r in judgements(folder) if r.model == model and r.order == "AB"]
-    return {r.pair_id: f"{_readable(r)} (truth: {r.label})" for r in rows}
-
-
-def _readable(row: Judgement) -> str:
-    found = rubric.parse(row.raw)
-    if found.verdict is None:
-        return f"{row.status}: {row.raw[:80]}"
-    reasoning = found.reasoning.replace("<think>", "").replace("</think>", "").replace("\n", "; ")
-    return f"{reasoning}. {found.score_a} : {found.score_b}, verdict {found.verdict}"

@@ -66,8 +66,13 @@ class Handle(OnDevice):
         """Let the models of this process share, with all others, what they prepare of large media."""
         if "media" not in self.params.sections:  # a project of notebooks that train nothing
             return
-        room = int(self.section("media")["cache_gb"] * 1e9)
-        OmniProcessor.store = FeatureStore(results_root() / ".media.sqlite", most=room) if room else None
+        share_media(self.section("media"))
+
+
+def share_media(section: Mapping[str, Any]) -> None:
+    """Let the models of this process share, with all others, what they prepare of large media (base.yaml's `media`)."""
+    room = int(section["cache_gb"] * 1e9)
+    OmniProcessor.store = FeatureStore(results_root() / ".media.sqlite", most=room) if room else None
 
 
 @dataclass

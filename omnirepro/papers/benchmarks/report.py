@@ -5,18 +5,21 @@ Consumes a stage's `predictions.jsonl` (models named `judge/set`) and `sets.csv`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from omnirepro.evaluate import protocol
+from omnirepro.data import stored
+from omnirepro.evaluate import calibration, protocol
 from omnirepro.evaluate.official import PARTS, official
 from omnirepro.kit import figures
 from omnirepro.kit.report.tables import by_judge, judgements
 from omnirepro.kit.run import project_root
 from omnirepro.kit.scorecard import load_claims
 from omnirepro.papers.comparisons import Metrics
+from omnirepro.papers.omni_rrm.plots import RELIABILITY
 
 # Source -> the published tables that hold it: table and column of results/claims.yaml.
 PUBLISHED = {
@@ -40,9 +43,9 @@ KEPT = {
 }
 
 
-def benchmarks_judged(folder: Path) -> pd.DataFrame:
-    """Return the frozen rows with the columns `judge` and `set`."""
-    table = protocol.frame([r.model_dump() for r in judgements(folder)])
+def benchmarks_judged(folder: Path, file: str = "predictions.jsonl") -> pd.DataFrame:
+    """Return the frozen rows of a file of the stage with the columns `judge` and `set`."""
+    table = protocol.frame([r.model_dump() for r in judgements(folder, file)])
     names = table["model"].str.rsplit("/", n=1, expand=True)
     return table.assign(judge=names[0], set=names[1])
 
@@ -60,13 +63,20 @@ def benchmark_accuracies(folder: Path) -> pd.DataFrame:
     return pd.DataFrame(parts).drop_duplicates(["task", "judge"]).reset_index(drop=True)
 
 
+def sources_of(folder: Path) -> dict[str, str]:
+    """Return the source of each set, whose official score it has."""
+    facts = pd.read_csv(folder / "sets.csv").drop_duplicates("set")
+    return dict(zip(facts["set"], facts["source"].astype(str), strict=True))
+
+
 def official_scores(folder: Path) -> pd.DataFrame:
     """Return (set, judge, value, low, high, n): each benchmark's own headline number, from both orders."""
     facts = pd.read_csv(folder / "sets.csv")
+    sources = sources_of(folder)
     out = []
     for (name, judge), rows in benchmarks_judged(folder).groupby(["set", "judge"], sort=False):
         known = facts[facts["set"] == name]
-        source = str(known["source"].iloc[0])
+        source = sources[name]
         out.append({"set": name, "judge": judge, **official(rows, known, source).as_metric()})
         for part in PARTS.get(source, ()):
             some = rows[rows["task"].str.endswith(f"/{part}")]
@@ -80,6 +90,35 @@ def official_table(folder: Path) -> pd.DataFrame:
     bounds = scores[["value", "low", "high"]].astype(float) * 100  # one cluster has no interval
     said = [f"{v:.1f} [{low:.1f}, {high:.1f}]" if low == low else f"{v:.1f}" for v, low, high in bounds.to_numpy()]
     return scores.assign(said=said).pivot(index=["set", "n"], columns="judge", values="said").rename_axis(columns=None)
+
+
+def confidences(folder: Path) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+    """Yield set, judge, "" or "_calibrated", and `calibration.confidences`, of judges that were read by probabilities.
+
+    The judges of 03 and 04 come a second time, at the temperature that fits their development pairs.
+    """
+    judged = benchmarks_judged(folder)
+    fitted: dict[str, float] = {}
+    if stored(folder / "choices.jsonl").is_file():
+        judged = pd.concat([judged, benchmarks_judged(folder, "choices.jsonl")], ignore_index=True)
+        fitted = pd.read_csv(folder / "temperatures.csv").set_index("judge")["temperature"].to_dict()
+    chosen = judged[judged["decoding"].map(lambda how: str(how.get("read")).startswith("choice"))]
+    for (name, judge), rows in chosen.groupby(["set", "judge"], sort=False):
+        both = calibration.before_and_after(rows, fitted.get(judge, 1.0))
+        for end, said in zip(("", "_calibrated") if judge in fitted else ("",), both, strict=False):
+            if len(said):
+                yield name, judge.removesuffix(", choice"), end, said
+
+
+def reliability(folder: Path) -> pd.DataFrame:
+    """Return (set, model, confidence, value, low, high, n) of `confidences`."""
+    found = [
+        calibration.reliability(said).assign(set=name, model=judge + end.replace("_", ", "))
+        for name, judge, end, said in confidences(folder)
+    ]
+    if not found:
+        raise FileNotFoundError("no judge was read by the probabilities of its verdicts")
+    return pd.concat(found, ignore_index=True)
 
 
 def published(folder: Path) -> pd.DataFrame:
@@ -99,7 +138,10 @@ def published(folder: Path) -> pd.DataFrame:
 
 
 def benchmark_metrics(folder: Path) -> Metrics:
-    """Return accuracy, official score, consistency, validity and the lead over longer-wins of each judge and set."""
+    """Return accuracy, official score, consistency, validity and the lead over longer-wins of each judge and set.
+
+    Of judges that were read by probabilities also ece and, for this run's own, ece_calibrated.
+    """
     found: Metrics = {}
     for (name, judge), rows in benchmarks_judged(folder).groupby(["set", "judge"], sort=False):
         metrics = protocol.metrics(rows)
@@ -108,6 +150,8 @@ def benchmark_metrics(folder: Path) -> Metrics:
     for row in official_scores(folder).to_dict("records"):
         name = f"{row.pop('judge')}_{row.pop('set')}_official"
         found[name.replace("-", "_")] = row
+    for name, judge, end, said in confidences(folder):
+        found[f"{judge}_{name}_ece{end}".replace("-", "_")] = calibration.ece(said).as_metric()
     return found
 
 
@@ -120,4 +164,5 @@ BENCHMARK_PLOTS = {
     "statuses": (lambda folder: protocol.statuses(benchmarks_judged(folder).assign(model=lambda t: t["judge"])
                                                   .drop(columns="judge")),
                  partial(figures.statuses, title="How judgements fail")),
+    "reliability": (reliability, partial(RELIABILITY, panel="set")),
 }  # fmt: skip

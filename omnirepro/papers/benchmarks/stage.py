@@ -3,7 +3,9 @@
 Consumes data sets (files, folders, hub ids, source names) or the embedded test pairs written as public files, and
 judges (adapters, scorers, hub models, packages, endpoints) or rows that were frozen elsewhere; produces
 `predictions.jsonl` with a model name `judge/set` a row, `sets.csv` with what official scores need of each pair, and
-reward-bench's two files a judge and set. All that is reported is computed from these files.
+reward-bench's two files a judge and set. All that is reported is computed from these files. The judges of 03 and 04 are
+also read by their verdicts' probabilities, behind what they wrote: `choices.jsonl`, and `temperatures.csv` with the
+temperature that fits each one's development pairs.
 
 Each judge is asked as it was taught: a scalar model says tie on sets alone that know ties; R1 may write as long as it
 did; GRM-Omni's models write criteria on what 06 calls `thinking`, and their verdict alone elsewhere.
@@ -19,31 +21,34 @@ from typing import Any
 
 import pandas as pd
 
-from omnirepro.data import Judgement, Pair, RowError, read_jsonl, write_jsonl
+from omnirepro.data import Judgement, Pair, RowError, read_jsonl, stored, write_jsonl
 from omnirepro.data.schema import refuse_repeat
 from omnirepro.data.sources import load
 from omnirepro.data.sources.cards import pairs_of
 from omnirepro.data.sources.parts import sample_clusters
 from omnirepro.data.sources.released import restored, write_released
+from omnirepro.evaluate.calibration import fit_temperature
 from omnirepro.evaluate.official import facts_of
 from omnirepro.evaluate.result_files import read_results, write_results
 from omnirepro.judge.criteria import GenRM, judge_by
-from omnirepro.judge.generative import Judge, load_judge
+from omnirepro.judge.generative import Judge
 from omnirepro.judge.rows import judge_split
 from omnirepro.judge.scalar import ScalarJudge
-from omnirepro.kit.run import Run
-from omnirepro.models.generation import Decoding, Progress
+from omnirepro.kit.run import Params, Run
+from omnirepro.models.generation import Progress
 from omnirepro.models.opening import names_of
-from omnirepro.models.processing import limits_in
 from omnirepro.papers.grm_omni.model_pool import open_judge
 from omnirepro.papers.grm_omni.roles import SECTION
-from omnirepro.papers.omni_rrm.supply import cards_from, note_files, truth_of
+from omnirepro.papers.judges import opened
+from omnirepro.papers.omni_rrm.supervised import NAMES, choose_splits
+from omnirepro.papers.omni_rrm.supply import cards_from, note_files, note_models, truth_of
 
 # Judges of a run -> where each stands. Those of the first line judge the embedded test pairs, all of them public data.
 RUBRIC = {"sft": ("03_sft", "adapter"), "grpo": ("04_grpo", "adapter")}
 SCORED = {"bt": ("05_bradley_terry", "scorer"), "r1": ("05_bradley_terry", "r1/adapter")}
 GENRM = {f"genrm-{name}": ("06_meta_reward_dpo", name) for name in ("sft", "dpo", "plus")}
 
+CHOICES = "choices.jsonl"
 BASE = "base"  # what `benchmarks.judges` calls the run's base, whichever model that is
 
 Sets = dict[str, list[Pair]]
@@ -77,23 +82,35 @@ def embedded_sets(run: Run, test: Sequence[Pair]) -> Sets:
 def upstream(run: Run) -> tuple[dict[str, Path], list[Pair]]:
     """Return the run's own judges and, where it has truth, its test pairs: only a base that is named has to be there.
 
-    Files that `benchmarks` names are recorded as inputs, so that other rows in them mean other work.
+    Files and folders that `benchmarks` names are recorded as inputs, so that another content means other work.
     Those of 05 and 06, which were taught other labels than the embedded test pairs have, judge where data are named.
     """
     p = run.section()
     note_files(run, cards_from({"data": p["data"]}, run.section("data")["root"]))
+    note_models(run, (spec for spec in p["judges"] if spec != BASE))
     for number, path in enumerate(map(Path, p["rows"]), 1):
         run.note(f"given/rows/{number}-{path.name}", path if path.is_file() else None)
     named = BASE in p["judges"]
     strong = run.input("00_backbone", "strong", optional=not named)
     asked = RUBRIC | (SCORED | GENRM if p["data"] else {})
     found = {name: run.input(stage, output, optional=True) for name, (stage, output) in asked.items()}
+    for name, (stage, _) in RUBRIC.items():
+        if found[name]:
+            run.input(stage, CHOICES, optional=True)
     if lacking := [name for name, path in found.items() if not path]:
         print(f"judges of this run that are not there, and left out: {', '.join(lacking)}", flush=True)
     data = run.input("01_synthesis", "data", optional=True)
     test = read_jsonl(data / "pairs_test.jsonl", Pair) if data and truth_of(data, "test") else []
     judges = {name: path for name, path in found.items() if path}
     return judges | ({BASE: strong} if named else {}), test
+
+
+def made_by(params: Params) -> list[str]:
+    """Return the names of the judges that the notebooks of a profile make: those that any step is trained for."""
+    trained = {"bt": params["bradley_terry.scalar_models"], "r1": params["bradley_terry.r1_shares"]}
+    trained |= {name: params[f"{SECTION}.{name.removeprefix('genrm-')}_steps"] for name in GENRM}
+    asked = RUBRIC | SCORED | GENRM
+    return [name for name, (stage, _) in asked.items() if stage in params.notebooks and trained.get(name, True)]
 
 
 def public_sets(data: Iterable[str | Mapping[str, Any]], limit: int = 0, root: str = "") -> Sets:
@@ -129,6 +146,11 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
     table = table.drop_duplicates(["set", "pair_id"])  # judges' frozen rows of one set are files of one name
     run.write("sets.csv", table.to_csv(index=False))
     run.write("predictions.jsonl", lambda path: write_jsonl(path, [*rows, *frozen]))
+    if own := {name: path for name, path in judges.items() if name in RUBRIC and stored(_beside(path)).is_file()}:
+        chosen = [row for name, path in own.items() for row in choose_splits(run, path, name, sets, rows)]
+        run.write(CHOICES, lambda path: write_jsonl(path, chosen))
+        fitted = pd.DataFrame([(NAMES[name][0], fitted_on_dev(path, name)) for name, path in own.items()])
+        run.write("temperatures.csv", fitted.to_csv(index=False, header=["judge", "temperature"]))
     for name, pairs in sets.items():
         for model in dict.fromkeys(r.model for r in rows if r.model.endswith(f"/{name}")):
             made = write_results([r for r in rows if r.model == model], pairs, model)
@@ -136,9 +158,21 @@ def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = (
                 run.write(f"reward-bench/{kind}/{model}.json", content)
 
 
+def fitted_on_dev(adapter: Path, name: str) -> float:
+    """Return the temperature that fits a judge on the development pairs of the stage that trained it."""
+    rows = read_jsonl(stored(_beside(adapter)), Judgement)
+    # of several seeds the first one's training has the stage's own adapter
+    dev = [row for row in rows if row.model == f"{NAMES[name][0]}/dev" and row.seed == rows[0].seed]
+    return fit_temperature(dev) if dev else 1.0
+
+
+def _beside(adapter: Path | str) -> Path:
+    return Path(adapter).parent / CHOICES
+
+
 def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgement]:
     """Judge every set with one judge, which is let go afterwards."""
-    judge = opened(run, name, source)
+    judge = as_taught(run, name, source)
     threshold = getattr(judge, "threshold", 0.0)
     rows: list[Judgement] = []
     for called, pairs in sets.items():
@@ -148,21 +182,13 @@ def judged(run: Run, name: str, source: Path | str, sets: Sets) -> list[Judgemen
     return rows
 
 
-def opened(run: Run, name: str, source: Path | str) -> Judge | ScalarJudge | Switching:
+def as_taught(run: Run, name: str, source: Path | str) -> Judge | ScalarJudge | Switching:
     """Open a judge to be asked as it was taught; `source` is a path where it is the run's own."""
     own = isinstance(source, Path)
     if own and name in GENRM:
         p = run.section(SECTION)
         return Switching(GenRM.of(open_judge(run, source, name)), p["thinking"], p["top"])
-    asked = run.section("judge")
-    how = {"media": limits_in(run.section("media")), "seed": run.seed, "endpoint": run.endpoint}
-    how["read"] = asked["read"]
-    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, **how)
-    kept = own and name in SCORED
-    # any other one may answer as long as its format needs
-    if not kept and getattr(judge, "wording", None) == asked["wording"]:
-        judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-    return judge
+    return opened(run, source, keeps=own and name in SCORED)
 
 
 def read_frozen(paths: Iterable[str]) -> tuple[list[Judgement], pd.DataFrame]:

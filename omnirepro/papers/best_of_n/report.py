@@ -75,7 +75,9 @@ def curves(folder: Path, lines: list[tuple[str, str]]) -> pd.DataFrame:
     """Return (panel, line, n, calls, value, low, high) of some ways, a panel a measure; absent ways have no line."""
     parts = []
     every = choices(folder)
-    names = lines_in(every)
+    asked = every.groupby(["way", "judge"])["prompt_id"].nunique()
+    fewer = {key: f" ({n} of {asked.max()} prompts)" for key, n in asked.items() if n < asked.max()}
+    names = {key: name + fewer.get(key, "") for key, name in lines_in(every).items()}
     for measure, panel in known_measures(every).items():
         table = curve(every, measure).set_index(["way", "judge"])
         parts += [table.loc[[key]].assign(panel=panel, line=names[key]) for key in lines if key in table.index]
@@ -123,7 +125,7 @@ def proxies(folder: Path) -> pd.DataFrame:
         every, candidates = (rows.assign(score=rows["right"]) for rows in (every, candidates))
     table = overoptimisation(every, candidates, scores)
     names = lines_in(every)
-    named = [f"gain by {names[key]} (SD)" for key in zip(table["way"], table["judge"], strict=True)]
+    named = [names[key] for key in zip(table["way"], table["judge"], strict=True)]
     return table.assign(panel=named).drop(columns=["way", "judge"])
 
 
@@ -244,6 +246,7 @@ CHOICE_PLOTS = {
     "calls": (calls, partial(in_panels, x="calls", xlabel="judgements a prompt (mean)", xscale="counts", sharey=False,
                                title="What is chosen, by the judgements spent")),
     "overoptimisation": (proxies, partial(in_panels, x="kl", xlabel="KL of best-of-N from one sample, at most (nats)",
+                                          ylabel="gain over one sample (SD)",
                                           title="Proxy and true gain as selection grows harder")),
     "incumbent": (incumbents, partial(by_n, title="What the incumbent's side does to a knock-out")),
 }  # fmt: skip

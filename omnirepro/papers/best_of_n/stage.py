@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -46,7 +47,17 @@ from omnirepro.papers.best_of_n.chosen import (
     without_a_judge,
 )
 from omnirepro.papers.grm_omni.model_pool import open_judge, open_scalar
-from omnirepro.papers.omni_rrm.supply import cards_from, counted, given_in, note_files, prompts_in, truth_of, usable
+from omnirepro.papers.judges import opened
+from omnirepro.papers.omni_rrm.supply import (
+    cards_from,
+    counted,
+    given_in,
+    note_files,
+    note_models,
+    prompts_in,
+    truth_of,
+    usable,
+)
 from omnirepro.papers.omni_rrm.synthesis import answer
 from omnirepro.search import CriteriaSearch
 from omnirepro.search.referee import Ask, Candidates, Referee, asking, own_scores
@@ -81,6 +92,7 @@ def upstream(run: Run) -> Upstream:
     p = run.section()
     given = cards_of(run)
     note_files(run, given)
+    note_models(run, [*p["judges"], "" if p["generator"] in OWN_GENERATORS else p["generator"]])
     foreign = any(given.values())
     own = p["generator"] in OWN_GENERATORS and not isinstance(p["candidates"], str)
     data = None if foreign else run.input("01_synthesis", "data")
@@ -315,28 +327,23 @@ def assess(rows: list[Candidates], world: World) -> pd.DataFrame:
 def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list[int], found: Found) -> None:
     """Let one judge choose by knock-out; the final one also with the incumbent as A and by round robin.
 
-    A tuned judge also scores each candidate beside itself; a scalar model does nothing else.
+    A tuned judge also scores each candidate beside itself, as it writes: probabilities of a verdict say nothing of one
+    alone. A scalar model does nothing else.
     """
-    asked = run.section("judge")
     forms = _forms(known)
     foreign = not isinstance(source, Path)
-    how = {"media": limits_in(run.section("media")), "endpoint": run.endpoint} if foreign else {}
-    judge = load_judge(source, asked["batch_size"], run.device, run.dtype, seed=run.seed, **how)
+    judge = opened(run, source)
     if isinstance(judge, ScalarJudge):
         found.score("scalar model", name, known, own_scores(judge, Referee(known, judge.judge)), sizes)
         return
     if name == "base":
 
         def ask(pairs: list[Pair]) -> list[Judgement]:
-            return [row for row in forced(judge.chat, "base", pairs, asked["wording"]) if row.order == "AB"]
+            rows = forced(judge.chat, "base", pairs, run.section("judge")["wording"])
+            return [row for row in rows if row.order == "AB"]
 
     else:
-        if not foreign or judge.wording == asked["wording"]:  # any other one may answer as long as its format needs
-            judge.decoding = Decoding(max_new_tokens=asked["max_new_tokens"])
-        compare = asking(judge, progress(f"{name} compares"))
-
-        def ask(pairs: list[Pair]) -> list[Judgement]:  # a server is asked for its model by the chat's own name
-            return [row.model_copy(update={"model": name}) for row in compare(pairs)]
+        ask = _named(name, asking(judge, progress(f"{name} compares")))
 
     referee = Referee(known, _kept(run, name, ask))
     choices = [of_ladders(knock_out(forms, referee, seed=run.seed), sizes, "knock-out", name)]
@@ -346,7 +353,12 @@ def ask_judge(run: Run, name: str, source: Path | str, known: Known, sizes: list
         few = [n for n in sizes if n <= run.section()["round_robin"]]
         choices.append(of_round_robins(forms, referee, few, name))
     if name != "base":
-        found.score("own score", name, known, own_scores(judge, referee), sizes)
+        alone = referee
+        if judge.read != "generate":
+            judge = replace(judge, read="generate")
+            alone = Referee(known, _kept(run, f"{name}-alone", _named(name, asking(judge, None))))
+        found.score("own score", name, known, own_scores(judge, alone), sizes)
+        referee.judged |= alone.judged
     found.add(pd.concat(choices), referee)
     print(f"{name}: {len(referee.judged)} judgements", flush=True)
 
@@ -384,6 +396,11 @@ def replay(folder: Path, seed: int = 0) -> bool:
 
 def _forms(known: Known) -> dict[str, list[int]]:
     return {name: row.forms() for name, row in known.items()}
+
+
+def _named(name: str, ask: Ask) -> Ask:
+    """Give rows the judge's name: a server is asked for its model by the chat's own."""
+    return lambda pairs: [row.model_copy(update={"model": name}) for row in ask(pairs)]
 
 
 def _kept(run: Run, name: str, ask: Ask) -> Ask:

@@ -21,8 +21,7 @@ from omnirepro.models.generation import Decoding
 from omnirepro.papers.omni_rrm.reconcile import RULES, Dropped, Reconciled, divide, reconcile
 from omnirepro.papers.omni_rrm.supply import counted, truth_of
 from omnirepro.papers.omni_rrm.synthesis import Origin
-from omnirepro.papers.omni_rrm.teachers import ByModality, ErrorProfile, JudgeTeacher, OracleTeacher, lenient
-from omnirepro.toyworld.language import claims, seen
+from omnirepro.papers.omni_rrm.teachers import ByModality, ErrorProfile, JudgeTeacher, OracleTeacher, knowing, lenient
 from omnirepro.toyworld.tasks import World
 from omnirepro.train.curriculum import labels_of
 
@@ -43,17 +42,7 @@ def world_teachers(run: Run, world: World, strong: dict[str, str]) -> list[Oracl
     first = weak_first(strong) if p["order"] == "fixed" else {}
     biases = {k: p[k] for k in ("weak_factor", "position", "verbosity", "flip")} | {"seed": run.seed}
     profiles = [ErrorProfile(p[f"noise_{i + 1}"], p["weak_modality"][i], **biases) for i in (0, 1)]
-
-    def evidence(prompt: str):
-        return seen(*world.truths[prompt])
-
-    def quote(prompt: str, text: str):
-        return claims(*world.truths[prompt], text)
-
-    return [
-        OracleTeacher(f"teacher-{i}", world.assess, evidence, quote, profile, first)
-        for i, profile in enumerate(profiles, 1)
-    ]
+    return [knowing(world, f"teacher-{i}", profile, first) for i, profile in enumerate(profiles, 1)]
 
 
 def teachers_of(run: Run, data: Path, split: str, strong: dict[str, str]) -> list[OracleTeacher | JudgeTeacher]:

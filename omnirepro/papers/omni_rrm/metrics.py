@@ -19,8 +19,9 @@ from omnirepro.papers.comparisons import Metrics, compare, for_seeds
 from omnirepro.papers.omni_rrm import label_quality
 from omnirepro.papers.omni_rrm.synthesis import Origin
 
-NAMED = {"base, forced choice": "base_forced", "sft, choice": "sft_choice"}
-CHOSEN = [("sft_minus_base_forced", "sft", "base_forced"), ("sft_choice_minus_sft", "sft_choice", "sft")]
+NAMED = {"base, forced choice": "base_forced", "sft, choice": "sft_choice", "grpo, choice": "grpo_choice"}
+CHOSEN = [("sft_minus_base_forced", "sft", "base_forced"), ("sft_choice_minus_sft", "sft_choice", "sft"),
+          ("grpo_choice_minus_grpo", "grpo_choice", "grpo")]  # fmt: skip
 
 
 def share(correct: pd.Series) -> Interval:
@@ -125,28 +126,29 @@ def sft_metrics(folder: Path) -> Metrics:
     return found | choice_metrics(folder, judged["sft"])
 
 
-def choice_metrics(folder: Path, sft: pd.DataFrame) -> Metrics:
+def choice_metrics(folder: Path, written: pd.DataFrame, name: str = "sft") -> Metrics:
     """Return what reading verdicts by their probabilities changes; nothing where no stage did.
 
-    accuracy_<judge>; sft_minus_base_forced: the tuned judge as it writes over the base that is made to choose; ece_ and
-    ece_calibrated_<judge>, the latter at temperature_<judge>, fitted on the development split.
+    `written`: what the judge `name` wrote. accuracy_<judge>; sft_minus_base_forced: the tuned judge as it writes over
+    the base that is made to choose; ece_ and ece_calibrated_<judge>, the latter at temperature_<judge>, fitted on the
+    development split.
     """
     table = choices(folder)
     dev = choices(folder, "dev")
     if table is None or dev is None:
         return {}
     chosen = {NAMED[model]: rows for model, rows in table.groupby("model")}
-    known = chosen | {"sft": sft}
+    known = chosen | {name: written}
     found = compare(CHOSEN, known.get, protocol.compare)
     for model, rows in dev.groupby("model"):
-        name = NAMED[model]
-        found[f"accuracy_{name}"] = protocol.metrics(chosen[name])["accuracy"]
+        judge = NAMED[model]
+        found[f"accuracy_{judge}"] = protocol.metrics(chosen[judge])["accuracy"]
         temperature = calibration.fit_temperature(rows)
-        said = calibration.confidences(chosen[name])
+        said, mended = calibration.before_and_after(chosen[judge], temperature)
         if said.empty:
             continue
-        found |= {f"temperature_{name}": temperature, f"ece_{name}": calibration.ece(said)}
-        found[f"ece_calibrated_{name}"] = calibration.ece(calibration.confidences(chosen[name], temperature))
+        found |= {f"temperature_{judge}": temperature, f"ece_{judge}": calibration.ece(said)}
+        found[f"ece_calibrated_{judge}"] = calibration.ece(mended)
     return found
 
 
@@ -172,6 +174,16 @@ def grpo_metrics(folder: Path, sft_folder: Path) -> Metrics:
     parts = (*sorted(set(grpo["task"])), "hard", "easy")
     table += [(f"grpo_minus_sft_{part}", ("grpo", part), ("sft", part)) for part in parts]
     found |= compare(table, rows, protocol.compare)
+    for policy in ("half", "drop"):
+        found[f"grpo_minus_sft_{policy}"] = protocol.compare(grpo, judged["sft"], policy=policy)
     if {"grpo_minus_sft_hard", "grpo_minus_sft_easy"} <= found.keys():
         found["hard_gain_minus_easy_gain"] = protocol.compare_strata(grpo, judged["sft"])
-    return found | {"tokens_per_judgement": float(grpo["tokens"].mean())}
+    found["tokens_per_judgement"] = float(grpo["tokens"].mean())
+    return found | choice_metrics(folder, grpo, "grpo")
+
+
+def gain_parts(folder: Path, sft_folder: Path) -> pd.DataFrame:
+    """Return what reinforcement's gain over SFT consists of; see `protocol.movements`."""
+    grpo = predictions(folder)
+    before = for_seeds(predictions(sft_folder).query("model == 'sft'"), grpo["seed"].unique())
+    return protocol.movements(grpo, before)

@@ -14,7 +14,7 @@ from omnirepro.data import DIMENSIONS, Label, stored
 from omnirepro.evaluate import calibration, protocol
 from omnirepro.kit import figures
 from omnirepro.kit.report.tables import by_judge, choices, predictions, teachers
-from omnirepro.papers.comparisons import mean
+from omnirepro.papers.comparisons import difference
 from omnirepro.papers.omni_rrm import label_quality
 from omnirepro.papers.omni_rrm.metrics import answered, gate_table
 from omnirepro.reward import REWARDS
@@ -23,12 +23,12 @@ Plot = tuple[Callable[[Path], pd.DataFrame], Callable[[pd.DataFrame], Any]]
 
 
 def losses(folder: Path) -> pd.DataFrame:
-    """Return the loss, smoothed over 20 steps where every step was logged."""
+    """Return the loss, smoothed over 20 steps where every step was logged, and a phase a panel."""
     table = pd.read_csv(folder / "loss.csv")
     if "phase" not in table:
         return table
     smooth = table.groupby("phase")["loss"].transform(lambda x: x.rolling(20, min_periods=1).mean())
-    return table.assign(loss=smooth).rename(columns={"phase": "split"})
+    return table.assign(loss=smooth)
 
 
 def gate(folder: Path) -> pd.DataFrame:
@@ -78,10 +78,24 @@ def draw_gaps(data: pd.DataFrame, **how: str) -> Any:
 
 
 def rules(folder: Path) -> pd.DataFrame:
-    """Return (rule, coverage, precision, low, high, n), less those of which no truth is known."""
+    """Return (rule, coverage, precision, low, high, n), less those of which no truth is known, the purest first."""
     table = pd.read_csv(stored(folder / "rules.csv"))
     total = len(next(iter(teachers(folder)), []))
-    return label_quality.precision(table, total).dropna(subset="precision") if total else table
+    if not total:
+        return table
+    found = label_quality.precision(table, total).dropna(subset="precision")
+    return found.sort_values(["precision", "coverage"], ascending=False, kind="stable")
+
+
+def draw_rules(data: pd.DataFrame, **how: str) -> Any:
+    """Draw precision and coverage of each rule (rule, coverage, precision, low, high), a panel each."""
+    panels = {
+        "coverage": "coverage: pairs that keep a label (%)",
+        "precision": "precision: kept labels that are true (%)",
+    }
+    parts = [data.assign(panel=label, value=data[name]) for name, label in panels.items()]
+    parts[0] = parts[0].assign(low=float("nan"), high=float("nan"))
+    return figures.points(pd.concat(parts), "rule", panel="panel", rowlabel="rule", **how)
 
 
 def two_teachers(folder: Path) -> list[list[Label]]:
@@ -119,8 +133,9 @@ def accuracies(folder: Path) -> pd.DataFrame:
     """Return swap-corrected accuracy by modality for every judge of the test split, with the baselines."""
     table = predictions(folder)
     any_judge = table[table["model"] == table["model"].iloc[-1]]
-    if (chosen := choices(folder)) is not None:
-        table = pd.concat([table, chosen], ignore_index=True)
+    if (chosen := choices(folder)) is not None:  # a judge of which nothing can be read stands there by its choice alone
+        readable = table.groupby("model")["valid"].transform("any")
+        table = pd.concat([table[readable], chosen], ignore_index=True)
     parts = [by_judge(table, protocol.summarize)]
     for name in ("longer-wins", "always-A"):
         parts.append(protocol.summarize(any_judge, earned=protocol.baseline(any_judge, name)).assign(judge=name))
@@ -145,8 +160,8 @@ def reliability(folder: Path) -> pd.DataFrame:
     parts = []
     for model, rows in chosen.groupby("model", sort=False):
         fitted = calibration.fit_temperature(dev[dev["model"] == model])
-        for name, temperature in ((model, 1.0), (f"{model}, calibrated", fitted)):
-            said = calibration.confidences(rows, temperature)
+        both = calibration.before_and_after(rows, fitted)
+        for name, said in zip((model, f"{model}, calibrated"), both, strict=True):
             parts.append(calibration.reliability(said).assign(model=name))
     return pd.concat(parts, ignore_index=True)
 
@@ -160,15 +175,15 @@ def position(folder: Path) -> pd.DataFrame:
 
 
 COURSE = {
-    "accuracy": "accuracy of the samples",
+    "accuracy": "accuracy of the samples (%)",
     "reward": "reward (own scale)",
-    "always_a": "share of A as displayed",
-    "swap_consistency": "same verdict in both orders",
-    "rationale_agrees": "verdict follows the rationale",
-    "valid": "valid judgements",
+    "always_a": "A as displayed (%)",
+    "swap_consistency": "same verdict in both orders (%)",
+    "rationale_agrees": "verdict follows the rationale (%)",
+    "valid": "valid judgements (%)",
     "kl": "KL to the SFT judge (nats a token)",
     "entropy": "entropy (nats a token)",
-    "dead_groups": "groups without spread",
+    "dead_groups": "groups without spread (%)",
 }
 
 
@@ -186,26 +201,39 @@ def course(folder: Path, columns: dict[str, str] = COURSE) -> pd.DataFrame:
 
 
 def rewards(folder: Path) -> pd.DataFrame:
-    """Return `course` of every reward, also of those that a training is not paid for."""
-    return course(folder, {f"reward_{name}": f"{name} reward" for name in REWARDS})
+    """Return `course` of every reward, also of those that a training is not paid for; `verdict` repeats accuracy."""
+    return course(folder, {f"reward_{name}": f"{name} reward" for name in REWARDS if name != "verdict"})
 
 
 def gains(folder: Path) -> pd.DataFrame:
-    """Return accuracy before and after reinforcement (judge, task, value, low, high): by difficulty and by modality."""
+    """Return what reinforcement adds to accuracy (task, value, low, high, each): in all, by difficulty, by modality.
+
+    Pair by pair against the SFT judge; `each` is what every training seed adds.
+    """
     before = pd.read_csv(folder / "before.csv").query("model == 'sft/test'")
-    table = pd.concat([before, protocol.pairs(predictions(folder))])
-    rows = [
-        {"task": group, "judge": "GRPO" if model == "grpo" else "SFT"} | mean(part).as_row(count=False)
-        for by in ("stratum", "task")
-        for (group, model), part in table.groupby([by, "model"])
-    ]
-    return pd.DataFrame(rows).sort_values("judge", ascending=False, kind="stable")
+    after = protocol.pairs(predictions(folder))
+    kinds = {"all": after.assign(of="all")} | {by: after.assign(of=after[by]) for by in ("stratum", "task")}
+    parts = [("all pairs" if by == "all" else of, part) for by, t in kinds.items() for of, part in t.groupby("of")]
+    rows = []
+    for name, part in parts:
+        each = [f"{difference(one, before).value:.6f}" for _, one in part.groupby("seed")]
+        rows.append({"task": name} | difference(part, before).as_row(count=False) | {"each": " ".join(each)})
+    return pd.DataFrame(rows)
 
 
 def dead(folder: Path) -> pd.DataFrame:
-    """Return the share of dead groups (kind, name, group, share) under each preset, and by the formula."""
+    """Return the share of dead groups (kind, name, group, share) under each preset, and by the formula.
+
+    Presets whose shares are within two points of each other's at every size are one line.
+    """
     table = pd.read_csv(folder / "preflight.csv").query("kind != 'reward'")
-    long = table.melt(["kind", "name"], [c for c in table if c.startswith("dead_")], "group", "share")
+    shares = table.set_index(["kind", "name"]).filter(like="dead_").astype(float)
+    alike: dict[tuple[str, str], list[str]] = {}
+    for (kind, name), row in shares.iterrows():
+        near = (key for key in alike if key[0] == kind and np.allclose(shares.loc[key], row, atol=0.02, equal_nan=True))
+        alike.setdefault(next(near, (kind, name)), []).append(name)
+    lines = shares.loc[list(alike)].reset_index().assign(name=[", ".join(names) for names in alike.values()])
+    long = lines.melt(["kind", "name"], var_name="group", value_name="share")
     return long.assign(group=long["group"].str.removeprefix("dead_").astype(int)).dropna(subset="share")
 
 
@@ -218,11 +246,16 @@ def paid(folder: Path) -> pd.DataFrame:
 over_steps = partial(figures.curves, x="step", xlabel="optimiser step", line="arm", panel="measure", sharey=False)
 training = partial(over_steps, stroke="seed", mean=True, per_row=3)
 
+SURE = {"x": "confidence", "xlabel": "confidence in the verdict (%)", "ylabel": "right verdicts (%)", "diagonal": True}
+RELIABILITY = partial(figures.curves, line="model", title="Are confident verdicts right more often?", **SURE)
+
 RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
     "00_backbone": {
-        "loss": (losses, partial(figures.loss, title="Loss of each phase of pre-training")),
+        "loss": (losses, partial(figures.loss, line=None, panel="phase", sharex=False,
+                                 title="Loss of each phase of pre-training (mean of 20 steps)")),
         "gate": (gate, partial(figures.accuracy, label="questions answered correctly (%)", chance=None,
-                               rowlabel="asked about", title="What the backbone perceives and can do")),
+                               rowlabel="asked about", limits=(-0.02, 1.04),
+                               title="What the backbone perceives and can do")),
     },
     "01_synthesis": {
         "scores": (scores, partial(figures.histogram, value="score", hue="generator", panel="task",
@@ -231,24 +264,20 @@ RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
         "gap": (gaps, partial(draw_gaps, title="How often each generator passes each dimension")),
     },
     "02_reconciliation": {
-        "rules": (rules, partial(figures.named, x="coverage", y="precision", name="rule",
-                                 xlabel="coverage: pairs that keep a label (%)",
-                                 ylabel="precision: kept labels that are true (%)",
-                                 title="Precision and coverage of each rule of reconciliation")),
+        "rules": (rules, partial(draw_rules, title="Coverage and precision of each rule of reconciliation")),
         "agreement": (confusion, partial(draw_confusion, title="Verdicts of the two teachers")),
         "kappa": (kappa, partial(figures.heat, row="dimension", column="task", label="agreement beyond chance",
-                                 words=".2f", columnlabel="task", vmin=-1, vmax=1, cmap="RdBu",
+                                 words=".2f", columnlabel="modality", vmin=0, vmax=1, cmap="Blues",
                                  title="Agreement of the teachers (Cohen's kappa)")),
     },
     "03_sft": {
         "loss": (losses, partial(figures.loss, title="Loss of supervised fine-tuning")),
-        "accuracy": (accuracies, partial(figures.accuracy, title="Accuracy on held-out pairs, by modality")),
+        "accuracy": (accuracies, partial(figures.accuracy, rowlabel="modality",
+                                         title="Accuracy on held-out pairs, by modality")),
         "strata": (strata, partial(figures.accuracy, rowlabel="difficulty by true margin (hard: at most 2 points)",
                                    title="Accuracy on easy and on hard pairs")),
         "position": (position, partial(figures.position, title="What the order of display does")),
-        "reliability": (reliability, partial(figures.curves, x="confidence", line="model", diagonal=True,
-                                             xlabel="confidence in the verdict (%)", ylabel="right verdicts (%)",
-                                             title="Are confident verdicts right more often?")),
+        "reliability": (reliability, RELIABILITY),
         "policies": (policies, partial(figures.policy_range, title="Accuracy under each reading of failures and ties")),
         "statuses": (lambda folder: protocol.statuses(predictions(folder)),
                      partial(figures.statuses, title="How judgements fail")),
@@ -261,10 +290,12 @@ RUBRIC_PLOTS: dict[str, dict[str, Plot]] = {
                                xlabel="completions in a group", ylabel="groups without any spread (%)",
                                grey=("p^G + (1-p)^G",),
                                title="Groups that teach nothing, by their size")),
-        "course": (course, partial(training, title="Training curves of GRPO")),
-        "rewards": (rewards, partial(training, title="Every reward over training, paid or not")),
-        "gains": (gains, partial(figures.accuracy, rowlabel="difficulty by true margin, and modality",
-                                  title="Accuracy before and after GRPO")),
+        "course": (course, partial(training, title="Training curves of GRPO (mean of five steps)")),
+        "rewards": (rewards, partial(training, least=0.2,
+                                      title="Rewards over training, paid or not (mean of five steps)")),
+        "gains": (gains, partial(figures.points, row="task", guide=0, label="accuracy, GRPO less SFT (points)",
+                                 rowlabel="difficulty and modality", title="What GRPO adds to the SFT judge")),
         "position": (position, partial(figures.position, title="What the order of display does after GRPO")),
+        "reliability": (reliability, RELIABILITY),
     },
 }  # fmt: skip

@@ -2,8 +2,8 @@
 
 Consumes the SFT judge, the labels kept for reinforcement, and the other splits; produces `preflight.csv`,
 `probes.csv`, `before.csv`, the first seed's `adapter` (the other seeds' below `seed-<n>`), every training's
-`watch.csv` and completions, and `predictions.jsonl`. The contrast trains under the published reward without KL, to
-show beside the recipe what such a reward can do; its adapter is not judged.
+`watch.csv` and completions, `predictions.jsonl`, and `choices.jsonl` as 03 does. The contrast trains under the
+published reward without KL, to show beside the recipe what such a reward can do; its adapter is not judged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.kit.run import Run, require
 from omnirepro.models.generation import Decoding, generate
-from omnirepro.papers.omni_rrm.supervised import judge_splits
+from omnirepro.papers.omni_rrm.supervised import choose_splits, judge_splits
 from omnirepro.reward.preflight import SIZES, preflight_table, probe_table
 from omnirepro.train.grpo import show_pairs, train_grpo
 
@@ -45,8 +45,14 @@ def reinforce(run: Run, sft: Path, before: Path, splits: dict[str, list[Pair]], 
     beside = [run.sub("contrast", p["seeds"][0], grpo=contrast)] if contrast["steps"] else []
     for sub in [*trained, *beside]:
         train_grpo(sub, sft, splits["train"], labels, sub.section("grpo"), asked)
-    rows = [row for sub in trained for row in judge_splits(sub, sub.path("adapter"), "grpo", splits)]
+    rows: list[Judgement] = []
+    chosen: list[Judgement] = []
+    for sub in trained:
+        own = judge_splits(sub, sub.path("adapter"), "grpo", splits)
+        rows += own
+        chosen += choose_splits(sub, sub.path("adapter"), "grpo", splits, own)
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
+    run.write("choices.jsonl", lambda path: write_jsonl(path, chosen))
 
 
 def preflight(run: Run, judge: Judge, pairs: list[Pair], labels: list[Label]) -> None:

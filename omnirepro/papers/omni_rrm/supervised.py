@@ -8,7 +8,7 @@ of the tuned judge behind its own rationales.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ from omnirepro.kit.run.training import Training
 from omnirepro.models.generation import Decoding, Generated
 from omnirepro.train.sft import train_sft
 
-NAMES = {"base": ("base, forced choice", "choice"), "sft": ("sft, choice", "choice-after-rationale")}
+NAMES = {
+    "base": ("base, forced choice", "choice"),
+    "sft": ("sft, choice", "choice-after-rationale"),
+    "grpo": ("grpo, choice", "choice-after-rationale"),
+}
 
 
 def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label]) -> None:
@@ -43,15 +47,21 @@ def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], la
 
 
 def choose_splits(
-    run: Run, folder: Path | str, name: str, splits: dict[str, list[Pair]], rows: list[Judgement], **settings: Any
+    run: Run | Training,
+    folder: Path | str,
+    name: str,
+    splits: Mapping[str, list[Pair]],
+    rows: list[Judgement],
+    **settings: Any,
 ) -> list[Judgement]:
     """Read the verdicts of a judge off the probabilities of A and B, as `NAMES` says; rows are named so.
 
-    `rows`: what it wrote of the same pairs in both orders.
+    `rows`: what it said of the same pairs in both orders; where it wrote nothing there, it writes now.
     """
     called, read = NAMES[name]
-    asked = run.section("judge")["batch_size"]
-    judge = load_judge(folder, asked, run.device, run.dtype, seed=run.seed, **settings | {"read": read})
+    asked = run.section("judge")
+    judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, seed=run.seed, **settings | {"read": read})
+    anew = "choice" in (read, asked["read"])
     report = progress(f"{called}, choosing")
     out = []
     for split, pairs in ((split, pairs) for split, pairs in splits.items() if split != "train"):
@@ -59,7 +69,7 @@ def choose_splits(
         wrote = [Generated(row.raw, row.tokens, True) for row in rows if row.model == f"{name}/{split}"]
 
         def work(some: Sequence[Pair], at: int, wrote=wrote) -> list[Judgement]:
-            written = wrote[2 * at : 2 * (at + len(some))] if read != "choice" else None
+            written = None if anew else wrote[2 * at : 2 * (at + len(some))]
             made = choices(judge, list(some), progress=report, written=written)
             return [row.model_copy(update={"raw": ""}) for row in made]  # what was written stands in the other file
 

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.data import MediaError, Pair, Prompt, RowError, read_jsonl, sha256_file, write_jsonl
+from omnirepro.data.files import lies_at
 from omnirepro.data.sources.cards import Card, card_of, pairs_of, prompts_of
 from omnirepro.data.splits import check_disjoint, content_groups, divided
 from omnirepro.kit.run import Run, project_root
@@ -49,6 +50,18 @@ def note_files(run: Run, given: Mapping[str, Iterable[Card]]) -> None:
     for card in (card for cards in given.values() for card in cards):
         for number, file in enumerate(card.files, 1):
             run.note(f"given/{card.name}/{number}-{file.name}", file)
+
+
+def note_models(run: Run, specs: Iterable[str]) -> None:
+    """Record the folders of named models as inputs of the stage, so that one that is trained again means other work.
+
+    Of a stage's folder its adapter or scorer.
+    """
+    for number, spec in enumerate(filter(None, specs), 1):
+        place = Path(lies_at(spec))
+        if place.exists():
+            folder = next(folder for folder in (place / "adapter", place / "scorer", place) if folder.exists())
+            run.note(f"given/models/{number}-{place.name}", folder)
 
 
 def sources_shown(run: Run, named: Mapping[str, str] = GIVEN) -> pd.DataFrame:

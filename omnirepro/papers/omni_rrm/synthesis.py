@@ -21,7 +21,7 @@ from omnirepro.data.resume import in_chunks
 from omnirepro.judge.rubric import ranking
 from omnirepro.kit.run import ParameterError, Run, own_generators, require
 from omnirepro.models.generation import Chat, Decoding
-from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, truth_of
+from omnirepro.papers.omni_rrm.supply import draw, given_in, note_models, prompts_in, truth_of
 from omnirepro.toyworld.language import compose
 from omnirepro.toyworld.tasks import SPLITS, World
 
@@ -38,6 +38,9 @@ class Origin(Row):
 
 def generators(run: Run) -> tuple[Path | str, ...]:
     """Return the run's own strong and weak generator; an empty name of one that is not asked."""
+    p = run.section()
+    named = [spec if isinstance(spec, Mapping) else {"any": spec} for spec in (p["strong"], p["weak"])]
+    note_models(run, [model for spec in named for model in spec.values()])
     own = own_generators(run.params)
     return tuple(run.input("00_backbone", own[side]) if side in own else "" for side in ("strong", "weak"))
 

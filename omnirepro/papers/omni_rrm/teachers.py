@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from omnirepro.data import DIMENSIONS, Judgement, Label, Pair, text_of
+from omnirepro.data import DIMENSIONS, Judgement, Label, Pair, read_jsonl, text_of
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.data.schema import refuse_repeat
 from omnirepro.judge.rubric import Parsed, parse, ranking
 from omnirepro.papers.omni_rrm.reconcile import merge
-from omnirepro.toyworld.language import PENALTY, Assessment
+from omnirepro.toyworld.language import PENALTY, Assessment, claims, seen
+from omnirepro.toyworld.tasks import Truth, World
 
 Oracle = Callable[[str, str], Assessment]
 
@@ -97,6 +98,27 @@ class OracleTeacher:
 
     def _see(self, truth: dict[str, bool], modality: str, rng: np.random.Generator) -> dict[str, bool]:
         return {d: truth[d] != (rng.random() < self.profile.rate(d, modality)) for d in DIMENSIONS}
+
+
+def knowing(world: World, name: str, *errs: Any) -> OracleTeacher:
+    """Make the teacher who knows a world; `errs`: its error profile and who is shown first, none for the truth."""
+
+    def evidence(prompt: str) -> str:
+        return seen(*world.truths[prompt])
+
+    def quote(prompt: str, text: str) -> dict[str, str]:
+        return claims(*world.truths[prompt], text)
+
+    return OracleTeacher(name, world.assess, evidence, quote, *errs)
+
+
+def true_labels(pairs: Mapping[str, Pair], folders: Iterable[Path]) -> dict[str, Label]:
+    """Return the world's own label of every pair, by its name, whose scene a truths_*.jsonl of the folders tells."""
+    files = sorted({path for folder in folders for path in folder.glob("truths_*.jsonl")})
+    world = World.from_rows([truth for path in files for truth in read_jsonl(path, Truth)])
+    teacher = knowing(world, "the world's truth")
+    known = {name: pair for name, pair in pairs.items() if pair.id.split("#")[0] in world.truths}
+    return dict(zip(known, teacher.label(list(known.values())), strict=True))
 
 
 def _favour(scores: list[int], side: int) -> None:
