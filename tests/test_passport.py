@@ -303,6 +303,12 @@ def test_two_pairs_do_not_show_that_a_judge_does_not_look(items, seed):
     assert {f.verdict for f in findings if f.arm.endswith("decides")} == {"not told"}, findings
 
 
+def test_a_judge_that_guesses_is_not_sound_where_it_had_nothing_to_lose(items):
+    findings = {f.arm: f.verdict for f in audit(WordsAlone(items), items)}
+    assert {findings[arm] for arm in ("order in a response", "order in a transcript", "long context")} == {"not told"}
+    assert findings["image: decides"] == "faulty" and findings["order"] == "sound"
+
+
 def test_an_interval_of_few_or_equal_clusters_is_not_narrow():
     equal = exact([0, 1, 0, 0] * 2, ["a"] * 4 + ["b"] * 4)
     assert (equal.value, equal.n) == (0.25, 8) and equal.low < 0.1 and equal.high > 0.8

@@ -272,11 +272,13 @@ def _changes(arm: str, asks: str, before: Sequence[Judgement], after: Sequence[J
 
 
 def _falls(arm: str, before: Sequence[Judgement], after: Sequence[Judgement]) -> Finding:
-    """Measure how much accuracy falls, of judgements that could be read before."""
+    """Measure how much accuracy falls, of judgements that could be read before; who guessed had nothing to lose."""
     known, rows = _matched(before, after)
     values = [right(a) - right(b) for a, b in zip(known, rows, strict=True)]
     asks = f"accuracy lost where {WHERE[arm]}"
     found = _finding(arm, asks, values, [row.cluster for row in rows], most=SWAY)
+    if found.verdict == "sound" and not _accuracy(known).low > CHANCE:
+        found = replace(found, verdict="not told")
     return replace(found, flips=_flips(before, after), accuracy=_accuracy(after))
 
 
