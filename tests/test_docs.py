@@ -118,7 +118,7 @@ def test_intervals_of_the_audits_are_those_of_the_cards():
     found = [x for card in cards for f in card["findings"] for x in (f, f["flips"], f["accuracy"]) if x]
     known = {rounded(*(100 * x[k] for k in ("value", "low", "high"))) for x in found if x["low"] is not None}
     said = numbers(read(ROOT / "docs/audits.md")) + numbers(read(ROOT / "docs/reliability.md"))
-    assert len(said) > 50 and not [x for x in said if x not in known]
+    assert len(said) > 40 and not [x for x in said if x not in known]
 
 
 def test_every_public_format_is_described():

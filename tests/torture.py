@@ -227,7 +227,7 @@ def tell_orders():
         name: json.loads((ROOT / f"results/audits/{name}.json").read_text()) for name in ("not-injected", "injected")
     }
     said = []
-    for arm in ("order in a response", "order in a transcript", "own: order in a response"):
+    for arm in ("order in a response", "order in a transcript"):
         found = [next(f["flips"] for f in card["findings"] if f["arm"] == arm) for card in cards.values()]
         shares = (f"{100 * f['value']:.1f} [{100 * f['low']:.1f}, {100 * f['high']:.1f}] %" for f in found)
         said.append(f"{arm} {', '.join(shares)} of {found[0]['n']}")
