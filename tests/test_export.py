@@ -469,11 +469,11 @@ def scored(tmp_path, monkeypatch):
     from PIL import Image
 
     from omnirepro.kit.run import open_run
-    from omnirepro.papers.benchmarks import stage
+    from omnirepro.papers import judges as opening
     from omnirepro.papers.benchmarks.report import benchmark_metrics
 
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
-    monkeypatch.setattr(stage, "load_judge", lambda *args, **kw: Wavering())
+    monkeypatch.setattr(opening, "load_judge", lambda *args, **kw: Wavering())
     folder = tmp_path / "MMRB2"
     (folder / "images").mkdir(parents=True)
     for task, each in (("t2i", 5), ("reasoning", 6)):
