@@ -470,6 +470,7 @@ def scored(tmp_path, monkeypatch):
 
     from omnirepro.kit.run import open_run
     from omnirepro.papers import judges as opening
+    from omnirepro.papers.benchmarks import stage
     from omnirepro.papers.benchmarks.report import benchmark_metrics
 
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
