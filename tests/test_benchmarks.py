@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from tiny_parts import text_part
 
-from omnirepro.data import Judgement, Pair, RowError, read_jsonl, sha256_file, write_jsonl
+from omnirepro.data import Judgement, Pair, Prompt, RowError, read_jsonl, sha256_file, write_jsonl
 from omnirepro.data.sources import SOURCES, load
 from omnirepro.data.sources.released import restored, write_released
 from omnirepro.evaluate.official import official
@@ -236,6 +236,9 @@ class Stage:
     def section(self, name="benchmarks"):
         return self.params.section(name)
 
+    def input(self, stage, name, optional=False):
+        return None
+
     def path(self, name=""):
         return self.folder / name
 
@@ -286,6 +289,27 @@ def test_judges_and_frozen_rows_end_in_one_table(world_pairs, tmp_path, monkeypa
     stage.judge_sets(again, {})
     rescored = official_scores(again.folder).set_index(["set", "judge"])["value"]
     assert rescored["llmbar", "short-llmbar"] == 0.5, "the result file alone gives the same accuracy"
+
+
+def test_pairs_whose_content_was_taught_are_refused_or_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(opening, "load_judge", lambda source, *args, **kw: Shorter())
+    texts = [f"question {i}, at some length" for i in range(6)]
+    data = [{"input": text, "output_1": "a", "output_2": "bb", "label": 1 + i % 2} for i, text in enumerate(texts)]
+    (tmp_path / "dataset.json").write_text(json.dumps(data))
+    taught = [Prompt(id="x", task="t", parts=[text_part("Question  2, at SOME length")])]
+    supplied = open_run("01_synthesis", "smoke")
+    supplied.do(lambda run: run.write("data", lambda folder: write_jsonl(folder / "prompts_train.jsonl", taught)))
+    supplied.finish({})
+    asked = {"benchmarks.data": [str(tmp_path / "dataset.json")], "benchmarks.judges": ["org/some"]}
+    run = open_run("09_benchmarks", "smoke", overrides=asked)
+    with pytest.raises(RowError, match="benchmarks.data llmbar: 1 of 6 pairs, .* training split of 01: .*data.test"):
+        stage.judge_sets(run, {})
+    run = open_run("09_benchmarks", "smoke", overrides=asked | {"data.bad_rows": "drop"})
+    run.do(stage.judge_sets, {})
+    judged = {row.pair_id for row in read_jsonl(run.path("predictions.jsonl"), Judgement)}
+    dropped = pd.read_csv(run.path("dropped.csv"))
+    assert len(judged) == 5 and f"llmbar:{dropped['id'].item()}" not in judged
 
 
 def test_named_judges_that_end_alike_are_both_asked(tmp_path, monkeypatch):

@@ -143,6 +143,15 @@ def test_preflight_measures_spread_and_correlation(sampled):
     assert table.loc[("preset", "published"), "mean"] == pytest.approx(np.mean(by_hand))
 
 
+def test_a_verdict_alone_is_paid_and_watched_in_its_own_format():
+    texts = ["[[A]]", "[[B]]", "[[A]]", "neither"]
+    rows = pd.DataFrame({"prompt": "x", "text": texts, "correct": [1, 0, 1, 0]})
+    paid = preflight_table(rows, {"x": BOTH[0]}, format="verdict-direct").set_index(["kind", "name"])
+    assert paid.loc[("reward", "verdict"), "sd"] > 0.9 and paid.loc[("reward", "verdict"), "dead_4"] == 0
+    found = watch(pd.DataFrame([row("p", "AB", text) for text in texts]), "verdict-direct")
+    assert (found["accuracy"], found["valid"], found["always_a"]) == pytest.approx((0.5, 0.75, 2 / 3))
+
+
 def test_preflight_does_not_depend_on_the_order_of_rows(sampled):
     golds = dict.fromkeys("xyz", BOTH[0])
     pd.testing.assert_frame_equal(preflight_table(sampled[::-1], golds), preflight_table(sampled, golds))

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from real_parts import ROOT, execute, question, serving, speaker, teacher, write_media
 from test_servers import answered, refused, serve  # noqa: F401 (a fixture)
-from tiny_parts import text_part
+from tiny_parts import save_untrained, text_part
 
 from omnirepro.cli.main import main
-from omnirepro.data import Label, Pair, Part, Prompt, RowError, read_jsonl, write_jsonl
+from omnirepro.data import Judgement, Label, Pair, Part, Prompt, RowError, read_jsonl, write_jsonl
 from omnirepro.data.files import RunError
 from omnirepro.data.sources import SOURCES
 from omnirepro.data.sources.cards import card_of, pairs_of, prompts_of
@@ -23,6 +23,7 @@ from omnirepro.models.loading import ModelError, follow, point_to
 from omnirepro.models.opening import open_chat
 from omnirepro.papers.omni_rrm.labelling import label_pairs
 from omnirepro.papers.omni_rrm.reconcile import reconcile
+from omnirepro.papers.omni_rrm.supervised import choose_splits, judge_splits
 from omnirepro.papers.omni_rrm.supply import draw, given_in, prompts_in, read_splits, sources_shown
 from omnirepro.papers.omni_rrm.synthesis import speakers, synthesize
 from omnirepro.papers.omni_rrm.teachers import JudgeTeacher, lenient
@@ -66,6 +67,8 @@ def test_a_value_is_a_path_with_a_number_a_card_or_a_mapping(tmp_path):
     told = {"path": path, "columns": columns, "root": str(tmp_path / "shots")}
     assert len(list(prompts_of(card_of(told, tmp_path)))) == 5
     assert len(list(prompts_of(card_of(f"{path}#2", tmp_path).model_copy(update={"columns": columns})))) == 2
+    assert [p.id for p in prompts_of(card_of("photos#3", tmp_path))] == list("012"), "a number of a card's rows"
+    assert card_of(f"{tmp_path / 'photos.yaml'}#1", tmp_path).limit == 1 and card_of("photos", tmp_path).limit == 4
     hub = card_of("owner/name#20000", tmp_path)
     assert (hub.path, hub.limit, hub.name, hub.files) == ("owner/name", 20000, "name", [])
 
@@ -242,6 +245,40 @@ def test_a_given_label_can_be_a_third_opinion(tmp_path, opened):
     assert len(read_jsonl(run.path("teacher-3.jsonl"), Label)) == len(train)
     found = rule_metrics(run.path())
     assert found["precision_published"]["value"] == pytest.approx(len(labels) / len(train)), "measured by given labels"
+
+
+@pytest.mark.parametrize("order", ["random", "both"])
+def test_teachers_that_write_nothing_legible_label_by_their_choice(tmp_path, opened, order):
+    write_jsonl(tmp_path / "bare.jsonl", [pair(str(i), f"q{i}", "AB"[i % 2]) for i in range(24)])
+    names = [str(save_untrained(tmp_path / f"model-{seed}", seed)) for seed in (1, 2)]
+    asked = {"data__pairs": [str(tmp_path / "bare.jsonl")], "reconciliation__keep_given": False}
+    asked |= {"judge__format": "verdict-direct", "judge__read": "choice", "reconciliation__order": order}
+    run = synthesised(opened, **asked, reconciliation__teachers=names)
+    data = run.input("01_synthesis", "data")
+    run.do(label_pairs, data)
+    train = {p.id: p for p in read_jsonl(data / "pairs_train.jsonl", Pair)}
+    said = [read_jsonl(run.path(f"teacher-{n}.jsonl"), Label) for n in (1, 2)]
+    rows = read_jsonl(run.path("teacher-1.rows.jsonl"), Judgement)
+    means = pd.DataFrame([row.model_dump() for row in rows]).groupby("pair_id")["probability"].mean()
+    assert all(len(labels) == len(train) and {x.verdict for x in labels} <= {"A", "B"} for labels in said)
+    assert {(x.verdict, x.score_a, x.score_b, x.provenance.rpartition(":")[2]) for x in said[0]} <= {
+        ("A", 1, 0, "ok"), ("B", 0, 1, "ok")}  # fmt: skip
+    assert all(x.verdict == ("A" if means[x.pair_id] > 0.5 else "B") for x in said[0]), "in the pair's own frame"
+    assert len(rows) == len(train) * (1 + (order == "both"))
+    kept = read_jsonl(run.path("labels_sft.jsonl"), Label) + read_jsonl(run.path("labels_rl.jsonl"), Label)
+    agreed = {a.pair_id: a.verdict for a, b in zip(*said, strict=True) if a.verdict == b.verdict}
+    assert {x.pair_id: x.verdict for x in kept} == {k: v for k, v in agreed.items() if train[k].label == v}
+
+
+def test_verdicts_that_were_read_by_choice_are_not_read_again(tmp_path, opened):
+    run = opened("03_sft", judge__format="verdict-direct", judge__read="choice")
+    splits = {"train": [], "test": [pair(str(i), f"q{i}", "A") for i in range(3)]}
+    folder = save_untrained(tmp_path / "model")
+    rows = judge_splits(run, folder, "base", splits, format="verdict-direct", wording="brief")
+    chosen = choose_splits(run, "no model is opened", "base", splits, rows)
+    assert [x.probability for x in chosen] == [x.probability for x in rows] and len(rows) == 6
+    assert {x.model for x in rows} == {"base/test"} and {x.model for x in chosen} == {"base, forced choice/test"}
+    assert choose_splits(run, "no model is opened", "sft", splits, rows) == [], "each judge has its own rows"
 
 
 def test_without_truth_and_teachers_nobody_labels(tmp_path, opened):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from omnirepro import reward
 from omnirepro.data import swap_verdict
-from omnirepro.judge import rubric
+from omnirepro.judge import verdict
 
 COLUMNS = ("prompt", "order", "text", "gold", "total", "finished")
 EXTRAS = ("entropy", "kl")  # where the trainer gives them
@@ -45,7 +45,7 @@ def watch(rows: pd.DataFrame, format: str = "rationale-first", weights: Mapping[
         raise ValueError(f"rows lack the column {min(missing)}")
     if rows.empty:
         raise ValueError("no rows: a step has at least one completion")
-    found = [rubric.parse(text, format) for text in rows["text"]]
+    found = [verdict.parse(text, format) for text in rows["text"]]
     data = rows.assign(
         valid=[f.status == "ok" for f in found],
         said=pd.Series([f.verdict for f in found], rows.index, dtype=object),

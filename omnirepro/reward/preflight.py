@@ -25,6 +25,7 @@ def preflight_table(
     labels: Mapping[str, Label],
     presets: Mapping[str, Mapping[str, float]] = reward.PRESETS,
     sizes: Iterable[int] = SIZES,
+    format: str = "rationale-first",
 ) -> pd.DataFrame:
     """Return (kind, name, mean, sd, correlation, dead_2, dead_4, ...): one row a reward and a preset's total.
 
@@ -43,7 +44,7 @@ def preflight_table(
         raise ValueError(f"no label for prompt {min(map(str, unknown))}")
     sizes = list(sizes)
     correct = completions["correct"].astype(float)
-    scored = [reward.score(text, labels[p]) for p, text in zip(prompt, completions["text"], strict=True)]
+    scored = [reward.score(text, labels[p], format=format) for p, text in zip(prompt, completions["text"], strict=True)]
     parts = pd.DataFrame(scored, index=completions.index)
     columns = {("reward", r): parts[r] for r in reward.REWARDS}
     columns |= {("preset", p): sum(w * parts[r] for r, w in reward.weights_of(ws).items()) for p, ws in presets.items()}

@@ -84,8 +84,11 @@ def one_after_another(sizes: Sequence[int], rows: int, seed: int) -> list[int]:
 
 def labels_of(pairs: list[Pair]) -> list[Label]:
     """Return each pair's own label, whose scores say nothing but the verdict."""
-    scores = {"A": (1.0, 0.0), "B": (0.0, 1.0), "tie": (0.0, 0.0)}
-    return [
-        Label(pair_id=p.id, verdict=p.label, score_a=scores[p.label][0], score_b=scores[p.label][1], provenance="pair")
-        for p in pairs
-    ]
+    return [verdict_alone(pair.id, pair.label, "pair") for pair in pairs]
+
+
+def verdict_alone(pair_id: str, verdict: str, provenance: str, **known: str) -> Label:
+    """Return the label of a verdict without scores: those that it gets say nothing but the verdict."""
+    score_a, score_b = {"A": (1.0, 0.0), "B": (0.0, 1.0), "tie": (0.0, 0.0)}[verdict]
+    about = {"score_a": score_a, "score_b": score_b, "provenance": provenance}
+    return Label(pair_id=pair_id, verdict=verdict, **about, **known)

@@ -1,7 +1,8 @@
-"""A data set as one value: a path, a hub id with a number of rows (`owner/name#20000`), a mapping, or a card's name.
+"""A data set as one value: a path, a hub id or a card's name, with a number of rows (`owner/name#20000`) or without.
 
 A card is what a path cannot say, as a YAML file: `NAME.yaml` in the folder of cards, or anywhere by its path. Its keys
-are the fields of `Card`; a `path` and a `root` in it are relative to the card where they lie there.
+are the fields of `Card`, as are those of a mapping; a `path` and a `root` in it are relative to the card where they lie
+there.
 """
 
 from __future__ import annotations
@@ -81,14 +82,15 @@ def card_of(value: str | Mapping[str, Any], cards: Path, root: str = "") -> Card
     Raises `RowError` where the value is neither a text nor a card, or a card's file is not there or says more.
     """
     text = value if isinstance(value, str) else ""
+    numbered = None if Path(text).exists() else re.fullmatch(r"(.+)#(\d+)", text)
+    text = numbered[1] if numbered else text
     file = Path(text) if Path(text).suffix in YAML else cards / f"{text}.yaml"
-    numbered = re.fullmatch(r"(.+)#(\d+)", text)
     if text and file.is_file():
         fields = _beside(yaml.safe_load(file.read_text(encoding="utf-8")), file)
-    elif numbered and not Path(text).exists():
-        fields = {"path": numbered[1], "limit": int(numbered[2])}
     else:
         fields = {"path": text} if text else value
+    if numbered:
+        fields |= {"limit": int(numbered[2])}
     if file == Path(text) and not file.is_file():
         raise RowError(f"{text}: no such card; check the path")
     try:

@@ -41,7 +41,14 @@ from omnirepro.papers.grm_omni.model_pool import open_judge
 from omnirepro.papers.grm_omni.roles import SECTION
 from omnirepro.papers.judges import opened
 from omnirepro.papers.omni_rrm.supervised import NAMES, choose_splits
-from omnirepro.papers.omni_rrm.supply import cards_from, note_files, note_models, truth_of
+from omnirepro.papers.omni_rrm.supply import (
+    SHARED,
+    cards_from,
+    note_files,
+    note_models,
+    shared_with_training,
+    truth_of,
+)
 
 # Judges of a run -> where each stands. Those of the first line judge the embedded test pairs, all of them public data.
 RUBRIC = {"sft": ("03_sft", "adapter"), "grpo": ("04_grpo", "adapter")}
@@ -130,10 +137,33 @@ def public_sets(data: Iterable[str | Mapping[str, Any]], limit: int = 0, root: s
     return {name: sample_clusters(pairs, limit) for name, pairs in sets.items()}
 
 
+def untaught(run: Run, sets: Sets) -> Sets:
+    """Return sets without the pairs whose content the run's judges were taught, as `data.bad_rows` lets: `dropped.csv`.
+
+    Raises `RowError` naming set and remedy where it lets none be left out, or none is left.
+    """
+    left = {}
+    dropped = []
+    for name, pairs in sets.items():
+        shared = shared_with_training(run, (pair.prompt_of() for pair in pairs))
+        some = f"{len(shared)} of {len(pairs)} pairs, such as {min(shared, default='')}, "
+        found = f"benchmarks.data {name}: {some}{SHARED}"
+        todo = "name it in data.test, so that 01 does not teach it, or set data.bad_rows=drop"
+        if shared and (run.section("data")["bad_rows"] != "drop" or len(shared) == len(pairs)):
+            raise RowError(f"{found}: results would be inflated; {todo}")
+        if shared:
+            print(f"{found}: left out, see dropped.csv", flush=True)
+        dropped += [(name, pair, SHARED) for pair in shared]
+        left[name] = [pair for pair in pairs if pair.id not in shared]
+    if dropped:
+        run.write("dropped.csv", pd.DataFrame(dropped, columns=["use", "id", "reason"]).to_csv(index=False))
+    return left
+
+
 def judge_sets(run: Run, judges: dict[str, Path | str], test: Sequence[Pair] = ()) -> None:
     """Judge every set with every judge in both orders and freeze the rows; see the module for what is written."""
     p = run.section()
-    public = public_sets(p["data"], p["limit"], run.section("data")["root"])
+    public = untaught(run, public_sets(p["data"], p["limit"], run.section("data")["root"]))
     sets = (embedded_sets(run, test) if p["embedded"] and test else {}) | public
     for name, pairs in sets.items():  # ids of different releases collide
         sets[name] = [pair.model_copy(update={"id": f"{name}:{pair.id}"}) for pair in pairs]

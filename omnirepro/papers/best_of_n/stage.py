@@ -27,8 +27,7 @@ from omnirepro.data import Judgement, Pair, Prompt, RowError, read_jsonl, text_o
 from omnirepro.data.progress import progress
 from omnirepro.data.resume import in_chunks
 from omnirepro.data.sources.cards import Card
-from omnirepro.data.sources.questions import Asked, questions_of
-from omnirepro.data.splits import content_of
+from omnirepro.data.sources.questions import questions_of
 from omnirepro.evaluate.answers import MATCHES, gold_form, is_right, kind_of, stated
 from omnirepro.judge.criteria import forced
 from omnirepro.judge.generative import load_judge
@@ -49,12 +48,12 @@ from omnirepro.papers.best_of_n.chosen import (
 from omnirepro.papers.grm_omni.model_pool import open_judge, open_scalar
 from omnirepro.papers.judges import opened
 from omnirepro.papers.omni_rrm.supply import (
+    SHARED,
     cards_from,
     counted,
-    given_in,
     note_files,
     note_models,
-    prompts_in,
+    shared_with_training,
     truth_of,
     usable,
 )
@@ -69,7 +68,6 @@ from omnirepro.toyworld.tasks import World
 FINAL = "grpo"  # the run's judge that chooses in every way; so does each judge that is named
 OWN_JUDGES = ("base", "sft", FINAL, "scalar", "dpo")
 OWN_GENERATORS = ("weak", "generator", "strong")
-SHARED = "shares content with the training split of 01"
 SCORED = ["judge", "prompt_id", "place", "score"]
 Known = dict[str, Candidates]
 
@@ -186,7 +184,7 @@ def questions(run: Run, cards: list[Card]) -> tuple[list[Prompt], list[str]]:
         good, bad = usable(questions_of(card), card, key, drop)
         asked += good
         dropped += bad
-    shared = shared_with_training(run, asked)
+    shared = shared_with_training(run, [question.bare() for question in asked]) if asked else {}
     if shared and not drop:
         raise RowError(
             f"{key}: {len(shared)} of {len(asked)} questions, such as {min(shared)}, {SHARED}: results would "
@@ -201,16 +199,6 @@ def questions(run: Run, cards: list[Card]) -> tuple[list[Prompt], list[str]]:
     if cards and not asked:
         raise RowError(f"{key}: no question is left, see dropped.csv; name other sets")
     return asked, [name for name, _ in dropped]
-
-
-def shared_with_training(run: Run, asked: list[Asked]) -> dict[str, None]:
-    """Return the ids of questions whose content stands in the training split of notebook 01, where there is one."""
-    data = run.input("01_synthesis", "data", optional=True) if asked else None
-    if not data:
-        return {}
-    trained = [*prompts_in(data, "train"), *(pair.prompt_of() for pair in given_in(data, "train"))]
-    known = set().union(*map(content_of, trained))
-    return {question.id: None for question in asked if content_of(question.bare()) & known}
 
 
 def given_answers(card: Card, asked: list[Prompt], left: Collection[str] = ()) -> list[Candidates]:

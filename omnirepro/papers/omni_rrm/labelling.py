@@ -61,8 +61,11 @@ def teachers_of(run: Run, data: Path, split: str, strong: dict[str, str]) -> lis
     from omnirepro.judge.generative import load_judge
 
     asked = run.section("judge")
-    format = asked["format"] if asked["format"] in FORMATS else "rationale-first"  # scores are what reconciles
+    # Scores are what reconciles; verdicts alone do where nothing else is taught, and teachers are read by their choice.
+    chosen = asked["format"] not in FORMATS and asked["read"] != "generate"
+    format = asked["format"] if chosen or asked["format"] in FORMATS else "rationale-first"
     how = {"format": format, "wording": "full", "decoding": Decoding(p["max_new_tokens"]), "seed": run.seed}
+    how["read"] = asked["read"] if chosen else "generate"
     order = {"both": p["order"] == "both", "first": weak_first(strong) if p["order"] == "fixed" else {}}
     place = {"seed": run.seed, "checkpoints": run.checkpoint_dir}
 

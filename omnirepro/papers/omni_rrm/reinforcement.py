@@ -71,7 +71,7 @@ def preflight(run: Run, judge: Judge, pairs: list[Pair], labels: list[Label]) ->
     earned = reward.in_format("verdict", judge.format)
     right = [earned(text, gold[name]) > 0 for text, name in zip(texts, names, strict=True)]
     samples = pd.DataFrame({"prompt": names, "text": texts, "correct": [int(x) for x in right]})
-    run.write("preflight.csv", preflight_table(samples, gold).round(4).to_csv(index=False))
+    run.write("preflight.csv", preflight_table(samples, gold, format=judge.format).round(4).to_csv(index=False))
     known = {pair.id: pair for pair in pairs}
     questions = [text_of(known[shown[name].pair_id].prompt) for name in gold]
     run.write("probes.csv", probe_table(gold.values(), prompts=questions).round(4).to_csv(index=False))

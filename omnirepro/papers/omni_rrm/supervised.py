@@ -56,12 +56,15 @@ def choose_splits(
 ) -> list[Judgement]:
     """Read the verdicts of a judge off the probabilities of A and B, as `NAMES` says; rows are named so.
 
-    `rows`: what it said of the same pairs in both orders; where it wrote nothing there, it writes now.
+    `rows`: what it wrote of the same pairs in both orders, or where `judge.read` had them read so already, that.
     """
     called, read = NAMES[name]
     asked = run.section("judge")
+    if asked["read"] != "generate":
+        mine = [row for row in rows if row.model.startswith(f"{name}/")]
+        return [row.model_copy(update={"model": row.model.replace(name, called, 1), "raw": ""}) for row in mine]
     judge = load_judge(folder, asked["batch_size"], run.device, run.dtype, seed=run.seed, **settings | {"read": read})
-    anew = "choice" in (read, asked["read"])
+    anew = read == "choice"
     report = progress(f"{called}, choosing")
     out = []
     for split, pairs in ((split, pairs) for split, pairs in splits.items() if split != "train"):

@@ -19,11 +19,13 @@ import pandas as pd
 from omnirepro.data import MediaError, Pair, Prompt, RowError, read_jsonl, sha256_file, write_jsonl
 from omnirepro.data.files import lies_at
 from omnirepro.data.sources.cards import Card, card_of, pairs_of, prompts_of
-from omnirepro.data.splits import check_disjoint, content_groups, divided
+from omnirepro.data.splits import check_disjoint, content_groups, content_of, divided
 from omnirepro.kit.run import Run, project_root
 from omnirepro.toyworld.tasks import SPLITS, Truth, World, write_world
 
 GIVEN = {"prompts": "data.prompts", "pairs": "data.pairs", "test": "data.test"}  # use of a data set -> parameter
+
+SHARED = "shares content with the training split of 01"
 
 
 def cards_of(run: Run, named: Mapping[str, str] = GIVEN) -> dict[str, list[Card]]:
@@ -94,6 +96,16 @@ def given_in(data: Path, split: str) -> list[Pair]:
     """Return a split's pairs that came as such; none of the embedded world."""
     path = data / f"given_{split}.jsonl"
     return read_jsonl(path, Pair) if path.is_file() else []
+
+
+def shared_with_training(run: Run, asked: Iterable[Prompt]) -> dict[str, None]:
+    """Return the ids of prompts whose content stands in the training split of notebook 01, where there is one."""
+    data = run.input("01_synthesis", "data", optional=True)
+    if not data:
+        return {}
+    trained = [*prompts_in(data, "train"), *(pair.prompt_of() for pair in given_in(data, "train"))]
+    known = set().union(*map(content_of, trained))
+    return {prompt.id: None for prompt in asked if content_of(prompt) & known}
 
 
 def truth_of(data: Path, split: str) -> World | None:

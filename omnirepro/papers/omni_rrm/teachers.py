@@ -28,6 +28,7 @@ from omnirepro.judge.rubric import Parsed, parse, ranking
 from omnirepro.papers.omni_rrm.reconcile import merge
 from omnirepro.toyworld.language import PENALTY, Assessment, claims, seen
 from omnirepro.toyworld.tasks import Truth, World
+from omnirepro.train.curriculum import verdict_alone
 
 Oracle = Callable[[str, str], Assessment]
 
@@ -155,8 +156,9 @@ class JudgeTeacher:
     """A judge (loaded model or endpoint) as teacher; each pair is shown once, in an order drawn from the seed.
 
     `first` names the side shown first where it is not drawn; with `both`, pairs are shown in both orders, and a teacher
-    that contradicts itself says a tie. What was asked is kept below `checkpoints`, where that is given. `rows` gathers
-    every judgement behind its labels, raw text included, for the caller to write.
+    that contradicts itself says a tie (read by its choice, it has one verdict for both). What was asked is kept below
+    `checkpoints`, where that is given. `rows` gathers every judgement behind its labels, raw text included, for the
+    caller to write.
     """
 
     name: str
@@ -181,10 +183,10 @@ class JudgeTeacher:
             some = [p for p in pairs if self.both or self._order(p) == order]
             rows += self._judged(some, order) if some else []
         self.rows.extend(rows)
-        found: dict[str, list[Label]] = {}
+        found: dict[str, list[Judgement]] = {}
         for row in rows:
-            found.setdefault(row.pair_id, []).append(self._label(row))
-        return [self._one(*found[p.id]) for p in pairs]
+            found.setdefault(row.pair_id, []).append(row)
+        return [self._chosen(found[p.id]) or self._one(*map(self._label, found[p.id])) for p in pairs]
 
     def _judged(self, pairs: list[Pair], order: str) -> list[Judgement]:
         """Return the judge's rows in one order, those of an earlier attempt from the checkpoints."""
@@ -200,6 +202,14 @@ class JudgeTeacher:
         if pair.id in self.first:
             return ("AB", "BA")[self.first[pair.id]]
         return "AB" if np.random.default_rng([self.seed, *pair.id.encode()]).random() < 0.5 else "BA"
+
+    def _chosen(self, rows: list[Judgement]) -> Label | None:
+        """Return the label of a judge that was read by its choice, without scores or reasons: of the mean."""
+        chances = [row.probability for row in rows if row.probability is not None]
+        if len(chances) < len(rows):
+            return None
+        verdict = ranking(sum(chances), len(chances) - sum(chances))
+        return verdict_alone(rows[0].pair_id, verdict, f"{self.name}:{rows[0].status}", shown=rows[0].order)
 
     def _one(self, label: Label, *other: Label) -> Label:
         """Return a pair's label; of two orders the mean, or a tie where they contradict each other."""
