@@ -44,6 +44,7 @@ BATCH = (
     arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
     arg("--arms", choices=("few", "all"), default="few", help="ablations of notebook 07 (default: the profile's few)"),
 )
+OPEN_SEALED = arg("--open-sealed", action="store_true", help="open the sealed seeds, once, for the final run")
 KEEP_GOING = arg("--keep-going", action="store_true", help="go on with what does not need a notebook that failed")
 SET = arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as sft.steps=10 (repeatable)")
 
@@ -72,15 +73,15 @@ def _asked(args: argparse.Namespace) -> tuple[str, list[int], list[str], int, bo
     return args.profile, args.seeds, words, args.cores or usable_cores(), args.arms == "all"
 
 
-@command("batch", *BATCH, KEEP_GOING)
+@command("batch", *BATCH, KEEP_GOING, OPEN_SEALED)
 def batch(args: argparse.Namespace) -> int:
     """Run every notebook that is not up to date, with one table of what is done, runs and waits."""
     from omnirepro.kit.batch.engine import run_batch
 
-    return run_batch(*_asked(args), args.keep_going)
+    return run_batch(*_asked(args), args.keep_going, open_sealed=args.open_sealed)
 
 
-@command("reproduce", *BATCH, KEEP_GOING)
+@command("reproduce", *BATCH, KEEP_GOING, OPEN_SEALED)
 def reproduce(args: argparse.Namespace) -> int:
     """Run every notebook that is not up to date, then write the report and print the scorecard (make reproduce)."""
     failed = batch(args)
