@@ -17,6 +17,7 @@ from omnirepro.papers.grm_omni.plots import META_PLOTS
 from omnirepro.papers.omni_reward.plots import REWARD_PLOTS
 from omnirepro.papers.omni_rrm.plots import RUBRIC_PLOTS, Plot
 
+READERS = {r"^sft\b": "SFT judge", r"^grpo\b": "GRPO judge"}  # rows have the model's name, figures a reader's
 PLOTS: dict[str, dict[str, Plot]] = {
     **RUBRIC_PLOTS,
     "05_bradley_terry": REWARD_PLOTS,
@@ -46,7 +47,7 @@ def draw(stage: str, folder: Path, name: str):
         return None
     if table.empty:
         return None
-    figure = form(table)
+    figure = form(table.replace({name: READERS for name in ("judge", "model") if name in table}, regex=True))
     figures.save(figure, table, folder / "figures", name)
     return figure
 
