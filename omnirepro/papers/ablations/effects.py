@@ -193,10 +193,13 @@ def ablation_metrics(folder: Path) -> dict[str, Interval]:
         for end, gain in WITHOUT.items():
             if arm.endswith(end):
                 add(f"{gain}_{arm.removesuffix(end)}", arm.removesuffix(end), arm)
-        if arm.endswith("-grpo"):
-            add(f"grpo_gain_{arm.removesuffix('-grpo')}", arm, arm.removesuffix("-grpo"))
+        before = arm.removesuffix("-grpo")
+        if before != arm:
+            add(f"grpo_gain_{before}", arm, before)
         if arms.loc[arm, "question"] == BIASED:
             reference = arms.loc[arm, "reference"]
             add(f"longer_{arm}_minus_{reference}", arm, reference, what="longer")
+            if before != arm:
+                add(f"longer_grpo_gain_{before}", arm, before, what="longer")
             found[f"longer_{arm}".replace("-", "_")] = bend(pairs, arm)
     return {name: value for name, value in found.items() if value is not None} | known_metrics(folder)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from omnirepro.data import Label, Pair, read_jsonl, swap_verdict, text_of
-from omnirepro.evaluate.statistics import Interval, clustered_bootstrap, difference_of_means
+from omnirepro.evaluate.statistics import UNKNOWN, Interval, clustered_bootstrap, difference_of_means
 from omnirepro.judge import verdict
 from omnirepro.kit.run import Fork, Run, rows_of
 from omnirepro.papers.omni_rrm.label_quality import precision_gain
@@ -28,6 +28,8 @@ from omnirepro.papers.omni_rrm.supply import truth_of
 
 LABELS, GRPO = "02_reconciliation", "04_grpo"
 QUARTER = 4  # parts of a training's steps, of which the first and the last are compared
+LABEL_MEASURES = ("label_precision", "label_filter_gain", "label_longer")
+SAMPLE_MEASURES = ("paid_gain", "truth_gain", "paid_minus_truth_gain")
 COLUMNS = ["arm", "measure", "value", "low", "high", "n"]
 SAMPLES = ["arm", "step", "label", "truth"]
 
@@ -78,13 +80,10 @@ def of_labels(folder: Path, pairs: Mapping[str, Pair], truth: Mapping[str, str])
     ]
     table = pd.DataFrame(rows, columns=["cluster", "right", "bent"]).astype({"right": float, "bent": float})
     uneven = table.dropna(subset="bent")
-    measures = {
-        "label_precision": clustered_bootstrap(table["right"], table["cluster"]),
-        "label_filter_gain": precision_gain(pd.read_csv(folder / "rules.csv"), "published", "none"),
-    }
-    if len(uneven):
-        measures["label_longer"] = clustered_bootstrap(uneven["bent"], uneven["cluster"])
-    return measures
+    precise = clustered_bootstrap(table["right"], table["cluster"])
+    gain = precision_gain(pd.read_csv(folder / "rules.csv"), "published", "none")
+    longer = clustered_bootstrap(uneven["bent"], uneven["cluster"]) if len(uneven) else UNKNOWN
+    return dict(zip(LABEL_MEASURES, (precise, gain, longer), strict=True))
 
 
 def bent(pair: Pair, said: str, true: str) -> float:
@@ -114,10 +113,7 @@ def of_samples(table: pd.DataFrame) -> dict[str, Interval]:
         return {}
     count = len(steps) // QUARTER
     first, last = (table[table["step"].isin(some)] for some in (steps[:count], steps[-count:]))
-    worth = {
-        "paid_gain": lambda part: part["label"],
-        "truth_gain": lambda part: part["truth"],
-        "paid_minus_truth_gain": lambda part: part["label"] - part["truth"],
-    }
     clusters = (last["cluster"], first["cluster"])
-    return {name: difference_of_means(of(last), of(first), clusters) for name, of in worth.items()}
+    worth = [(part["label"], part["truth"], part["label"] - part["truth"]) for part in (last, first)]
+    gains = [difference_of_means(after, before, clusters) for after, before in zip(*worth, strict=True)]
+    return dict(zip(SAMPLE_MEASURES, gains, strict=True))
