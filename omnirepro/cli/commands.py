@@ -111,21 +111,16 @@ def check_environment(args: argparse.Namespace) -> int:
 
 @command(
     "rehearse",
-    arg("--profile", nargs="*", default=[], help="profiles of papers (default: all five)"),
+    arg("--profile", nargs="*", default=[], help="profiles of papers, by name or file (default: all six)"),
     arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
     CORES,
 )
 def rehearse_profiles(args: argparse.Namespace) -> int:
     """Run papers' profiles end to end, offline, against a miniature mirror of the hub; goes on where it stopped."""
-    from omnirepro.kit.rehearsal import PROFILES, rehearse
+    from omnirepro.kit.rehearsal import PROFILES, rehearse_each
 
     words = " ".join(args.notebooks).replace(",", " ").split()
-    worst = 0
-    for profile in args.profile or PROFILES:
-        worst = max(worst, rehearse(profile, args.cores or usable_cores(), words))
-        if worst == STOPPED:
-            break
-    return worst
+    return rehearse_each(args.profile or PROFILES, args.cores or usable_cores(), words)
 
 
 @command("report", PROFILE, RUN, SEEDS)
