@@ -26,7 +26,8 @@ from omnirepro.papers.omni_rrm.label_quality import precision_gain
 from omnirepro.papers.omni_rrm.labelling import truths
 from omnirepro.papers.omni_rrm.supply import truth_of
 
-LABELS, GRPO = "02_reconciliation", "04_grpo"
+LABELS = "02_reconciliation"
+GRPO = "04_grpo"
 QUARTER = 4  # parts of a training's steps, of which the first and the last are compared
 LABEL_MEASURES = ("label_precision", "label_filter_gain", "label_longer")
 SAMPLE_MEASURES = ("paid_gain", "truth_gain", "paid_minus_truth_gain")
