@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,16 +126,22 @@ def rehearse_profiles(args: argparse.Namespace) -> int:
 
 @command("report", PROFILE, RUN, SEEDS)
 def report(args: argparse.Namespace) -> None:
-    """Write the HTML report of a run and print its scorecard; several seeds are also taken together."""
+    """Write the HTML report and the explorer of a run, print its scorecard; several seeds are also taken together."""
+    from omnirepro.cli.explore import explore
+    from omnirepro.data import RowError
     from omnirepro.kit.report import build, combine_seeds, combined_summary, summary
+    from omnirepro.kit.run import RunError
+    from omnirepro.papers.plots import draw_together
 
     names = _runs(args)
     for name in names:
+        with contextlib.suppress(RunError, RowError):  # a run without judgements has a report all the same
+            explore([], [], [], None, 40, name)
         build(name)
     if len(names) == 1:
         print(summary(names[0]))
     else:
-        combine_seeds(args.profile, args.seeds)
+        combine_seeds(args.profile, args.seeds, draw_together)
         print(combined_summary(args.profile))
 
 
