@@ -6,6 +6,8 @@ chosen and rejected text. Only here, and nowhere in the search, is a gold label 
 Rules (`RULES`):
 - paper: the policy's judgement is wrong, that of the `top` criteria by meta-reward is right (Section 3.3); the second
   is chosen, the first rejected.
+- shared: the policy's judgement is wrong, that of the very same criteria, each judged alone, is right; chosen and
+  rejected begin alike and part in the critiques and the verdict, so that no first word tells which is preferred.
 - code: as the authors' code intends: the best criterion judges rightly (chosen), the worst wrongly (rejected), and
   their meta-rewards lie at least a threshold apart; beside it a pair of criteria lists, ranked against original order.
 - code-unsorted: the same with the spread taken between first and last as written, which is what the code computes.
@@ -16,7 +18,7 @@ Departure: the published thresholds (5, 20) are on another scalar model's scale;
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -26,7 +28,7 @@ from omnirepro.judge.criteria import CriterionJudgement, Task, render_criteria, 
 from omnirepro.reward.meta import rank
 from omnirepro.search.trace import Trace, rerank, values
 
-RULES = ("paper", "code", "code-unsorted")
+RULES = ("paper", "shared", "code", "code-unsorted")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ def select(
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; one of {', '.join(RULES)}")
     found = []
-    if rule == "paper":
+    if rule in ("paper", "shared"):
         for trace, text in zip(traces, outputs, strict=True):
-            found += _paper(trace, text, variant, top, seed)
+            found += _paper(trace, text, variant, top, seed) if rule == "paper" else _shared(trace, text)
         return found
     worth = [(trace, values(trace, variant, seed)) for trace, _ in zip(traces, outputs, strict=True)]
     spreads = []  # the largest less the smallest meta-reward, or the first less the last as written
@@ -91,13 +93,25 @@ def label_of(trace: Trace) -> str | None:
 
 def _paper(trace: Trace, text: str, variant: str, top: int, seed: int) -> list[Preference]:
     criteria, judged = composed(trace, variant, top, seed)
-    if len(criteria) < top or judged.verdict != label_of(trace):
+    return _improved(trace, criteria, judged, text) if len(criteria) == top else []
+
+
+def _shared(trace: Trace, text: str) -> list[Preference]:
+    own = [tried for tried in trace.tried if tried.round == 0]
+    criteria = [tried.criterion for tried in own]
+    same = bool(own) and text.startswith(render_criteria(criteria))
+    return _improved(trace, criteria, vote(criteria, [tried.judged for tried in own]), text) if same else []
+
+
+def _improved(trace: Trace, criteria: Sequence[str], judged: CriterionJudgement, text: str) -> list[Preference]:
+    """Prefer a direct judgement to the policy's own, where it is right and can be written."""
+    if judged.verdict != label_of(trace):
         return []
     try:
         written = render_direct(criteria, judged)
     except ValueError:  # a critique that itself holds a tag cannot be written
         return []
-    task = Task("direct", trace.shown, count=top)
+    task = Task("direct", trace.shown, count=len(criteria))
     return [Preference(task, written, text, trace.pair.id, trace.order)] if written != text else []
 
 
