@@ -18,7 +18,7 @@ Departure: the published thresholds (5, 20) are on another scalar model's scale;
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -64,7 +64,7 @@ def select(
     found = []
     if rule in ("paper", "shared"):
         for trace, text in zip(traces, outputs, strict=True):
-            found += _paper(trace, text, variant, top, seed) if rule == "paper" else _shared(trace, text)
+            found += _improved(trace, text, rule, variant, top, seed)
         return found
     worth = [(trace, values(trace, variant, seed)) for trace, _ in zip(traces, outputs, strict=True)]
     spreads = []  # the largest less the smallest meta-reward, or the first less the last as written
@@ -91,21 +91,17 @@ def label_of(trace: Trace) -> str | None:
     return trace.pair.label if trace.order == "AB" else swap_verdict(trace.pair.label)
 
 
-def _paper(trace: Trace, text: str, variant: str, top: int, seed: int) -> list[Preference]:
-    criteria, judged = composed(trace, variant, top, seed)
-    return _improved(trace, criteria, judged, text) if len(criteria) == top else []
-
-
-def _shared(trace: Trace, text: str) -> list[Preference]:
-    own = [tried for tried in trace.tried if tried.round == 0]
-    criteria = [tried.criterion for tried in own]
-    same = bool(own) and text.startswith(render_criteria(criteria))
-    return _improved(trace, criteria, vote(criteria, [tried.judged for tried in own]), text) if same else []
-
-
-def _improved(trace: Trace, criteria: Sequence[str], judged: CriterionJudgement, text: str) -> list[Preference]:
-    """Prefer a direct judgement to the policy's own, where it is right and can be written."""
-    if judged.verdict != label_of(trace):
+def _improved(trace: Trace, text: str, rule: str, variant: str, top: int, seed: int) -> list[Preference]:
+    """Prefer the improved judgement to the policy's own `text`, where it is right and can be written."""
+    if rule == "paper":
+        criteria, judged = composed(trace, variant, top, seed)
+        fits = len(criteria) == top
+    else:
+        own = [tried for tried in trace.tried if tried.round == 0]
+        criteria = tuple(tried.criterion for tried in own)
+        judged = vote(criteria, [tried.judged for tried in own])
+        fits = bool(own) and text.startswith(render_criteria(criteria))
+    if not fits or judged.verdict != label_of(trace):
         return []
     try:
         written = render_direct(criteria, judged)
