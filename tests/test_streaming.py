@@ -209,6 +209,21 @@ def test_batches_are_bounded_by_tokens(pool, monkeypatch):
     assert chat.complete(chats, SAMPLED, 1) == wanted and sizes == [1] * 12
 
 
+def test_a_processor_that_writes_nothing_reads_small_batches_with_the_same_results(pool, monkeypatch):
+    chat = LocalModel(make_model(), processor(), "m")
+    chats = [[user(pool["video"][i % 4], "say " * (1 + 5 * i))] for i in range(12)]
+    sizes = []
+    prompts = generation._prompts
+    monkeypatch.setattr(generation, "_prompts", lambda *given: sizes.append(len(given[2])) or prompts(*given))
+    found = []
+    for most in (1 << 20, 3 * (2 + max(len(chat.processor.encode(one).ids) for one in chats))):
+        monkeypatch.setattr(generation, "READ_AT_ONCE", most)
+        found.append(chat.choose(chats, ["[["] * 12, ["A", "B"]))
+    assert sizes[:2] == [12, 3] and sum(sizes[1:]) == 12
+    np.testing.assert_allclose(*found, atol=1e-5)
+    assert chat.complete(chats, SAMPLED, 1) and sizes[-1] == 12, "one that writes has the batch that it was given"
+
+
 def test_the_embedded_model_never_meets_the_bound_and_a_released_size_does():
     from transformers import Qwen2_5OmniThinkerConfig
 
