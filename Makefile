@@ -15,7 +15,7 @@ BATCH    = "$(BIN)/python" -m omnirepro reproduce $(ASKED)
 REPORT   = "$(BIN)/python" -m omnirepro report --profile $(PROFILE) --seeds $(SEEDS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce status check-env study ablations bless run report explore play site figures lab rehearse smoke test bench torture size lint clean
+.PHONY: help setup reproduce status check-env study final ablations bless run report explore play site figures lab rehearse smoke test bench torture size lint clean
 
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,10 +43,15 @@ check-env: $(STAMP) ## say what this machine has, and what will be slow or absen
 	@"$(BIN)/python" -m omnirepro check-env
 
 study: PROFILE = study
-study: SEEDS = 0 1 2
-study: $(STAMP) ## make the evidence: profile study, three seeds (many hours; says how many; resumes where it stopped)
+study: SEEDS = 0 1 2 3 4 5
+study: $(STAMP) ## make the evidence: profile study, six seeds (many hours; says how many; resumes where it stopped)
 	@"$(BIN)/python" -m omnirepro estimate --profile $(PROFILE) --seeds $(SEEDS) --cores $(or $(CORES),0)
 	@$(BATCH) --keep-going
+
+final: PROFILE = study
+final: SEEDS = 100 101 102 103 104 105
+final: $(STAMP) ## open the sealed seeds, once, for the final run of committed code (many hours; resumes where it stopped)
+	@$(BATCH) --keep-going --open-sealed
 
 ablations: N = 07 10
 ablations: $(STAMP) ## run every ablation of params/runs/ over its seeds (hours; says how many; resumes where it stopped)
@@ -54,7 +59,7 @@ ablations: $(STAMP) ## run every ablation of params/runs/ over its seeds (hours;
 	@$(BATCH) --arms all --keep-going
 
 bless: PROFILE = study
-bless: SEEDS = 0 1 2
+bless: SEEDS = 0 1 2 3 4 5
 bless: $(STAMP) ## put the small part of a finished study into results/blessed, and its tables into the README files
 	@"$(BIN)/python" -m omnirepro bless --profile $(PROFILE) --seeds $(SEEDS)
 	@"$(BIN)/python" -m omnirepro readme

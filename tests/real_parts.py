@@ -19,11 +19,16 @@ from omnirepro.toyworld.scenes import write_mp4
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def execute(stage, **parameters):
-    """Run the code cells of a real notebook in this process with papermill's parameters; returns its names."""
+def execute(stage, until=None, **parameters):
+    """Run the code cells of a real notebook in this process with papermill's parameters; returns its names.
+
+    `until`: those before the first that says it.
+    """
     book = nbformat.read(ROOT / "notebooks" / f"{stage}.ipynb", as_version=4)
     names = {}
     for cell in (cell for cell in book.cells if cell.cell_type == "code"):
+        if until and until in cell.source:
+            break
         exec(compile(cell.source, stage, "exec"), names)
         if "parameters" in cell.metadata.get("tags", []):
             names |= parameters

@@ -71,6 +71,13 @@ def test_profiles_name_arms_that_there_are(path):
     assert set(load_params(path.stem).peek("ablations.arms")) <= set(ARMS)
 
 
+def test_the_study_runs_the_arms_that_claims_need():
+    claims = load_claims(ROOT / "results/claims.yaml").claims.values()
+    asked = [f"_{claim.tests.metric}_" for claim in claims if claim.tests and claim.tests.stage == "07_ablations"]
+    needed = {arm for arm in ARMS for metric in asked if f"_{arm.replace('-', '_')}_" in metric}
+    assert {"no-rationale", "one-teacher", "drop-image"} <= needed <= set(load_params("study").peek("ablations.arms"))
+
+
 def test_a_fork_finds_the_file_of_its_arm():
     for name in ("no-rationale", "tiny+no-rationale", "tiny-s1+no-rationale", "tiny+no-rationale-s3"):
         assert run_file(name).name == "no-rationale.yaml"

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from omnirepro.cli.export.hub import write_card
+from omnirepro.cli.recompute import recompute
 from omnirepro.data import Judgement, Label, Pair, Part, write_jsonl
 from omnirepro.evaluate.statistics import UNKNOWN, Interval
 from omnirepro.kit.report import pages
@@ -31,6 +32,7 @@ from omnirepro.papers.omni_reward import free_form
 from omnirepro.papers.omni_reward.metrics import proposals
 from omnirepro.papers.omni_rrm import label_quality, plots, reinforcement, supervised
 from omnirepro.papers.omni_rrm.synthesis import synthesize
+from omnirepro.papers.plots import draw_together, together
 from tests.conftest import ROOT
 
 # ---- one check
@@ -399,12 +401,33 @@ def test_missed_checks_end_the_summary_and_stand_in_the_report(runs):
 
 
 def test_several_seeds_say_in_how_many_a_check_is_passed(runs):
-    folder = runs / combine_seeds("tiny", [0, 1])
+    for name, value in (("tiny", 0.8), ("tiny-s1", 0.9)):
+        (table := runs / name / "03_sft/figures/accuracy.csv").parent.mkdir()
+        table.write_text(f"task,judge,value,low,high\nimage,sft,{value},0.7,0.95\n")
+    folder = runs / combine_seeds("tiny", [0, 1], draw_together)
     line = "MISSED  03_sft  valid judgements 89.6 % (bound 95 %), passed in 1 of 2 seeds"
     assert combined_summary("tiny").splitlines()[-2:] == [line, "1 of 1 checks missed"]
     assert pd.read_csv(folder / "10_scorecard/tables/missed.csv")["check"].tolist() == ["valid judgements"]
     text = (folder / "report.html").read_text()
-    assert "passed in 1 of 2 seeds" in text and "<td>check_" not in text and "<td>accuracy</td>" in text
+    assert "passed in 1 of 2 seeds" in text and "<td>check_" not in text
+    assert "recompute accuracy --run tiny-seeds</code>" in text and text.count("data:image/png") == 1
+    drawn = pd.read_csv(folder / "03_sft/figures/accuracy.csv").iloc[0]
+    assert (drawn["value"], drawn["low"], drawn["high"], drawn["each"]) == (0.85, 0.214690, 1.0, "0.800000 0.900000")
+
+
+def test_a_number_of_several_seeds_is_computed_again_from_the_rows_of_each(runs):
+    combine_seeds("tiny", [0, 1], draw_together)
+    text, agree = recompute("accuracy", "tiny-seeds")
+    assert not agree and [line.split("  ")[2] for line in text.splitlines()[1:]] == [
+        "rows of seed 0", "rows of seed 1", "from seeds",
+    ]  # fmt: skip
+    assert text.count("its rows are not here") == 2 and text.splitlines()[-1].endswith("yes")
+
+
+def test_seeds_whose_tables_differ_have_no_common_figure():
+    table = pd.DataFrame({"task": ["image"], "value": [0.5], "low": [0.4], "high": [0.6]})
+    assert len(together([table, table])) == 1
+    assert together([table, table.assign(task="text")]).empty and together([table[["task", "value"]]] * 2).empty
 
 
 def test_the_scorecard_carries_missed_checks(runs):

@@ -29,7 +29,7 @@ from omnirepro.models import generation
 from omnirepro.models.chats import Chats
 from omnirepro.models.generation import Decoding, Generated, LocalModel, alike, words_after
 from omnirepro.models.loading import load
-from omnirepro.papers.omni_rrm.metrics import choice_metrics
+from omnirepro.papers.omni_rrm.metrics import choice_metrics, sft_metrics
 from omnirepro.papers.omni_rrm.plots import accuracies, reliability
 
 
@@ -465,6 +465,31 @@ def test_notebook_03_compares_with_the_base_that_is_made_to_choose(tmp_path):
     assert {"base, forced choice", "sft"} <= set(accuracies(tmp_path)["judge"])
     (tmp_path / "choices.jsonl").unlink()
     assert choice_metrics(tmp_path, protocol.frame(right)) == {}
+
+
+def test_notebook_03_compares_with_the_base_that_is_shown_examples(tmp_path):
+    shown = [r.model_copy(update={"model": "base, shown examples/test"}) for r in drawn("x", 1.0, 60)]
+    silent = [r.model_copy(update={"model": "base/test", "verdict": None, "status": "no_json"}) for r in shown]
+    right = [r.model_copy(update={"model": "sft/test", "verdict": r.label}) for r in shown]
+    write_jsonl(tmp_path / "predictions.jsonl", [*silent, *right, *shown])
+    found = sft_metrics(tmp_path)
+    share = sum(row.verdict == row.label for row in shown) / len(shown)
+    assert found["sft_minus_base_shown"].value == pytest.approx(1 - share) and found["sft_minus_base"].value == 1
+    assert found["valid_base_shown"]["value"] == 1 and found["valid_base"]["value"] == 0
+
+
+def test_examples_stand_between_the_instruction_and_the_pair_and_are_read(chat):
+    asked, other = pair("asked"), pair("other", label="B")
+    turns = [*verdict.messages(other, "full", "verdict")[1:], {"role": "assistant", "parts": [text_part("[[B]]")]}]
+    how = {"format": "verdict", "wording": "full", "read": "choice"}
+    plain, shown = Judge(chat, **how), Judge(chat, **how, examples=turns)
+    for order in ("AB", "BA"):
+        first, *between, last = shown.messages(asked, order)
+        assert [first, last] == plain.messages(asked, order) and between == turns
+    chances = [[row.probability for row in judge.judge([asked])] for judge in (plain, shown)]
+    assert chances[0] != chances[1]
+    answers = [row.raw for row in Judge(chat, wording="full", examples=turns, decoding=Decoding(4)).judge([asked])]
+    assert len(answers) == 2
 
 
 def test_notebook_04_reports_the_same_of_its_own_judge_and_failed_judgements_have_no_part(tmp_path):

@@ -338,6 +338,20 @@ def test_the_page_runs_under_its_own_policy(page):
     assert dom.count('class="row"') > 5 and "A &lt;b&gt;title&lt;/b&gt;</h1>" in dom
 
 
+def test_an_address_names_the_judge_of_a_stage(tmp_path):
+    one, two = pair("p1"), pair("p2")
+    files = []
+    for name, some in (("03_sft", [one, two]), ("09_benchmarks", [one])):
+        (tmp_path / name).mkdir()
+        rows = [row for p in some for row in judged(p, "sft/test", "A", "A")]
+        files.append(write_jsonl(tmp_path / name / "predictions.jsonl", rows))
+    found = read(Inputs(files, [write_jsonl(tmp_path / "pairs.jsonl", [one, two])], []))
+    write_page(found, tmp_path / "page.html", "t")
+    steps = "did.found = [count(), one('select').value]"
+    did = clicked(tmp_path / "page.html", steps, "#file=09_benchmarks&judge=sft")
+    assert did["found"] == ["1", "sft (09_benchmarks)"]
+
+
 def test_filters_counts_and_sorting_by_clicks(page):
     found = clicked(page, """
         did.start = [count(), pair(), all(".row").length < 40, tally("flipped by order"), tally("any invalid")];

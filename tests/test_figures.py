@@ -126,10 +126,10 @@ def test_a_legend_reads_in_the_order_of_the_points_row_by_row_and_guides_come_la
     assert [texts[i].get_text() for i in sorted(range(6), key=places.__getitem__)] == [*judges, "chance (50%)"]
 
 
-def test_every_seed_is_a_dot_behind_the_mean():
+def test_every_seed_is_a_dot_beside_the_mean():
     data = rows("task value low high each", ("all", 0.02, -0.01, 0.05, "-0.01 0.02 0.05"), ("hard", 0.01, 0, 0.02, ""))
     (axes,) = figures.points(data, "task", "gain (points)", guide=0).axes
-    dots = [line for line in axes.lines if line.get_alpha() == 0.35 and len(line.get_xdata())]
+    dots = [line for line in axes.lines if line.get_alpha() == 0.6 and len(line.get_xdata())]
     assert [list(line.get_xdata()) for line in dots] == [[-0.01, 0.02, 0.05]]
 
 

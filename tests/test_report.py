@@ -14,10 +14,11 @@ import nbformat
 import pytest
 from PIL import Image
 
-from omnirepro.kit.report import build, readme
+from omnirepro.kit.report import build, claims, readme
 from omnirepro.kit.report.pages import POLICY
-from omnirepro.kit.report.summary import summary
+from omnirepro.kit.report.summary import metrics_of, summary
 from omnirepro.kit.run import STAGES, RunError
+from omnirepro.kit.scorecard import effects, load_claims
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 20_000_000  # bytes of a report
@@ -125,6 +126,36 @@ def test_one_file_holds_everything(run):
     assert 'href="#03_sft">next' in text and "06_meta_reward_dpo" not in text and "draft" in text
     with pytest.raises(RunError, match="no executed notebook"):
         build("nothing")
+
+
+def test_a_number_leads_to_its_command_and_a_figure_to_its_rows(run):
+    book = nbformat.read(run / "03_sft/notebook.ipynb", 4)
+    book.cells[-2].source = 'plot(run, "accuracy")'
+    nbformat.write(book, run / "03_sft/notebook.ipynb")
+    rows = [{"model": f"sft/{split}", "task": "image"} for split in ("dev", "test")]
+    (run / "03_sft/predictions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (run / "03_sft/figures/accuracy.csv").write_text("task,judge\nimage,sft\nhard,sft\nimage,longer-wins\n")
+    text = build("toy").read_text()
+    assert '<code class="copy">python -m omnirepro recompute accuracy --run toy</code>' in text
+    assert "explorer.html#" not in text, "there is no explorer to lead to"
+    (run / "explorer.html").touch()
+    links = re.findall(r'href="explorer.html#([^"]+)">([^<]+)<', html.unescape(build("toy").read_text()))
+    ours = "file=03_sft&judge=sft&set=test"
+    bars = [(ours, "sft"), (f"{ours}&task=image", "image"), (f"{ours}&margin=hard", "hard")]
+    assert links == [("file=03_sft", "rows of toy"), ("file=03_sft", "all of the stage"), *bars]
+
+
+def test_the_committed_report_takes_its_seeds_together():
+    card = claims.card("blessed/seeds", metrics_of("blessed/seeds"), "blessed")
+    assert [part["name"] for part in card["papers"]] == ["Omni-RRM", "Omni-Reward", "GRM-Omni"]
+    assert all(part["figure"].startswith("data:image/png;base64,") for part in card["papers"])
+    rows = {row["claim"]: row for part in card["papers"] for row in part["claims"]}
+    sft = rows["rrm-sft-over-base"]
+    assert (
+        sft["mark"] == "built in" and sft["command"] == "python -m omnirepro recompute rrm-sft-over-base --run blessed"
+    )
+    shown = effects(metrics_of("blessed/seeds"), load_claims(ROOT / "results/claims.yaml")).set_index("claim")
+    assert "rrm-sft-over-base" not in shown.index and len(shown.loc["rrm-grpo-over-sft", "each"].split()) == 3
 
 
 def test_the_terminal_has_the_scorecard_in_columns_that_can_be_read(run, monkeypatch):

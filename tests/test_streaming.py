@@ -109,7 +109,7 @@ def test_many_rows_begin_at_once_and_a_bad_one_is_named_with_its_batch(pairs, mo
     rows = [pair.model_copy(update={"id": f"{pair.id}-{n}"}) for n in range(1500) for pair in pairs]
     rows.append(missing("last"))
     begun = time.monotonic()
-    encoded = encode_pairs(processor(), rows, labels_of(rows), "drop", 512, "brief")
+    encoded = encode_pairs(processor().encode, rows, labels_of(rows), "drop", 512, "brief")
     assert time.monotonic() - begun < 10 and len(encoded) == len(rows)
     preferred, other, tied = encoded[1]
     assert not tied and preferred.ids != other.ids
@@ -120,7 +120,7 @@ def test_many_rows_begin_at_once_and_a_bad_one_is_named_with_its_batch(pairs, mo
 def test_few_rows_are_looked_at_before_the_first_step(pairs):
     some = [*pairs, missing("gone")]
     for encode in (
-        lambda: encode_pairs(processor(), some, labels_of(some)),
+        lambda: encode_pairs(processor().encode, some, labels_of(some)),
         lambda: show_pairs(some, labels_of(some), processor(), "brief", "rationale-first", True),
     ):
         with pytest.raises(MediaError, match=r"pair gone: "):
@@ -207,6 +207,21 @@ def test_batches_are_bounded_by_tokens(pool, monkeypatch):
     monkeypatch.setattr(generation, "tokens_at_once", lambda model: 1)
     sizes.clear()
     assert chat.complete(chats, SAMPLED, 1) == wanted and sizes == [1] * 12
+
+
+def test_a_processor_that_writes_nothing_reads_small_batches_with_the_same_results(pool, monkeypatch):
+    chat = LocalModel(make_model(), processor(), "m")
+    chats = [[user(pool["video"][i % 4], "say " * (1 + 5 * i))] for i in range(12)]
+    sizes = []
+    prompts = generation._prompts
+    monkeypatch.setattr(generation, "_prompts", lambda *given: sizes.append(len(given[2])) or prompts(*given))
+    found = []
+    for most in (1 << 20, 3 * (2 + max(len(chat.processor.encode(one).ids) for one in chats))):
+        monkeypatch.setattr(generation, "READ_AT_ONCE", most)
+        found.append(chat.choose(chats, ["[["] * 12, ["A", "B"]))
+    assert sizes[:2] == [12, 3] and sum(sizes[1:]) == 12
+    np.testing.assert_allclose(*found, atol=1e-5)
+    assert chat.complete(chats, SAMPLED, 1) and sizes[-1] == 12, "one that writes has the batch that it was given"
 
 
 def test_the_embedded_model_never_meets_the_bound_and_a_released_size_does():

@@ -188,6 +188,28 @@ def test_a_missing_medium_stops_with_its_row_or_is_counted(tmp_path, opened):
     assert sum(len(prompts_in(tmp_path / "out", s)) for s in SPLITS) == 5
 
 
+def test_rows_of_a_licence_that_is_not_named_stop_or_are_counted_but_for_tests(tmp_path, opened):
+    terms = ({"licence": "mit"}, {"license": "CC-BY-NC"}, None, {"licence": "GPL"})
+    pairs = [pair(str(i), f"q{i}", "A", meta=terms[i % 4]) for i in range(12)]
+    for name in ("own", "held"):
+        write_jsonl(tmp_path / f"{name}.jsonl", [p.model_copy(update={"id": name + p.id}) for p in pairs])
+    lines(tmp_path / "asked.jsonl", {"prompt": "free?"})
+    lines(tmp_path / "closed.jsonl", {"prompt": "not free?"})
+    for name, licence in (("own", "CC0"), ("asked", "cc0"), ("closed", "CC-BY-ND")):
+        (tmp_path / f"{name}.yaml").write_text(f"path: {name}.jsonl\nlicence: {licence}\n")
+    named = {"data__pairs": [str(tmp_path / "own.yaml")], "data__licences": ["MIT", "CC0"]}
+    named |= {"data__prompts": [str(tmp_path / f"{name}.yaml") for name in ("asked", "closed")]}
+    with pytest.raises(RowError, match=r"closed: row closed:1: its licence, 'CC-BY-ND', is none of data.licences"):
+        draw(opened("01_synthesis", **named), tmp_path / "out")
+    named |= {"data__bad_rows": "drop", "data__test": [str(tmp_path / "held.jsonl")]}
+    lines(tmp_path / "held.jsonl", pair("t", "tested?", "B", meta={"licence": "GPL"}).model_dump())
+    draw(opened("01_synthesis", **named), tmp_path / "out")
+    kept = {row.id for split in SPLITS for read in (prompts_in, given_in) for row in read(tmp_path / "out", split)}
+    assert kept == {"asked:1", "held:t", *(f"own:own{i}" for i in range(12) if i % 4 in (0, 2))}
+    reasons = pd.read_csv(tmp_path / "out/dropped.csv")["reason"].str.extract("'(.*)'")[0]
+    assert reasons.value_counts().to_dict() == {"CC-BY-NC": 3, "GPL": 3, "CC-BY-ND": 1}
+
+
 def test_given_labels_are_kept_without_any_model_and_no_score_is_invented(tmp_path, opened):
     known = {"score_a": 8, "score_b": 3, "rationale": "A says why."}
     pairs = [pair(str(i), f"q{i}", "A", meta=known) for i in range(30)] + [pair("t", "tie?", "tie", meta=known)]
@@ -608,4 +630,34 @@ def test_a_file_that_left_a_folder_of_data_means_other_work(tmp_path, monkeypatc
     run.finish({})
     assert opened().skipped
     (tmp_path / "asked/b.jsonl").unlink()
+    assert not opened().skipped
+
+
+@pytest.mark.parametrize(
+    ("stage", "named"),
+    [
+        ("02_reconciliation", {"reconciliation.teachers": [{"any": "MODEL", "audio": "some/hub-id"}, "MODEL"]}),
+        ("06_meta_reward_dpo", {"meta_reward_dpo.disrm": {"text": "MODEL/05_bradley_terry", "any": ""}}),
+        ("06_meta_reward_dpo", {"meta_reward_dpo.genrm": "MODEL"}),
+    ],
+)
+def test_a_named_model_that_is_trained_again_means_other_work(tmp_path, monkeypatch, stage, named):
+    monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
+    weights = tmp_path / "model/05_bradley_terry/scorer/model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("one")
+    for made in ("00_backbone", "01_synthesis"):
+        run = open_run(made, "smoke", "own")
+        run.write("strong/x" if made == "00_backbone" else "data/x", "x")
+        run.finish({})
+    overrides = json.loads(json.dumps(named).replace("MODEL", str(tmp_path / "model")))
+
+    def opened():
+        return execute(stage, until="run.do(", profile="smoke", run="own", overrides=overrides)["run"]
+
+    run = opened()
+    run.do(lambda run: run.write("made.txt", "made"))
+    run.finish({})
+    assert opened().skipped
+    weights.write_text("two")
     assert not opened().skipped

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ BATCH = (
     arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
     arg("--arms", choices=("few", "all"), default="few", help="ablations of notebook 07 (default: the profile's few)"),
 )
+OPEN_SEALED = arg("--open-sealed", action="store_true", help="open the sealed seeds, once, for the final run")
 KEEP_GOING = arg("--keep-going", action="store_true", help="go on with what does not need a notebook that failed")
 SET = arg("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as sft.steps=10 (repeatable)")
 
@@ -72,15 +74,15 @@ def _asked(args: argparse.Namespace) -> tuple[str, list[int], list[str], int, bo
     return args.profile, args.seeds, words, args.cores or usable_cores(), args.arms == "all"
 
 
-@command("batch", *BATCH, KEEP_GOING)
+@command("batch", *BATCH, KEEP_GOING, OPEN_SEALED)
 def batch(args: argparse.Namespace) -> int:
     """Run every notebook that is not up to date, with one table of what is done, runs and waits."""
     from omnirepro.kit.batch.engine import run_batch
 
-    return run_batch(*_asked(args), args.keep_going)
+    return run_batch(*_asked(args), args.keep_going, open_sealed=args.open_sealed)
 
 
-@command("reproduce", *BATCH, KEEP_GOING)
+@command("reproduce", *BATCH, KEEP_GOING, OPEN_SEALED)
 def reproduce(args: argparse.Namespace) -> int:
     """Run every notebook that is not up to date, then write the report and print the scorecard (make reproduce)."""
     failed = batch(args)
@@ -110,35 +112,36 @@ def check_environment(args: argparse.Namespace) -> int:
 
 @command(
     "rehearse",
-    arg("--profile", nargs="*", default=[], help="profiles of papers (default: all five)"),
+    arg("--profile", nargs="*", default=[], help="profiles of papers, by name or file (default: all six)"),
     arg("--notebooks", nargs="*", default=[], metavar="N", help="numbers of notebooks, such as 03 (default: all)"),
     CORES,
 )
 def rehearse_profiles(args: argparse.Namespace) -> int:
     """Run papers' profiles end to end, offline, against a miniature mirror of the hub; goes on where it stopped."""
-    from omnirepro.kit.rehearsal import PROFILES, rehearse
+    from omnirepro.kit.rehearsal import PROFILES, rehearse_each
 
     words = " ".join(args.notebooks).replace(",", " ").split()
-    worst = 0
-    for profile in args.profile or PROFILES:
-        worst = max(worst, rehearse(profile, args.cores or usable_cores(), words))
-        if worst == STOPPED:
-            break
-    return worst
+    return rehearse_each(args.profile or PROFILES, args.cores or usable_cores(), words)
 
 
 @command("report", PROFILE, RUN, SEEDS)
 def report(args: argparse.Namespace) -> None:
-    """Write the HTML report of a run and print its scorecard; several seeds are also taken together."""
+    """Write the HTML report and the explorer of a run, print its scorecard; several seeds are also taken together."""
+    from omnirepro.cli.explore import explore
+    from omnirepro.data import RowError
     from omnirepro.kit.report import build, combine_seeds, combined_summary, summary
+    from omnirepro.kit.run import RunError
+    from omnirepro.papers.plots import draw_together
 
     names = _runs(args)
     for name in names:
+        with contextlib.suppress(RunError, RowError):  # a run without judgements has a report all the same
+            explore([], [], [], None, 40, name)
         build(name)
     if len(names) == 1:
         print(summary(names[0]))
     else:
-        combine_seeds(args.profile, args.seeds)
+        combine_seeds(args.profile, args.seeds, draw_together)
         print(combined_summary(args.profile))
 
 

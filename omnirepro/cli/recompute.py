@@ -6,12 +6,13 @@ trained: rows are read, policies applied, intervals drawn again with the same se
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from omnirepro.kit import scorecard
-from omnirepro.kit.run import RunError, project_root, results_root
+from omnirepro.kit.run import RunError, project_root, results_root, run_name
 from omnirepro.kit.run.checks import FileMissing
 from omnirepro.kit.run.display import metric_cells, text_table
 from omnirepro.kit.run.record import complete_metrics
@@ -35,8 +36,9 @@ CLOSE = 1e-9
 def recompute(name: str, run: str) -> tuple[str, bool]:
     """Return a table of a metric or claim as written and as computed again, and whether the two agree.
 
-    Of several seeds together (`seeds/` in the run) mean and interval are made again from the seeds' values. A number
-    whose rows are not there does not agree. Raises `RunError` where no stage of the run has such a number.
+    Of several seeds together (`seeds/` in the run, or a run that is nothing else) mean and interval are made again from
+    the seeds' values, these from the rows of their runs. A number whose rows are not there does not agree. Raises
+    `RunError` where no stage of the run has such a number.
     """
     folder = results_root() / run
     book = scorecard.load_claims(project_root() / "results" / "claims.yaml")
@@ -46,19 +48,25 @@ def recompute(name: str, run: str) -> tuple[str, bool]:
     stages = [stage for stage in COMPUTED if wanted & written.get(stage, {}).keys()]
     if not stages:
         raise RunError(f"no stage of run {run} has a number {name!r}; metrics.json of its stages lists those there are")
+    trace = folder / "seeds.json"
+    combined = folder if trace.is_file() else folder / "seeds"
+    runs = [(folder, "from rows")]
+    if combined == folder:
+        made = json.loads(trace.read_text(encoding="utf-8"))
+        runs = [(results_root() / run_name(made["profile"], seed), f"rows of seed {seed}") for seed in made["seeds"]]
+    together = scorecard.read_metrics(combined)
     rows = []
     for stage in stages:
-        try:
-            again = complete_metrics(COMPUTED[stage](folder / stage))
-        except FileMissing:
-            again = {}
-        seeds = scorecard.read_metrics(folder / "seeds").get(stage, {})
-        for metric in sorted(wanted & written[stage].keys()):
-            rows.append(_row(stage, metric, "from rows", written[stage][metric], again.get(metric)))
-            if len((seeds.get(metric) or {}).get("by_seed", {})) > 1:
-                rows.append(
-                    _row(stage, metric, "from seeds", seeds[metric], scorecard.again(seeds[metric], stage, metric))
-                )
+        for place, how in runs:
+            known = scorecard.read_metrics(place).get(stage, {})
+            try:
+                again = complete_metrics(COMPUTED[stage](place / stage))
+            except FileMissing:
+                again = {}
+            rows += [_row(stage, m, how, known[m], again.get(m)) for m in sorted(wanted & known.keys())]
+        for metric, found in sorted(together.get(stage, {}).items()):
+            if metric in wanted and len(found.get("by_seed", {})) > 1:
+                rows.append(_row(stage, metric, "from seeds", found, scorecard.again(found, stage, metric)))
     head = ("stage", "metric", "", "written", "interval", "computed again", "interval", "agree")
     return text_table(head, rows), all(row[-1] == "yes" for row in rows)
 

@@ -55,7 +55,7 @@ def choices(
     """
     format = verdict.format_of(judge.format)
     asked = [(pair, order) for pair in pairs for order in ORDERS[orders]]
-    chats = [format.messages(pair.displayed(order), judge.wording) for pair, order in asked]
+    chats = [judge.messages(*each) for each in asked]
     if judge.read == "choice":
         written = [Generated(OPENINGS[format.kind], 0, True)] * len(asked)
     elif written is None:

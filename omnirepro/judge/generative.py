@@ -36,6 +36,7 @@ class Judge:
 
     `read`: by the verdict that it writes ("generate"), or by the probabilities of both ("choice"; see `judge.choice`,
     and there `threshold`). `samples`: judgements drawn for each pair and order, of which the commonest verdict counts.
+    `examples`: turns of other pairs and their judgements that are shown before each pair.
     Raises `RunError` where these do not fit each other.
     """
 
@@ -47,6 +48,7 @@ class Judge:
     read: str = "generate"
     threshold: float = 0.0
     samples: int = 1
+    examples: list[dict] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         choice.check(self.read, self.format, self.samples, self.decoding.temperature)
@@ -54,6 +56,11 @@ class Judge:
     @property
     def name(self) -> str:
         return self.chat.name
+
+    def messages(self, pair: Pair, order: str) -> list[dict]:
+        """Return the chat that asks for a judgement of a pair, displayed in an order, behind the judge's examples."""
+        asked = verdict.messages(pair.displayed(order), self.wording, self.format)
+        return [*asked[:-1], *self.examples, asked[-1]]
 
     def judge(
         self,
@@ -75,7 +82,7 @@ class Judge:
             return choice.choices(self, pairs, orders, progress)
         format = verdict.format_of(self.format)
         asked = [(pair, order) for pair in pairs for order in ORDERS[orders]]
-        chats = [format.messages(pair.displayed(order), self.wording) for pair, order in asked]
+        chats = [self.messages(*each) for each in asked]
 
         def parsed(out: Generated) -> rubric.Parsed:
             return rubric.concluded(format.read(out.text), out)

@@ -25,6 +25,7 @@ from omnirepro.models.processing import Example, OmniProcessor
 
 Progress = Callable[[int, int, float], None]  # done, total, seconds
 BATCH_BYTES = 16 << 30  # of a batch's KV cache and activations, by `tokens_at_once`
+READ_AT_ONCE = 2048  # tokens of a batch that a processor reads and answers with no token: more leave its caches
 WORTH = 64  # tokens of a beginning from which on a pass of its own costs less than it saves
 ROWS = 8  # of a matrix product: those of fewer are rounded by other instructions on some processors
 
@@ -80,12 +81,15 @@ def by_length(
     """Run a model, in evaluation mode, over batches of examples of like length, the longest first.
 
     `run` gets a batch and its rows' numbers, and returns one result a row; the results come in the order given. A batch
-    has at most `batch_size` rows, and fewer where these, with `new_tokens` more each, pass `tokens_at_once`. Examples
-    may be `Encoded`: then no more media are held than fit into memory (`stretches`).
+    has at most `batch_size` rows, and fewer where these, with `new_tokens` more each, pass `tokens_at_once`, or, on a
+    CPU that writes none, `READ_AT_ONCE`. Examples may be `Encoded`: then no more media are held than fit into memory
+    (`stretches`).
     `progress(done, total, seconds)` is called after each batch.
     """
     out: list = [None] * len(examples)
     most = tokens_at_once(model)
+    if model.device.type == "cpu" and not new_tokens:
+        most = min(most, READ_AT_ONCE)
     done = 0
     started = time.monotonic()
     was_training = model.training
@@ -426,9 +430,9 @@ def choose(
         tokens = [wanted[asked[row]] for row in rows]
         return [dict(zip(some, chances[i, some].tolist(), strict=True)) for i, some in enumerate(tokens)]
 
-    found = _in_batches(model, processor, Encoded(asked, behind), batch_size, next_token, progress, 1, share)
+    found = _in_batches(model, processor, Encoded(asked, behind), batch_size, next_token, progress, 0, share)
     if too_long := sorted({row for (row, _), chances in zip(asked, found, strict=True) if chances is None}):
-        raise ContextError(too_long, context_of(model) - 1)
+        raise ContextError(too_long, context_of(model))
     known = dict(zip(asked, found, strict=True))
     return [
         [sum(known[row, option[:at]][token] for at, token in enumerate(option)) for option in options]

@@ -5,11 +5,15 @@ Consumes a stage's folder; produces a figure with its data beside it (PNG, SVG, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from omnirepro.kit import figures
 from omnirepro.kit.run import STAGES, Run, results_root
 from omnirepro.kit.run.display import say
+from omnirepro.kit.scorecard import combine
 from omnirepro.papers.ablations.plots import ABLATION_PLOTS
 from omnirepro.papers.benchmarks.report import BENCHMARK_PLOTS
 from omnirepro.papers.best_of_n.report import CHOICE_PLOTS
@@ -17,6 +21,7 @@ from omnirepro.papers.grm_omni.plots import META_PLOTS
 from omnirepro.papers.omni_reward.plots import REWARD_PLOTS
 from omnirepro.papers.omni_rrm.plots import RUBRIC_PLOTS, Plot
 
+READERS = {r"^sft\b": "SFT judge", r"^grpo\b": "GRPO judge"}  # rows have the model's name, figures a reader's
 PLOTS: dict[str, dict[str, Plot]] = {
     **RUBRIC_PLOTS,
     "05_bradley_terry": REWARD_PLOTS,
@@ -46,9 +51,47 @@ def draw(stage: str, folder: Path, name: str):
         return None
     if table.empty:
         return None
-    figure = form(table)
+    figure = form(named(table))
     figures.save(figure, table, folder / "figures", name)
     return figure
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a figure's table with its judges called what readers know them by."""
+    return table.replace({name: READERS for name in ("judge", "model") if name in table}, regex=True)
+
+
+def draw_together(stage: str, folders: Sequence[Path], folder: Path) -> None:
+    """Draw the figures of several seeds' stage that have intervals: the seeds' values, their mean and its interval.
+
+    Consumes the tables that the seeds' own figures were drawn from. A figure whose rows differ between seeds is left
+    out, as is one of a stage that a seed has not run.
+    """
+    for name, (_, form) in PLOTS.get(stage, {}).items():
+        files = [each / "figures" / f"{name}.csv" for each in folders]
+        if all(path.is_file() for path in files) and len(table := together([pd.read_csv(path) for path in files])):
+            figures.save(form(named(table)), table, folder / "figures", name)
+
+
+def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of several seeds' tables as one: the mean of their values, its interval, `each` of them.
+
+    Shares stay within 0 and 1. Empty where a table has no intervals, or other rows than the first.
+    """
+    first = tables[0]
+    measured = {"value", "low", "high"}
+    keys = [name for name in first if name not in measured | {"n", "each"}]
+    if not measured <= set(first) or any(not first[keys].equals(table.get(keys)) for table in tables[1:]):
+        return pd.DataFrame()
+    numbers = pd.concat(tables)[list(measured)]
+    share = numbers.min().min() >= 0 and numbers.max().max() <= 1
+    rows = []
+    seeds = [table.to_dict("records") for table in tables]
+    for key, *some in zip(first[keys].to_dict("records"), *seeds, strict=True):
+        if found := combine(dict(enumerate(some)), share=share):
+            each = " ".join(f"{x:.6f}" for x in found["by_seed"].values())
+            rows.append(key | {name: found[name] for name in ("value", "low", "high")} | {"each": each})
+    return pd.DataFrame(rows).astype(dict.fromkeys(measured, float))
 
 
 def redraw(run: str) -> list[Path]:

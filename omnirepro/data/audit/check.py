@@ -136,10 +136,10 @@ def _bytes(part: Part) -> str:
         return str(part.path)
 
 
-def licence_of(pair: Pair, card: str = "") -> str:
-    """Return the licence of a pair: its own, that of its card, or that of its source."""
-    meta = pair.meta or {}
-    known = SOURCES.get((pair.source or "").lower())
+def licence_of(row: Pair | Prompt, card: str = "") -> str:
+    """Return the licence of a row: its own, that of its card, or that of its source; a prompt has no own."""
+    meta = getattr(row, "meta", None) or {}
+    known = SOURCES.get((getattr(row, "source", None) or "").lower())
     return str(meta.get("licence") or meta.get("license") or card or (known.licence if known else "not stated"))
 
 

@@ -29,6 +29,7 @@ from omnirepro.kit.report.execution import find_notebook
 from omnirepro.kit.run import Fork, RunError, load_params, project_root, results_root, run_name, to_run
 from omnirepro.kit.run.estimates import expected, stages_of
 from omnirepro.kit.run.files import PACKAGED, working_root
+from omnirepro.kit.run.sealed import check_sealed
 
 PATIENCE = 30  # seconds for the engine to end its jobs, before it is asked less kindly
 JOB = re.compile(r"(?:^    reason: (.*)\n)?^    wildcards: run=(\S+), stage=(\S+)", re.M)
@@ -178,16 +179,18 @@ def run_batch(
     every_arm: bool = False,
     keep_going: bool = False,
     command: str = "",
+    open_sealed: bool = False,
 ) -> int:
     """Run every notebook that is not up to date, show one table meanwhile, and return the exit status.
 
-    `command`: what is named as going on from there (default: that of `reproduce`).
+    `command`: what is named as going on from there (default: that of `reproduce`). `open_sealed`: see `check_sealed`.
     Raises `ParameterError` or `RunError` before any work where what is asked for cannot be.
     """
     batch = Batch(profile, seeds, notebooks, cores, every_arm, command)
     try_out(results_root() / f"{run_name(profile)}-batch.log")
     try:
         batch.plan()
+        check_sealed(profile, seeds, open_sealed)
         if not any(row.state == "waiting" for row in batch.rows):
             print(f"Nothing to be done: every notebook of {' '.join(batch.runs)} is up to date.")
             return 0

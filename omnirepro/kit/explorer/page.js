@@ -83,7 +83,7 @@ const MODALITY = CASES.map((_, p) => {
 // ---- filters
 
 const EMPTY = {
-  judge: "", flip: "", outcome: "", status: "", wrong: "", right: "", modality: "", task: "", set: "", margin: "", tie: "",
+  file: "", judge: "", flip: "", outcome: "", status: "", wrong: "", right: "", modality: "", task: "", set: "", margin: "", tie: "",
   q: "", sort: "file", pair: "",
 };
 const FILTERS = Object.keys(EMPTY).filter((key) => !["sort", "pair"].includes(key));
@@ -93,9 +93,9 @@ let shown = []; // the pairs that pass, sorted
 let current = -1;
 let counts = {};
 
-function judgeOf(name) {
+function judgeOf(name, file = "") { // by its label, else by its name, in a file where one is named
   const found = JUDGES.findIndex((judge) => judge.label === name);
-  return found >= 0 ? found : JUDGES.findIndex((judge) => judge.name === name);
+  return found >= 0 ? found : JUDGES.findIndex((judge) => judge.name === name && (!file || judge.file === file));
 }
 
 let chosen = -1; // the judge that order, outcome, status and ties are about; -1: any
@@ -116,6 +116,7 @@ function inRange(p) {
 // A facet: its heading, the values that a pair has (`about`: by the chosen judge), and the words for a value. One value
 // of each can be chosen.
 const FACETS = [
+  { key: "file", title: "Stage or file", values: (p) => CASES[p].map((one) => JUDGES[one.judge].file) },
   { key: "judge", title: "Judge", values: (p) => CASES[p].map((one) => JUDGES[one.judge].label) },
   { key: "flip", about: true, title: "Order", words: { flipped: "flipped by order", same: "same in both" },
     values: (p) => casesOf(p).filter((one) => one.compared).map((one) => (one.flips ? "flipped" : "same")) },
@@ -214,7 +215,7 @@ function readAddress() {
   if (next.flip === "1" || next.flip === "true") next.flip = "flipped";
   for (const key of ["judge", "wrong", "right"]) {
     if (!next[key]) continue;
-    const index = judgeOf(next[key]);
+    const index = judgeOf(next[key], next.file);
     if (index < 0) unknown.push(`no judge is called “${next[key]}”`);
     next[key] = index < 0 ? "" : JUDGES[index].label;
   }

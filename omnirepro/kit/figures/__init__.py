@@ -7,4 +7,4 @@
 # ruff: noqa: F401 (what the package offers)
 from omnirepro.kit.figures.forms import bars, curves, heat, histogram, points
 from omnirepro.kit.figures.judgements import accuracy, loss, policy_range, position, statuses
-from omnirepro.kit.figures.style import csv, save, theme
+from omnirepro.kit.figures.style import csv, png, save, theme

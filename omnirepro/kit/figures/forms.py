@@ -60,7 +60,8 @@ def curves(
     `stroke` tells the parts of a line apart (seeds; with `mean` thin ones below their mean), `marker` its points.
     `band`: intervals as areas; `peak`: mark where each stroke is highest; `decay`: y from 0, or logarithmic where it
     spans more than a factor of 20; `xscale`: linear, log or counts; `grey`: lines that are no measurement. An axis of
-    its own spans `least` at least, one of shares 20 points, so that small changes look small.
+    its own spans `least` at least, one of shares 20 points, so that small changes look small. A column `each`: see
+    `points`.
     """
     height = 4.2 if len(_levels(data, panel)) <= per_row else 2.9
     figure, panels = _panels(data, panel, 4.1 if panel else 5.8, height, per_row, sharex=sharex, sharey=sharey)
@@ -90,6 +91,9 @@ def curves(
                 apart = {"linear": some[x] + 0.01 * off * np.ptp(data[x]), "log": some[x] * 1.05**off}
                 interval = {"color": look["color"], "alpha": 0.6}
                 _intervals(axes, some.assign(**{x: apart.get(xscale, some[x])}), x, y, marker="", **interval)
+            for at, told in zip(some[x], some.get("each", ()), strict=False):
+                dots = [float(word) for word in str(told).split()]
+                axes.plot([at] * len(dots), dots, "o", color=look["color"], ms=4, alpha=0.35, mew=0)
             for kind, symbol in zip(kinds, MARKERS, strict=False):
                 dot = _where(some, marker, kind)
                 axes.plot(dot[x], dot[y], symbol, color=look["color"], ms=7)
@@ -139,7 +143,7 @@ def points(
 
     `upright` sets the rows side by side; `heading` groups them; `span` joins the values of a row. A dotted line stands
     at `guide`; points are hollow where it is 0 and their interval holds it. Without `label` panels name their values.
-    A column `each` holds what every seed gave, as numbers with a blank between: dots behind their mean.
+    A column `each` holds what every seed gave, as numbers with a blank between: dots beside their mean.
     """
     rows = [
         (head, name) for head in _levels(data, heading) for name in (None, *_levels(_where(data, heading, head), row))
@@ -162,8 +166,9 @@ def points(
             some = _where(part, hue, name).assign(_place=place + shift)
             for at, told in zip(some["_place"], some.get("each", ()), strict=False):
                 dots = [float(word) for word in str(told).split()]
-                across = ([at] * len(dots), dots) if upright else (dots, [at] * len(dots))
-                axes.plot(*across, "o", color=COLOURS[i % len(COLOURS)], ms=4, alpha=0.35, mew=0)
+                beside = [at + 0.2 / len(hues)] * len(dots)
+                across = (beside, dots) if upright else (dots, beside)
+                axes.plot(*across, "o", color=COLOURS[i % len(COLOURS)], ms=4, alpha=0.6, mew=0)
             unsure = (some["low"] <= 0) & (some["high"] >= 0) if guide == 0 and "low" in some else [False] * len(some)
             for hollow in (False, True):
                 look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}

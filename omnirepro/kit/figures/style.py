@@ -83,15 +83,22 @@ def save(figure: Figure, data: pd.DataFrame, folder: str | Path, name: str) -> l
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in ("png", "svg", "csv")]
     parts = [path.with_name(f".{path.name}.part") for path in paths]
+    parts[0].write_bytes(png(figure))
     with theme():  # the hash salt is read while the SVG is written; dates would change its bytes
-        figure.savefig(picture := BytesIO(), format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
         figure.savefig(parts[1], format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    few = Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    few.save(parts[0], format="png", optimize=True, dpi=(DPI, DPI))
     parts[2].write_bytes(csv(data).encode())
     for part, path in zip(parts, paths, strict=True):
         os.replace(part, path)
     return paths
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG of 160 dpi and 256 colours."""
+    with theme():
+        figure.savefig(picture := BytesIO(), format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    few = Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(out := BytesIO(), format="png", optimize=True, dpi=(DPI, DPI))
+    return out.getvalue()
 
 
 def csv(data: pd.DataFrame) -> str:

@@ -7,21 +7,52 @@ lie in `results/rehearsal`, beside the mirror; what was finished is not done aga
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from omnirepro.data.files import atomic_write
+from omnirepro.data import RowError
+from omnirepro.data.files import RunError, atomic_write
 from omnirepro.kit.batch.engine import run_batch
 from omnirepro.kit.rehearsal.mirror import make, servers_in, write_map
 from omnirepro.kit.rehearsal.servers import serving
-from omnirepro.kit.run import load_params, results_root, run_name
+from omnirepro.kit.run import ParameterError, load_params, results_root, run_name
 from omnirepro.kit.run.parameters import Params
 
 COUNTS = Path(__file__).with_name("counts.yaml")
-PROFILES = ("omni-rrm-7b", "omni-rrm-3b", "omni-reward-bt", "omni-reward-r1", "grm-omni")
+PROFILES = (
+    *("omni-rrm-7b", "omni-rrm-3b", "omni-rrm-7b-released"),
+    *("omni-reward-bt", "omni-reward-r1", "grm-omni"),
+)
+STOPPED = 130  # exit status of a batch that was interrupted
+ENDS = {0: "yes", STOPPED: "stopped"}
+
+
+def rehearse_each(profiles: Sequence[str], cores: int, notebooks: list[str]) -> int:
+    """Rehearse profiles one after another, whether or not one fails, print which passed, and return the worst status.
+
+    What was interrupted ends it.
+    """
+    worst = 0
+    table = [("profile", "minutes", "passed")]
+    for profile in profiles:
+        started = time.monotonic()
+        try:
+            status = rehearse(profile, cores, notebooks)
+        except (ParameterError, RowError, RunError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 1
+        table.append((profile, f"{(time.monotonic() - started) / 60:.1f}", ENDS.get(status, "no")))
+        worst = max(worst, status)
+        if status == STOPPED:
+            break
+    wide = max(len(row[0]) for row in table)
+    print("", *(f"{name:<{wide}}  {minutes:>7}  {passed}" for name, minutes, passed in table), sep="\n")
+    return worst
 
 
 def rehearse(profile: str, cores: int, notebooks: list[str]) -> int:
@@ -33,7 +64,6 @@ def rehearse(profile: str, cores: int, notebooks: list[str]) -> int:
     name = run_name(profile)
     params = load_params(profile)
     places = make(params, folder / "mirror")
-    started = time.monotonic()
     command = " ".join(
         ["python -m omnirepro rehearse --profile", profile, *(notebooks and ["--notebooks", *notebooks])]
     )
@@ -43,12 +73,10 @@ def rehearse(profile: str, cores: int, notebooks: list[str]) -> int:
         try:
             os.environ.update(surroundings(params, folder, write_map(folder / f"{name}-map.yaml", places)))
             made = atomic_write(folder / f"{name}.yaml", yaml.safe_dump(overlay(profile)))
-            status = run_batch(str(made), [0], notebooks, cores, command=command)
+            return run_batch(str(made), [0], notebooks, cores, command=command)
         finally:
             os.environ.clear()
             os.environ.update(outside)
-    print(f"Rehearsal of {profile}: {(time.monotonic() - started) / 60:.1f} minutes, status {status}")
-    return status
 
 
 def overlay(profile: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from omnirepro.kit.run import ParameterError, RunError, load_params, project_roo
 from omnirepro.kit.run.checks import told
 from omnirepro.kit.run.files import FAILED, atomic_write, relative, remove, working_root
 from omnirepro.kit.run.reading import nearest
+from omnirepro.kit.run.sealed import check_sealed
 
 
 def find_notebook(word: str) -> Path:
@@ -44,6 +45,7 @@ def execute(notebook: str, profile: str, run: str | None, base: str | None, seed
     name = run or run_name(profile, seed)
     overrides = dict(setting(text) for text in settings)
     load_params(profile, name, overrides)
+    check_sealed(profile, [seed])
     target = results_root() / name / source.stem / "notebook.ipynb"
     try_out(target)
     failed = copy = target.with_name(FAILED)  # no result before the last cell has ended

@@ -1,7 +1,8 @@
 """The HTML report of a run: one file with every executed notebook, its figures and the scorecard.
 
-Everything is embedded and the page's own policy lets a browser load nothing else, so that it works offline. The page
-is `report.html.j2`; notebooks are made HTML by nbconvert, their headings become anchors of the whole page.
+A number opens to the command that computes it again, a figure leads to its rows in the explorer. All else is embedded,
+and the page's own policy lets a browser load nothing else, so that it works offline. The page is `report.html.j2`;
+notebooks are made HTML by nbconvert, their headings become anchors of the whole page.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from omnirepro.kit.report.summary import metrics_of, read_scorecard
+from omnirepro.kit.report.claims import card
+from omnirepro.kit.report.links import add_links, command, rows_of
+from omnirepro.kit.report.summary import metrics_of
 from omnirepro.kit.run import STAGES, RunError, results_root
 from omnirepro.kit.run.checks import MISSED, checks_of, missed, sentence, told, without_checks
 from omnirepro.kit.run.display import metric_cells
 from omnirepro.kit.run.files import atomic_write, relative
 from omnirepro.kit.run.manifest import load_manifest
-from omnirepro.kit.scorecard import PAPERS, count, read_metrics
+from omnirepro.kit.scorecard import read_metrics
 
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 SHOWN_METRICS = 4
@@ -45,37 +48,32 @@ def build(run: str) -> Path:
         facts = (f"profile {made[0]['profile']}", f"seed {made[0]['seed']}", f"{len(executed)} notebooks")
         spent = _duration(sum(manifest.get("seconds", 0) for manifest in made))
         lead.append(" · ".join((*facts, spent, made[0]["device"])))
-    return write_page(run, f"Run {run}", metrics_of(run), lead=lead, stages=stages)
+    together = (folder / "seeds/seeds.json").is_file()
+    place = f"{run}/seeds" if together else run
+    metrics = metrics_of(place)
+    if together:
+        lead.append("The scorecard takes several seeds together; the notebooks are those of the seed above.")
+    return write_page(run, f"Run {run}", metrics, lead=lead, stages=stages, card=card(place, metrics, run))
 
 
 def write_page(run: str, title: str, metrics: Mapping[str, Mapping[str, Any]], **parts: Any) -> Path:
-    """Write the page of a run with its scorecard and checks, and return its path; `parts` are the template's own."""
+    """Write the page of a run with its checks, and return its path; `parts` are the template's own."""
     import jinja2
-    import pandas as pd
     from pygments.formatters import HtmlFormatter
 
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    card = {}
-    if rows := read_scorecard(run):
-        head, *body = rows
-        at = head.index("verdict")
-        card |= {"head": head, "at": at, "counts": count(pd.DataFrame(body, columns=head))}
-        decided = [row for row in body if row[at] != "not run"]
-        card["papers"] = {name: [row for row in decided if paper in row] for paper, name in PAPERS.items()}
-        card["papers"][""] = [row for row in decided if not set(PAPERS) & set(row)]
-        card["absent"] = [row for row in body if row[at] == "not run"]
     text = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "."), autoescape=True, keep_trailing_newline=True
     )
     page = text.get_template("report.html.j2").render(
         title=title,
+        run=run,
+        command=command,
         policy=POLICY,
         style=style + HtmlFormatter(nobackground=True).get_style_defs(".highlight"),
-        card=card,
         checks=told(metrics),
         missed_word=MISSED,
         missed=[(stage, sentence(name, entry)) for stage, name, entry in missed(metrics)],
-        metric_head=("metric", "value", "interval", "n", "seeds"),
         shown=SHOWN_METRICS,
         **parts,
     )
@@ -92,6 +90,7 @@ def _stage(folder: Path, known: Sequence[str]) -> dict[str, Any]:
     title = re.search(r"^# +(.+?) *$", words, re.M)
     metrics = read_metrics(folder.parent).get(folder.name, {})
     found = [(name, entry) for name, entry in checks_of(metrics).items() if not entry["passed"]]
+    add_links(notebook, folder)
     return {
         "name": folder.name,
         "title": title[1] if title else folder.name,
@@ -99,6 +98,7 @@ def _stage(folder: Path, known: Sequence[str]) -> dict[str, Any]:
         "status": status_of(notebook, manifest),
         "time": f" · {_duration(manifest['seconds'])}" if "seconds" in manifest else "",
         "metrics": [(name, *metric_cells(metric)) for name, metric in without_checks(metrics).items()],
+        "links": rows_of(folder.name, folder.parent.name),
         "missed": [sentence(name, entry) for name, entry in found],
         "picture": _thumbnail(folder, notebook),
         "body": body(folder.name, notebook, known),
@@ -121,10 +121,15 @@ def _duration(seconds: float) -> str:
 def _thumbnail(folder: Path, notebook: Any) -> str:
     """Return the first figure of a stage as a data address: a file of figures/, else a picture in the notebook."""
     for path in sorted((folder / "figures").glob("*.png")):
-        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        return embedded(path)
     data = (out.get("data", {}) for cell in notebook.cells for out in cell.get("outputs", []))
     picture = next((entry["image/png"] for entry in data if "image/png" in entry), "")
     return f"data:image/png;base64,{''.join(picture.split())}" if picture else ""
+
+
+def embedded(path: Path) -> str:
+    """Return a picture as a data address."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def anchor(stage: str, heading: str) -> str:

@@ -8,11 +8,14 @@ them by the same rule as a single run's, the missed checks, `seeds.json` (what w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from omnirepro.kit import scorecard
-from omnirepro.kit.report.pages import report_file, write_page
+from omnirepro.kit.report.claims import card
+from omnirepro.kit.report.links import rows_of
+from omnirepro.kit.report.pages import embedded, report_file, write_page
 from omnirepro.kit.report.summary import card_text
 from omnirepro.kit.run import DEPENDS, RunError, atomic_write, project_root, results_root, run_name
 from omnirepro.kit.run.checks import told, without_checks
@@ -28,11 +31,12 @@ def combined_name(profile: str) -> str:
     return f"{profile}-seeds"
 
 
-def combine_seeds(profile: str, seeds: Sequence[int]) -> str:
+def combine_seeds(profile: str, seeds: Sequence[int], draw: Callable[[str, list[Path], Path], Any]) -> str:
     """Combine the runs of a profile's seeds and return the name of the folder written.
 
-    Raises `RunError` where a seed has no finished stage, or a stage was made with other parameters than in another
-    seed, so that the seeds would not be repetitions of one experiment.
+    `draw` is given a stage, its folders in the runs and the folder for its figures of all seeds. Raises `RunError`
+    where a seed has no finished stage, or a stage was made with other parameters than in another seed, so that the
+    seeds would not be repetitions of one experiment.
     """
     manifests: dict[int, dict[str, dict[str, Any]]] = {}
     for seed in seeds:
@@ -56,21 +60,22 @@ def combine_seeds(profile: str, seeds: Sequence[int]) -> str:
     inputs = {path.relative_to(root).as_posix(): digest(path) for path in files}
     trace = {"profile": profile, "seeds": list(seeds), "method": scorecard.METHOD, "inputs": inputs}
     atomic_write(folder / "seeds.json", trace)
-    rows = {
-        stage: [
-            (name, *metric_cells(m), ", ".join(f"{value:.3f}" for value in m["by_seed"].values()))
-            for name, m in without_checks(found).items()
-        ]
-        for stage, found in metrics.items()
-    }
+    runs = [run_name(profile, seed) for seed in seeds]
+    stages = []
+    for stage, found in metrics.items():
+        draw(stage, [root / name / stage for name in runs], folder / stage)
+        each = {name: ", ".join(f"{x:.3f}" for x in m["by_seed"].values()) for name, m in found.items()}
+        rows = [(name, *metric_cells(m), each[name]) for name, m in without_checks(found).items()]
+        drawn = [embedded(path) for path in sorted((folder / stage / "figures").glob("*.png"))]
+        stages.append({"name": stage, "rows": rows, "figures": drawn, "links": rows_of(stage, folder.name, runs)})
     write_page(
         folder.name,
         f"Profile {profile}, seeds {', '.join(map(str, seeds))}",
         metrics,
-        lead=[scorecard.METHOD],
-        runs=[run_name(profile, seed) for seed in seeds],
-        tables=rows,
-        each_head=("metric", "mean", "interval", "n", "seeds", "each seed"),
+        lead=[scorecard.METHOD, "Figures: a dot a seed, their mean, and its interval."],
+        runs=runs,
+        tables=stages,
+        card=card(folder.name, metrics, folder.name, runs),
     )
     return folder.name
 

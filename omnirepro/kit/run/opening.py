@@ -12,6 +12,7 @@ from omnirepro.kit.run.files import RunError, project_root, results_root
 from omnirepro.kit.run.handle import Run
 from omnirepro.kit.run.parameters import ParameterError, Params, flatten, load_params
 from omnirepro.kit.run.reading import RUN_FILE_KEYS, nearest, read_yaml
+from omnirepro.kit.run.sealed import check_sealed
 from omnirepro.kit.run.stages import READS, run_name, section_of
 from omnirepro.kit.run.training import check_tracker
 from omnirepro.models.device import seed_all
@@ -31,12 +32,14 @@ def open_run(
 
     `run`: name of the run, by default the profile (with `-s<seed>` where the seed is not 0); a `Run` of an earlier
     execution of the cell is accepted. `base`: a run to inherit finished stages from. `overrides`: dotted keys, or
-    JSON text. Raises `ParameterError` on an unknown name, key or profile, `RunError` on a base that is not there.
+    JSON text. Raises `ParameterError` on an unknown name, key or profile, `RunError` on a base that is not there and
+    on a sealed seed.
     """
     check_injected_names()
     requested = run.requested if isinstance(run, Run) else run
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ParameterError(f"seed must be a whole number from 0 on, not {seed!r}")
+    check_sealed(profile, [seed])
     name = _run_name(requested or run_name(profile, seed))
     if base and _run_name(base) == name:
         raise ParameterError(f"run {name!r} cannot be its own base; give it another name with -p run NAME")

@@ -13,6 +13,7 @@ from typing import Any
 from omnirepro.kit.run.files import project_root
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "numpy", "pydantic", "papermill")
+COMPUTES = ("omnirepro", "notebooks", "params", "Snakefile")
 FIELDS = ("value", "low", "high", "n", "seeds")
 
 
@@ -32,7 +33,13 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Return the commit of the code, with `-dirty` where tracked files differ from it; None outside of git."""
     commit = _git("rev-parse", "HEAD")
-    return commit and commit + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    tracked = ("--untracked-files=no", "--", ".", ":(exclude)results/sealed.yaml")  # a ledger, written by a run itself
+    return commit and commit + ("-dirty" if _git("status", "--porcelain", *tracked) else "")
+
+
+def differs_since(commit: str) -> bool:
+    """Whether what computes results is another than at a commit: code, notebooks or parameters; so outside of git."""
+    return _git("diff", "--name-only", commit, "--", *COMPUTES) != ""
 
 
 def _git(*words: str) -> str | None:

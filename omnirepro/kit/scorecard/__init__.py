@@ -9,4 +9,4 @@ Consumes results/claims.yaml and the metrics.json of a run's stages; produces on
 from omnirepro.kit.scorecard.claims import Book, Claim, ClaimsError, compute, load_claims
 from omnirepro.kit.scorecard.seeds import METHOD, again, aggregate, combine
 from omnirepro.kit.scorecard.text import PAPERS, count, to_markdown
-from omnirepro.kit.scorecard.verdicts import VERDICTS, build, checks, decide, margin_of, read_metrics, verdicts
+from omnirepro.kit.scorecard.verdicts import VERDICTS, build, checks, decide, effects, margin_of, read_metrics, verdicts

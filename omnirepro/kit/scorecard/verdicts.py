@@ -92,6 +92,18 @@ def measured(tests: Tests | None, metrics: Metrics) -> dict[str, Any] | None:
     return {"value": a["value"] - b["value"]} | widest | about
 
 
+def effects(metrics: Metrics, book: Book) -> pd.DataFrame:
+    """Return (claim, paper, value, low, high, each) of the measured claims in points that count, `each` by seed."""
+    rows = []
+    for name, claim in book.claims.items():
+        metric = measured(claim.tests, metrics)
+        if metric and counts(claim) and claim.unit == "points":
+            each = " ".join(f"{x:.6f}" for x in (metric.get("by_seed") or {}).values())
+            rows.append((name, claim.paper, *(metric[side] for side in ("value", "low", "high")), each))
+    columns = ["claim", "paper", "value", "low", "high", "each"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("value", "low", "high"), float))
+
+
 def p_value(metric: Metric) -> float | None:
     """Return the two-sided p value of no effect: Student's over seeds, for one seed from its interval as if normal.
 

@@ -66,7 +66,8 @@ class Served:
 
 def train_scalar(run: Run, base: Path | str, name: str, pairs: list[Pair]) -> Path:
     """Train the scalar model `name` of `SCALARS` by the pairs' labels; returns its folder `scorer`."""
-    sub = run.sub(f"scalar-{name}", bradley_terry={"steps": run.section(SECTION)[SCALARS[name]]})
+    p = run.section(SECTION)
+    sub = run.sub(f"scalar-{name}", bradley_terry={"steps": p[SCALARS[name]], "lr": p["scalar_lr"]})
     wording = run.section("judge")["wording"]
     return train_bradley_terry(sub, base, pairs, labels_of(pairs), sub.section("bradley_terry"), wording)
 

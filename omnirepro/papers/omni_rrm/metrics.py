@@ -20,6 +20,7 @@ from omnirepro.papers.omni_rrm import label_quality
 from omnirepro.papers.omni_rrm.synthesis import Origin
 
 NAMED = {"base, forced choice": "base_forced", "sft, choice": "sft_choice", "grpo, choice": "grpo_choice"}
+BASES = {"base": "base", "base_shown": "base, shown examples"}
 CHOSEN = [("sft_minus_base_forced", "sft", "base_forced"), ("sft_choice_minus_sft", "sft_choice", "sft"),
           ("grpo_choice_minus_grpo", "grpo_choice", "grpo")]  # fmt: skip
 
@@ -118,7 +119,9 @@ def sft_metrics(folder: Path) -> Metrics:
     for baseline in ("longer_wins", "always_a"):
         found[f"sft_minus_{baseline}"] = found.pop(f"model_minus_{baseline}")
     # A run with a base run does not judge with the untuned model again.
-    found |= compare([("sft_minus_base", "sft", "base")], judged.get, protocol.compare)
+    bases = [(f"sft_minus_{name}", "sft", model) for name, model in BASES.items()]
+    found |= compare(bases, judged.get, protocol.compare)
+    found |= {f"valid_{name}": protocol.metrics(judged[m])["valid_share"] for name, m in BASES.items() if m in judged}
     found["tokens_per_judgement"] = float(judged["sft"]["tokens"].mean())
     if any(row.model == "sft/dev" for row in judgements(folder)):
         dev = predictions(folder, "dev")

@@ -3,11 +3,13 @@
 Consumes a base, the pairs of every split and the labels kept for tuning; produces `adapter`, `loss.csv` and
 `predictions.jsonl`, rows named model and split. Beside them `choices.jsonl`: the verdicts by the probabilities of A
 and B, of the base right behind the prompt (a form that it can answer, as it writes no judgement that can be read) and
-of the tuned judge behind its own rationales.
+of the tuned judge behind its own rationales. The base also judges behind examples (`judge.examples`), from which it
+may take the form of a judgement without a training.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,14 @@ from omnirepro.judge.rows import judge_split
 from omnirepro.kit.run import Run
 from omnirepro.kit.run.training import Training
 from omnirepro.models.generation import Decoding, Generated
-from omnirepro.train.sft import train_sft
+from omnirepro.train.sft import conversations, train_sft
 
 NAMES = {
     "base": ("base, forced choice", "choice"),
     "sft": ("sft, choice", "choice-after-rationale"),
     "grpo": ("grpo, choice", "choice-after-rationale"),
 }
+SHOWN = "base, shown examples"
 
 
 def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], labels: list[Label]) -> None:
@@ -41,9 +44,20 @@ def tune_and_judge(run: Run, base: Path | str, splits: dict[str, list[Pair]], la
     how = {"format": asked["format"], "wording": asked["wording"]}
     how["decoding"] = Decoding(max_new_tokens=asked["max_new_tokens"])
     rows = [row for name, folder in models.items() for row in judge_splits(run, folder, name, splits, **how)]
+    if asked["examples"] and asked["read"] == "generate" and not run.base:
+        turns = examples_of(run, splits["train"], labels)
+        rows += judge_splits(run, base, SHOWN, {"test": splits["test"]}, examples=turns, **how)
     run.write("predictions.jsonl", lambda path: write_jsonl(path, rows))
     chosen = [row for name, folder in models.items() for row in choose_splits(run, folder, name, splits, rows, **how)]
     run.write("choices.jsonl", lambda path: write_jsonl(path, chosen))
+
+
+def examples_of(run: Run, pairs: list[Pair], labels: list[Label]) -> list[dict]:
+    """Return labelled training pairs, drawn by the seed, as turns of a conversation: asked and judged."""
+    asked = run.section("judge")
+    drawn = random.Random(run.seed).sample(labels, min(asked["examples"], len(labels)))
+    chats = conversations(pairs, drawn, asked["wording"], asked["format"], both_orders=False)
+    return [turn for chat in chats for turn in chat if turn["role"] != "system"]
 
 
 def choose_splits(

@@ -9,7 +9,7 @@ they lie.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from omnirepro.data import MediaError, Pair, Prompt, RowError, read_jsonl, sha256_file, write_jsonl
+from omnirepro.data.audit.check import licence_of
 from omnirepro.data.files import lies_at
 from omnirepro.data.sources.cards import Card, card_of, pairs_of, prompts_of
 from omnirepro.data.splits import check_disjoint, content_groups, content_of, divided
@@ -54,12 +55,13 @@ def note_files(run: Run, given: Mapping[str, Iterable[Card]]) -> None:
             run.note(f"given/{card.name}/{number}-{file.name}", file)
 
 
-def note_models(run: Run, specs: Iterable[str]) -> None:
+def note_models(run: Run, specs: Iterable[str | Mapping[str, str]]) -> None:
     """Record the folders of named models as inputs of the stage, so that one that is trained again means other work.
 
-    Of a stage's folder its adapter or scorer.
+    A mapping names one a modality. Of a stage's folder its adapter or scorer is recorded.
     """
-    for number, spec in enumerate(filter(None, specs), 1):
+    named = [model for spec in specs for model in (spec.values() if isinstance(spec, Mapping) else [spec])]
+    for number, spec in enumerate(filter(None, named), 1):
         place = Path(lies_at(spec))
         if place.exists():
             folder = next(folder for folder in (place / "adapter", place / "scorer", place) if folder.exists())
@@ -156,15 +158,16 @@ def read_given(
 ) -> Given:
     """Read cards, leave bad rows out (or stop at one), and rows that share content with those of the use "test".
 
-    With `sides`, a seed, pairs are to be learnt from: their sides are exchanged by a coin, and those without a label
-    are left out.
+    Of other uses a row is bad as well whose licence `data.licences` does not name. With `sides`, a seed, pairs are to
+    be learnt from: their sides are exchanged by a coin, and those without a label are left out.
     """
     drop = run.section("data")["bad_rows"] == "drop"
+    licences = run.section("data")["licences"]
     kept: dict[str, list[Any]] = {use: [] for use in given}
     dropped: list[tuple[str, str, str]] = []
     for use, card in ((use, card) for use, cards in given.items() for card in cards):
         rows = prompts_of(card) if use == "prompts" else pairs_of(card, sides)
-        good, bad = usable(rows, card, named[use], drop)
+        good, bad = usable(rows, card, named[use], drop, licences if use != "test" else ())
         bad += [(row.id, "no label") for row in good if sides is not None and row.label is None]
         kept[use] += [row for row in good if sides is None or row.label is not None]
         dropped += [(use, *about) for about in bad]
@@ -198,15 +201,18 @@ def _write_given(run: Run, cards: dict[str, list[Card]], folder: Path) -> None:
     given.write_tables(folder)
 
 
-def usable(rows: Iterator[Any], card: Card, key: str, drop: bool) -> tuple[list[Any], list[tuple[str, str]]]:
+def usable(
+    rows: Iterator[Any], card: Card, key: str, drop: bool, licences: Collection[str] = ()
+) -> tuple[list[Any], list[tuple[str, str]]]:
     """Return a set's rows under ids of their own, their media with their sha256, and (id, reason) of those left out.
 
-    A row is left out whose media cannot be read; where not to `drop` that raises `RowError`, which names `key`.
+    A row is left out whose media cannot be read, or whose licence is none of `licences`, where there are any; where not
+    to `drop` that raises `RowError`, which names `key`.
     """
     kept = []
     dropped = []
     for row in _named(card, rows):
-        if not (reason := _unusable(row)):
+        if not (reason := _unusable(row, card, licences)):
             kept.append(row)
         elif drop:
             dropped.append((row.id, reason))
@@ -224,8 +230,11 @@ def _named(card: Card, rows: Iterator[Any]) -> Iterator[Any]:
         yield row.model_copy(update={"id": f"{card.name}:{row.id}{again}"})
 
 
-def _unusable(row: Prompt | Pair) -> str:
-    """Give every medium of a row its sha256, by which content is told apart; return why that cannot be."""
+def _unusable(row: Prompt | Pair, card: Card, licences: Collection[str]) -> str:
+    """Give every medium of a row its sha256, by which content is told apart; return why the row cannot be taken."""
+    licence = licence_of(row, card.licence)
+    if licences and licence.casefold() not in map(str.casefold, licences):
+        return f"its licence, {licence!r}, is none of data.licences: name it there, or leave the set out"
     sides = row.parts if isinstance(row, Prompt) else [*row.prompt, *row.response_a, *row.response_b]
     try:
         for part in (part for part in sides if part.type != "text"):

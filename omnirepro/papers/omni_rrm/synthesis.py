@@ -39,8 +39,7 @@ class Origin(Row):
 def generators(run: Run) -> tuple[Path | str, ...]:
     """Return the run's own strong and weak generator; an empty name of one that is not asked."""
     p = run.section()
-    named = [spec if isinstance(spec, Mapping) else {"any": spec} for spec in (p["strong"], p["weak"])]
-    note_models(run, [model for spec in named for model in spec.values()])
+    note_models(run, (p["strong"], p["weak"]))
     own = own_generators(run.params)
     return tuple(run.input("00_backbone", own[side]) if side in own else "" for side in ("strong", "weak"))
 
