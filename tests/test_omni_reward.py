@@ -253,6 +253,14 @@ def test_selections_hold_what_their_names_say(bench):
     assert len(chosen["countered"]) == len(pairs) and len({p.id for p in chosen["countered"]}) == len(pairs)
     count = [sum(map(training_pairs.contrary, chosen[n])) for n in ("full", "countered")]
     assert count[1] > 1.2 * count[0]
+    held: set[str] = set()
+    for percent in (10, 20, 30):
+        noisy = chosen[f"noise-{percent}"]
+        turned = {p.id for p, q in zip(pairs, noisy, strict=True) if p.label != q.label}
+        decided = [p for p in pairs if p.label != "tie"]
+        assert abs(len(turned) / len(decided) - percent / 100) < 0.05, "a tie has no other label"
+        assert held < turned, "more noise holds less of it"
+        held = turned
     families = [chosen[f"{name}-family"] for name in training_pairs.FAMILIES]
     assert sum(map(len, families)) == len(pairs) and {p.task for f in families for p in f} == set(TASKS)
 

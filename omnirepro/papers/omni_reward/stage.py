@@ -172,7 +172,7 @@ def selected(name: str, data: Data) -> list[Pair]:
         print(f"{name}: left out, no preference of the pairs' own is known", flush=True)
         return []
     pairs = SELECTIONS[name](data.labelled)
-    alike = name not in ("full", *CHANGES) and len(pairs) == len(data.labelled)
+    alike = name not in ("full", *CHANGES) and pairs == data.labelled
     if data.scale is None and (alike or not any(pair.label != "tie" for pair in pairs)):
         print(f"{name}: left out, it is {'all' if alike else 'none'} of the training pairs", flush=True)
         return []
