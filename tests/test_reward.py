@@ -256,7 +256,7 @@ def test_the_gold_judgement_earns_most_in_every_format(preset, format):
     # Without a rationale the published format loses keys (.2) and thought (.15), its rubric reward everything.
     lost = {"published": 0.4 * 0.35 + 0.2, "paper": 0.2 * 0.35 + 0.3} if format.startswith("scores-only") else {}
     # A rationale that was not asked for follows nothing; marks of some dimensions alone imply a tie.
-    lost["reasoned"] = 0.5 if format.startswith("scores-only") else 1.0 if "/" in format else 0.0
+    lost["reasoned"] = 0.5 if format.startswith("scores-only") else 1.0 if format.endswith(("/1", "/3")) else 0.0
     assert found["total"] == pytest.approx(BEST[preset] - lost.get(preset, 0))
 
 
