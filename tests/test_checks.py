@@ -427,6 +427,7 @@ def test_a_number_of_several_seeds_is_computed_again_from_the_rows_of_each(runs)
 def test_seeds_whose_tables_differ_have_no_common_figure():
     table = pd.DataFrame({"task": ["image"], "value": [0.5], "low": [0.4], "high": [0.6]})
     assert len(together([table, table])) == 1
+    assert "n" in together([table.assign(n=4)] * 2) and "n" not in together([table.assign(n=4), table.assign(n=5)])
     assert together([table, table.assign(task="text")]).empty and together([table[["task", "value"]]] * 2).empty
 
 

@@ -80,8 +80,11 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """
     first = tables[0]
     measured = {"value", "low", "high"}
-    keys = [name for name in first if name not in measured | {"n", "each"}]
-    if not measured <= set(first) or any(not first[keys].equals(table.get(keys)) for table in tables[1:]):
+    if any(list(table) != list(first) for table in tables) or not measured <= set(first):
+        return pd.DataFrame()
+    counts = "n" in first and any(not table["n"].equals(first["n"]) for table in tables)  # else N of best-of-N
+    keys = [name for name in first if name not in measured | {"each"} | ({"n"} if counts else set())]
+    if any(not table[keys].equals(first[keys]) for table in tables):
         return pd.DataFrame()
     numbers = pd.concat(tables)[list(measured)]
     share = numbers.min().min() >= 0 and numbers.max().max() <= 1
