@@ -153,6 +153,20 @@ def test_forced_verdicts_are_the_probabilities_of_the_tags_after_the_same_words(
         judge.chat.choose([[user("x")]], [""], ["two words", "two words"])
 
 
+def test_the_swap_reward_reads_the_other_order_of_the_batch():
+    gold = Label(pair_id="p", verdict="A", score_a=9, score_b=4, provenance="t")
+    named = {
+        f"{pair} {order}": SimpleNamespace(pair_id=pair, order=order, label=gold)
+        for pair in "pq"
+        for order in ("AB", "BA")
+    }
+    keys = ["p AB", "p AB", "p AB", "p BA", "p BA", "p BA", "q AB"]
+    texts = ["[[A]]", "[[A]]", "[[B]]", "[[B]]", "[[A]]", "nothing", "[[A]]"]
+    # AB: A leads, B as seen from BA; in BA neither leads. The other order of q is not there.
+    assert _reward_function("swap", named, "verdict")(keys, texts) == [0, 0, 0, 1, -1, -1, 0]
+    assert _reward_function("verdict", named, "verdict")(keys[:3], texts[:3]) == [1, 1, -1]
+
+
 def test_the_reward_reads_the_judges_format():
     gold = Label(pair_id="p", verdict="tie", score_a=0, score_b=0, provenance="t")
     shown = {"k": SimpleNamespace(label=gold)}

@@ -72,10 +72,9 @@ def test_honest_judges_stand_between_gold_and_mistaken():
     for preset in PRESETS:
         gold, wrong = (earned(table, preset, name)["reward"] for name in ("gold judgement", "mistaken judgement"))
         assert earned(table, preset, "honest, 70 % right")["reward"] == pytest.approx(0.7 * gold + 0.3 * wrong)
-        assert (table[table["preset"] == preset]["rank"].min(), earned(table, preset, "gold judgement")["rank"]) == (
-            1,
-            1,
-        )
+        # These labels have no marks: their rationales imply no winner, and "reasoned" pays those that do.
+        first = (table[table["preset"] == preset]["rank"].min(), earned(table, preset, "gold judgement")["rank"])
+        assert first == (1, 1) or preset == "reasoned"
     # published: a contradiction earns .4 - .4 + .2 = .2, the mistaken 5:9 against 9:5 .4 + .4 (-.6 + .08) + .2 = .392
     half = 0.5 * 0.2 + 0.5 * (0.7 * 1 + 0.3 * 0.392)
     assert earned(table, "published", "honest, 70 % right, 50 % contradict")["reward"] == pytest.approx(half)

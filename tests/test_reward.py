@@ -23,6 +23,7 @@ from omnirepro.reward import (
     rubric_reward,
     rubric_shares,
     score,
+    swap_reward,
     verdict_reward,
 )
 
@@ -48,6 +49,8 @@ BEST = {
     "verdict": 1.0,
     "calibrated": 1.2,
     "decisive": 1.0,
+    "swapped": 1.0,  # alone there is no other order to agree with
+    "reasoned": 1.5,
 }  # what the gold judgement itself earns
 
 
@@ -229,6 +232,12 @@ def test_rationale_reward_sets_the_verdict_against_its_own_marks():
     assert rationale_reward(judged()) == rationale_reward("") == 0
 
 
+def test_a_verdict_is_held_against_the_exchanged_responses():
+    said = rubric.render(gold())
+    assert [swap_reward(said, None, other=other) for other in ("A", "B", "tie", None)] == [1, -1, -1, 0]
+    assert swap_reward("nothing", None, other="A") == -1 and swap_reward("[[B]]", None, "verdict", "B") == 1
+
+
 # ---- presets
 
 
@@ -246,6 +255,8 @@ def test_the_gold_judgement_earns_most_in_every_format(preset, format):
     assert set(found) == {*REWARDS, "total"}
     # Without a rationale the published format loses keys (.2) and thought (.15), its rubric reward everything.
     lost = {"published": 0.4 * 0.35 + 0.2, "paper": 0.2 * 0.35 + 0.3} if format.startswith("scores-only") else {}
+    # A rationale that was not asked for follows nothing; marks of some dimensions alone imply a tie.
+    lost["reasoned"] = 0.5 if format.startswith("scores-only") else 1.0 if format.endswith(("/1", "/3")) else 0.0
     assert found["total"] == pytest.approx(BEST[preset] - lost.get(preset, 0))
 
 

@@ -14,6 +14,8 @@ from omnirepro.kit.scorecard import (
     ClaimsError,
     again,
     aggregate,
+    agreed,
+    agreement,
     build,
     checks,
     combine,
@@ -45,6 +47,10 @@ checks:
   mean: {{{HEAD}, statement: the mean, each: {{table: t, mean: a..c, column: avg}}, tolerance: 0.05, differs: [y]}}
   edge: {{{HEAD}, statement: exactly the tolerance, compute: {{sum: [t/x/a, 0.05]}}, printed: 1.1, tolerance: 0.05}}
   least: {{{HEAD}, statement: at least, compute: v/gain, at_least: v/seven}}
+effects:
+  known: {{effect: x beats y everywhere, claim: up, elsewhere: supported, source: a book}}
+  turned: {{effect: y is better elsewhere, claim: down, elsewhere: contradicted, source: a book}}
+  open: {{effect: ties cost, claim: both, elsewhere: supported, source: a book}}
 """
 
 
@@ -158,7 +164,12 @@ def test_forms(small, form, value):
         ("printed: 1.1, ", "", "check edge, field whole entry"),
         ("  down:", "  up:", "the key 'up' stands more than once"),
         ("y: [1.0", "x: [1.0", "the key 'x' stands more than once"),
-        ("checks:", "check:", "three mappings"),
+        ("checks:", "check:", "must hold the mappings checks, claims, numbers"),
+        (
+            "  known:",
+            "  known: {effect: e, claim: upp, elsewhere: supported, source: s}\n  other:",
+            "effect known, field claim: no claim 'upp'; the nearest is 'up'",
+        ),
     ],
 )
 def test_malformed_file_names_entry_and_field(tmp_path, old, new, message):
@@ -172,9 +183,27 @@ def test_missing_file(tmp_path):
         load_claims(tmp_path / "claims.yaml")
 
 
+def test_known_effects_are_held_against_their_verdicts(small):
+    ran = {"03_sft": {"up": _metric(0.1, 0.05, 0.2), "down": _metric(-0.1, -0.2, -0.05)}}
+    table = agreement(ran, small)
+    assert table["agrees"].tolist() == ["yes", "no", "not told"] and agreed(table).endswith(
+        "in 1 of the 2 that it decides, of 3"
+    )
+    ran["03_sft"]["up"] = _metric(0.0, -0.001, 0.001)
+    assert agreement(ran, small)["agrees"].tolist()[0] == "no effect"
+    assert agreement(ran, small).loc[1, "ours"] == "-10.0 [-20.0, -5.0]"
+
+
+def test_known_effects_have_a_source_and_a_claim_of_their_own(book):
+    assert all(re.search(r"arXiv:\d{4}\.\d{5}", effect.source) for effect in book.effects.values())
+    claims = [book.claims[effect.claim] for effect in book.effects.values()]
+    assert len(set(map(id, claims))) == len(claims) >= 12 and not any(c.built_in or c.repeats for c in claims)
+
+
 def test_markdown_shows_every_claim_and_check(book):
-    page = to_markdown(build({}, book), checks(book), note="Profile tiny.")
+    page = to_markdown(build({}, book), checks(book), agreement({}, book), note="Profile tiny.")
     assert all(f"| {name} |" in page for name in [*book.claims, *checks(book)["check"]])
+    assert f"in 0 of the 0 that it decides, of {len(book.effects)}." in page
     tables = re.findall(r"(?:^\|.*\n)+", page, re.M)
     assert all(len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1 for table in tables)
     assert "nan" not in page.lower().split() and "None" not in page

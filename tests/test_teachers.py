@@ -110,6 +110,9 @@ def test_biases_move_scores_by_one_point_towards_their_side():
     for pair, x in zip(longer, teach(longer, verbosity=1.0), strict=True):
         assert x.verdict == ("A" if len(pair.response_a[0].text) > len(pair.response_b[0].text) else "B")
     assert {x.verdict for x in teach(equal, verbosity=1.0)} == {"tie"}, "equal lengths earn nothing"
+    for one, two in zip(teach(longer, verbosity=1.0), teach(longer, verbosity=1.0, handicap=2), strict=True):
+        assert abs(two.score_a - two.score_b) >= abs(one.score_a - one.score_b), "the shorter one loses points"
+        assert {two.score_a, two.score_b} == {max(one.score_a, one.score_b), min(one.score_a, one.score_b) - 2}
     some = teach(make_pairs(2000, good="safety, at length", poor="safety"), verbosity=0.3)
     rate = np.mean([x.verdict != "tie" for x in some])
     assert rate == pytest.approx(0.3, abs=0.04)

@@ -17,7 +17,14 @@ from functools import partial
 from math import fsum
 
 from omnirepro.judge.rubric import dimensions_of
-from omnirepro.reward.own import closeness_reward, consistency_reward, implied_winner, rationale_reward, verdict_reward
+from omnirepro.reward.own import (
+    closeness_reward,
+    consistency_reward,
+    implied_winner,
+    rationale_reward,
+    swap_reward,
+    verdict_reward,
+)
 from omnirepro.reward.published import (
     FORMAT_PARTS,
     Gold,
@@ -37,6 +44,7 @@ REWARDS: dict[str, Callable[[str, Gold], float]] = {
     "consistency": consistency_reward,
     "closeness": closeness_reward,
     "rationale": rationale_reward,
+    "swap": swap_reward,
 }
 PRESETS: dict[str, dict[str, float]] = {
     "published": {"format": 0.4, "preference": 0.4, "rubric": 0.2},  # the training script
@@ -44,6 +52,8 @@ PRESETS: dict[str, dict[str, float]] = {
     "verdict": {"verdict": 1.0},
     "calibrated": {"verdict": 1.0, "consistency": 1.5, "closeness": 0.2},  # a departure
     "decisive": {"verdict": 1.0, "consistency": 2.0},  # another: no closeness, and contradiction never pays
+    "swapped": {"verdict": 1.0, "consistency": 1.5, "swap": 0.5},  # against position bias, after MJ1
+    "reasoned": {"verdict": 1.0, "consistency": 1.5, "rationale": 0.5},  # for verdicts that follow, after UniSRM
 }
 
 
@@ -66,6 +76,7 @@ def in_format(name: str, format: str) -> Callable[[str, Gold], float]:
         "verdict": partial(verdict_reward, format=format),
         "consistency": partial(consistency_reward, format=format),
         "closeness": partial(closeness_reward, format=format),
+        "swap": partial(swap_reward, format=format),
         "rubric": partial(rubric_reward, dimensions=dimensions_of(format)),
     }
     return told.get(name, REWARDS[name])

@@ -1,4 +1,4 @@
-"""Rewards of the kit's own: verdict, consistency, closeness, and whether verdict and rationale agree.
+"""Rewards of the kit's own: verdict, consistency, closeness, and whether the verdict agrees with rationale and swap.
 
 Consumes raw text and gold labels; produces numbers. Text is read by the strict parser, as evaluation reads it, so what
 these rewards pay for is what evaluation counts.
@@ -38,13 +38,27 @@ def closeness_reward(text: str, gold: Gold, format: str = "rationale-first") -> 
 def rationale_reward(text: str, gold: Gold | None = None, weights: Mapping[str, float] | None = None) -> float:
     """Return +1 where the verdict is the winner that its rationale's marks imply, -1 where not, 0 where none is.
 
-    Gold is not read; `weights` as in `implied_winner`.
+    UniSRM pays for consistent reasoning too (arXiv:2605.23261); here a rule reads it. Gold is not read; `weights` as in
+    `implied_winner`.
     """
     found = rubric.parse(text)
     winner = implied_winner(found.marks, weights)
     if winner is None or found.verdict is None:
         return 0.0
     return 1.0 if winner == found.verdict else -1.0
+
+
+def swap_reward(
+    text: str, gold: Gold | None = None, format: str = "rationale-first", other: str | None = None
+) -> float:
+    """Return +1 where the verdict is `other`, -1 where it is another one or none; 0 where there is no `other`.
+
+    `other`: the majority's verdict of the same judge on the pair with its responses exchanged, as seen from here. Gold
+    is not read. After the counterfactual consistency of MJ1 (arXiv:2603.07990), which pays against position bias.
+    """
+    if other is None:
+        return 0.0
+    return 1.0 if verdict.parse(text, format).verdict == other else -1.0
 
 
 def implied_winner(marks: Marks, weights: Mapping[str, float] | None = None) -> str | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from omnirepro import reward
-from omnirepro.data import Label, Pair
+from omnirepro.data import Label, Pair, swap_verdict
 from omnirepro.evaluate.protocol import HARD_MARGIN
 from omnirepro.judge import verdict
 from omnirepro.models.device import seed_all
@@ -228,14 +229,36 @@ def _reward_function(name: str, shown: dict[str, Shown], format: str):
     """Wrap a reward for TRL, which calls it with the keys of a batch and their completions.
 
     Each reward reads the judge's format as far as it can; a verdict alone has no scores and no rationale to pay for.
+    The reward "swap" reads the batch's other completions too.
     """
     earned = reward.in_format(name, format)
 
     def scores(prompts: list[str], completions: list[str], **_) -> list[float]:
-        return [earned(text, shown[key].label) for key, text in zip(prompts, completions, strict=True)]
+        others = exchanged(prompts, completions, shown, format) if name == "swap" else {}
+        told = [{"other": others[key]} if key in others else {} for key in prompts]
+        rows = zip(prompts, completions, told, strict=True)
+        return [earned(text, shown[key].label, **more) for key, text, more in rows]
 
     scores.__name__ = name
     return scores
+
+
+def exchanged(prompts: list[str], texts: list[str], shown: dict[str, Shown], format: str) -> dict[str, str]:
+    """Return, for each key, the majority's verdict on its pair in the other order, as displayed under the key.
+
+    Keys whose other order is not in the batch, or has no majority, are absent.
+    """
+    said: dict[tuple[str, str], Counter[str]] = {}
+    for key, text in zip(prompts, texts, strict=True):
+        if found := verdict.parse(text, format).verdict:
+            said.setdefault((shown[key].pair_id, shown[key].order), Counter())[found] += 1
+    other = {"AB": "BA", "BA": "AB"}
+    out = {}
+    for key in set(prompts):
+        counts = said.get((shown[key].pair_id, other[shown[key].order]), Counter())
+        if counts and 2 * max(counts.values()) > counts.total():
+            out[key] = swap_verdict(counts.most_common(1)[0][0])
+    return out
 
 
 def step_table(curve: pd.DataFrame) -> pd.DataFrame:

@@ -87,7 +87,8 @@ def claims_table(metrics: Metrics, folder: Path) -> str:
     note = f"Decided from the metrics of `{folder.name}` (profile `{made.get('profile')}`)."
     if (folder / "seeds" / "seeds.json").is_file():
         note += f" {scorecard.METHOD}"
-    page = scorecard.to_markdown(scorecard.build(metrics, book), scorecard.checks(book), "Scorecard", note)
+    tables = (scorecard.build(metrics, book), scorecard.checks(book), scorecard.agreement(metrics, book))
+    page = scorecard.to_markdown(*tables, "Scorecard", note)
     return re.sub(r"^#", "##", page, flags=re.M).strip()
 
 

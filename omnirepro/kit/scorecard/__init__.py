@@ -8,5 +8,15 @@ Consumes results/claims.yaml and the metrics.json of a run's stages; produces on
 # ruff: noqa: F401 (what the package offers)
 from omnirepro.kit.scorecard.claims import Book, Claim, ClaimsError, compute, load_claims
 from omnirepro.kit.scorecard.seeds import METHOD, again, aggregate, combine
-from omnirepro.kit.scorecard.text import PAPERS, count, to_markdown
-from omnirepro.kit.scorecard.verdicts import VERDICTS, build, checks, decide, effects, margin_of, read_metrics, verdicts
+from omnirepro.kit.scorecard.text import PAPERS, agreed, count, to_markdown
+from omnirepro.kit.scorecard.verdicts import (
+    VERDICTS,
+    agreement,
+    build,
+    checks,
+    decide,
+    effects,
+    margin_of,
+    read_metrics,
+    verdicts,
+)

@@ -97,6 +97,18 @@ class Claim(_Entry):
         return self
 
 
+class Effect(_Entry):
+    """An effect whose sign is known outside of the embedded world, by `source`, and the claim that measures it here.
+
+    `elsewhere`: what the claim's verdict would be by that.
+    """
+
+    effect: str
+    claim: str
+    elsewhere: Literal["supported", "contradicted"]
+    source: str
+
+
 class Each(_Entry):
     """Recompute one column of a table in every row that has it: the mean of the columns `a..b`."""
 
@@ -130,12 +142,13 @@ class Check(_Entry):
 
 @dataclass(frozen=True)
 class Book:
-    """claims.yaml, read: numbers by id, and tables, claims and checks by id in the file's order."""
+    """claims.yaml, read: numbers by id, and tables, claims, checks and effects by id in the file's order."""
 
     numbers: dict[str, float]
     tables: dict[str, Table]
     claims: dict[str, Claim]
     checks: dict[str, Check]
+    effects: dict[str, Effect]
 
 
 # ---- arithmetic
@@ -200,7 +213,11 @@ def load_claims(path: str | Path) -> Book:
     numbers = {f"{name}/{cell}": v for name, table in tables.items() for cell, v in table.cells().items()}
     claims = {name: _entry(Claim, "claim", name, value) for name, value in raw["claims"].items()}
     checks = {name: _entry(Check, "check", name, value) for name, value in raw["checks"].items()}
-    book = Book(numbers, tables, claims, checks)
+    effects = {name: _entry(Effect, "effect", name, value) for name, value in raw.get("effects", {}).items()}
+    book = Book(numbers, tables, claims, checks, effects)
+    for name, effect in effects.items():
+        if effect.claim not in claims:
+            raise ClaimsError(f"effect {name}, field claim: no claim {effect.claim!r}{_nearest(effect.claim, claims)}")
     for kind, entries in (("claim", claims), ("check", checks)):
         for name, entry in entries.items():
             _resolve(book, kind, name, entry)
@@ -253,7 +270,11 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
     except (OSError, yaml.YAMLError, ClaimsError) as error:
         raise ClaimsError(f"{path.name}: {error}") from None
-    parts = ("numbers", "claims", "checks")
-    if not isinstance(raw, dict) or set(raw) != set(parts) or not all(isinstance(raw[part], dict) for part in parts):
-        raise ClaimsError(f"{path.name}: must hold the three mappings {', '.join(parts)}")
+    parts = {"numbers", "claims", "checks"}
+    if (
+        not isinstance(raw, dict)
+        or set(raw) - {"effects"} != parts
+        or not all(isinstance(x, dict) for x in raw.values())
+    ):
+        raise ClaimsError(f"{path.name}: must hold the mappings {', '.join(sorted(parts))}, and may hold effects")
     return raw

@@ -30,11 +30,12 @@ def write_scorecard(run: Run, book: scorecard.Book) -> None:
 
 
 def tables(metrics: Metrics, book: scorecard.Book) -> dict[str, str]:
-    """Return name -> CSV text of a scorecard's tables: claims, the papers' arithmetic, missed checks."""
+    """Return name -> CSV text of a scorecard's tables: claims, the papers' arithmetic, missed checks, known effects."""
     frames = {
         "scorecard": scorecard.build(metrics, book),
         "checks": scorecard.checks(book),
         "missed": missed_checks(metrics),
+        "agreement": scorecard.agreement(metrics, book),
     }
     return {f"tables/{name}.csv": frame.to_csv(index=False) for name, frame in frames.items()}
 

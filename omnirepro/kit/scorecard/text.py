@@ -23,19 +23,36 @@ RULE = (
 )
 
 
-def to_markdown(table: pd.DataFrame, checked: pd.DataFrame, title: str = "Scorecard", note: str = "") -> str:
-    """Return a Markdown page: rule, counts, claims a paper, and the checks that differ beside those that agree."""
+AGREEMENT = (
+    "Effects whose sign is known outside of the embedded world, each with its source and the claim that measures it "
+    "here: a calibration of the instrument."
+)
+
+
+def to_markdown(
+    table: pd.DataFrame, checked: pd.DataFrame, known: pd.DataFrame, title: str = "Scorecard", note: str = ""
+) -> str:
+    """Return a Markdown page: rule, counts, claims a paper, `known` effects, and the checks that differ and agree."""
     lines = [f"# {title}", "", *([note, ""] if note else []), RULE, "", f"In all: {count(table)}.", ""]
     for paper, name in PAPERS.items():
         part = table[table["paper"] == paper]
         lines += [f"## {name}", "", f"{count(part)}.", "", *_markdown(part.drop(columns="paper")), ""]
+    if len(known):
+        lines += ["## How often the world agrees", "", f"{AGREEMENT} {agreed(known)}.", "", *_markdown(known), ""]
     counts = checked["outcome"].value_counts()
-    agreed = f"{counts.get('agrees', 0)} of {len(checked)} checks agree, {counts.get('differs', 0)} differ"
-    lines += ["## The papers' own arithmetic", "", f"{agreed} (published numbers alone).", ""]
+    both = f"{counts.get('agrees', 0)} of {len(checked)} checks agree, {counts.get('differs', 0)} differ"
+    lines += ["## The papers' own arithmetic", "", f"{both} (published numbers alone).", ""]
     for outcome in ("differs", "agrees"):
         part = checked[checked["outcome"] == outcome].drop(columns=["outcome", "listed"])
         lines += [f"### What {outcome}", "", *_markdown(part), ""]
     return "\n".join(lines)
+
+
+def agreed(known: pd.DataFrame) -> str:
+    """Return in how many of the known effects that are decided here the embedded world agrees, in words."""
+    counts = known["agrees"].value_counts()
+    decided = len(known) - counts.get("not told", 0)
+    return f"The world agrees in {counts.get('yes', 0)} of the {decided} that it decides, of {len(known)}"
 
 
 def count(table: pd.DataFrame) -> str:

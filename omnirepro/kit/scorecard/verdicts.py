@@ -30,6 +30,7 @@ from omnirepro.kit.scorecard.seeds import combine
 
 VERDICTS = ("supported", "contradicted", "bounded", "inconclusive", "not run")
 COLUMNS = ["claim", "paper", "statement", "published", "ours", "n", "seeds", "verdict", "q", "remark"]
+AGREEMENT_COLUMNS = ["effect", "source", "claim", "elsewhere", "ours", "verdict", "agrees"]
 CHECK_COLUMNS = ["check", "paper", "where", "statement", "computed", "printed", "outcome", "listed"]
 FIELDS = ("value", "low", "high", "n", "seeds")
 MARGIN = 0.02  # two points: the least effect that matters where no effect is published
@@ -158,6 +159,24 @@ def build(run: str | Path | Metrics, book: Book) -> pd.DataFrame:
         about = [name, claim.paper, claim.statement]
         rows.append([*about, *shown, found["n"], seeds, found["verdict"], found["q"] and round(found["q"], 4), remark])
     return pd.DataFrame(rows, columns=COLUMNS).astype({"n": "Int64", "seeds": "Int64"})
+
+
+def agreement(run: str | Path | Metrics, book: Book) -> pd.DataFrame:
+    """Return one row an effect whose sign is known elsewhere: source, the claim that measures it here, ours, verdict.
+
+    agrees: yes | no | no effect (bounded here) | not told. How often the embedded world agrees says how far its signs
+    can be trusted where nobody knows them.
+    """
+    told = {"supported": "yes", "contradicted": "yes", "bounded": "no effect"}
+    opposite = {"supported", "contradicted"}
+    found = verdicts(run, book)
+    rows = []
+    for effect in book.effects.values():
+        own = found[effect.claim]
+        said = "no" if {own["verdict"], effect.elsewhere} == opposite else told.get(own["verdict"], "not told")
+        ours = _ours(own, book.claims[effect.claim])
+        rows.append((effect.effect, effect.source, effect.claim, effect.elsewhere, ours, own["verdict"], said))
+    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
 
 
 def _published(claim: Claim, book: Book) -> str:

@@ -83,7 +83,7 @@ def by_pair(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Return a row a test pair: credit over both orders, shares of valid and tied judgements, tokens a judgement.
 
     `longer`: how far the verdicts bend to the longer answer from the gold label: from -1 to 1, NaN where lengths are
-    equal or nothing was said.
+    equal or nothing was said. `agree`: whether both orders have one verdict, NaN where one failed.
     """
     sides = {"A": 1.0, "B": -1.0, "tie": 0.0}
     ahead = np.sign(rows["length_a"] - rows["length_b"]).replace(0, np.nan)
@@ -91,7 +91,7 @@ def by_pair(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
     flags = rows.assign(valid=rows["status"].isin(READ), tied=rows["verdict"] == "tie", longer=bent)
     means = flags.groupby(["pair_id", "seed"])[["valid", "tied", "tokens", "longer"]].mean()
     table = protocol.pairs(rows).join(means, on=["pair_id", "seed"])
-    columns = ["seed", "pair_id", "task", "cluster", "stratum", "credit", "valid", "tied", "tokens", "longer"]
+    columns = ["seed", "pair_id", "task", "cluster", "stratum", "credit", "valid", "tied", "tokens", "longer", "agree"]
     return table[columns].assign(arm=arm)[["arm", *columns]]
 
 
@@ -193,6 +193,9 @@ def ablation_metrics(folder: Path) -> dict[str, Interval]:
         for end, gain in WITHOUT.items():
             if arm.endswith(end):
                 add(f"{gain}_{arm.removesuffix(end)}", arm.removesuffix(end), arm)
+        if arms.loc[arm, "question"] == "reward":
+            reference = arms.loc[arm, "reference"]
+            add(f"agree_{arm}_minus_{reference}", arm, reference, what="agree")
         before = arm.removesuffix("-grpo")
         if before != arm:
             add(f"grpo_gain_{before}", arm, before)

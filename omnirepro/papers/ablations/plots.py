@@ -69,7 +69,7 @@ def shared(folder: Path) -> pd.DataFrame:
         parts = {"labels: precision gained (points)": labels.get(arm), JUDGE: effect(pairs, arm, other)}
         about = {"shared": float(told["shared"])}
         rows += [{"panel": panel} | about | value.as_row(count=False) for panel, value in parts.items() if value]
-    return pd.DataFrame(rows).sort_values(["panel", "shared"])
+    return pd.DataFrame(rows).sort_values("shared", kind="stable")
 
 
 def length_bias(folder: Path) -> pd.DataFrame:
@@ -157,7 +157,7 @@ ABLATION_PLOTS = {
                                xlabel="pairs on which the teachers err together (%)",
                                title="What reconciliation gains when errors are shared")),
     "length_bias": (length_bias, partial(figures.curves, x="verbosity", line="line", yguide=0,
-                                         xlabel="chance that the longer answer gets a point",
+                                         xlabel="chance that a teacher favours the longer answer",
                                          ylabel="verdicts bent to the longer answer (% of pairs)",
                                          title="A length bias planted in the labels")),
     "hacking": (hacking, partial(figures.curves, x="step", line="line", panel="panel", xlabel="step", per_row=3,

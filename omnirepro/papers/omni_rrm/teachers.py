@@ -37,9 +37,10 @@ Oracle = Callable[[str, str], Assessment]
 class ErrorProfile:
     """How a teacher errs: chance of a wrong mark a dimension, its factor in a weak modality, and two biases.
 
-    `position`: chance to grant the candidate shown first one point; `verbosity`: the same for the longer one; `flip`:
-    chance that the whole judgement is given with the candidates mixed up. `shared`: share of the pairs on which all
-    teachers draw the same luck, so that they err together as far as their chances allow.
+    `position`: chance to grant the candidate shown first one point; `verbosity`: the same for the longer one, and then
+    `handicap` points are taken from the shorter one; `flip`: chance that the whole judgement is given with the
+    candidates mixed up. `shared`: share of the pairs on which all teachers draw the same luck, so that they err
+    together as far as their chances allow.
     """
 
     noise: dict[str, float]
@@ -47,6 +48,7 @@ class ErrorProfile:
     weak_factor: float = 1.0
     position: float = 0.0
     verbosity: float = 0.0
+    handicap: int = 0
     flip: float = 0.0
     shared: float = 0.0
     seed: int = 0
@@ -84,7 +86,9 @@ class OracleTeacher:
             drawn = int(rng.integers(2))
             _favour(scores, self.first.get(pair.id, drawn))
         if lengths[0] != lengths[1] and rng.random() < self.profile.verbosity:
-            _favour(scores, int(lengths[1] > lengths[0]))
+            longer = int(lengths[1] > lengths[0])
+            _favour(scores, longer)
+            scores[1 - longer] = max(0, scores[1 - longer] - self.profile.handicap)
         if rng.random() < self.profile.flip:
             scores.reverse()
             marks.reverse()
