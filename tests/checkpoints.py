@@ -137,6 +137,10 @@ def smolvlm(folder):
     return fill(SmolVLMForConditionalGeneration(config))
 
 
+def smolvlm_film(folder):
+    return smolvlm(folder)
+
+
 def text_model(folder, kind: str = "Qwen3", head: str = "ForCausalLM", **own):
     return shared.text_model(folder, write_tokenizer(folder), SIZE, kind, head, **own)
 
@@ -145,7 +149,7 @@ def reward_model(folder, kind: str = "Qwen3", **own):
     return shared.reward_model(folder, write_tokenizer(folder), SIZE, kind, **own)
 
 
-_ALL = (omni_thinker, omni_full, omni_legacy, omni3, vl, vl3, audio2, smolvlm, text_model, reward_model)
+_ALL = (omni_thinker, omni_full, omni_legacy, omni3, vl, vl3, audio2, smolvlm, smolvlm_film, text_model, reward_model)
 MAKERS = {maker.__name__: maker for maker in _ALL}
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import checkpoints
 import numpy as np
 
-SIDES = {"omni_thinker": 56, "omni3": 64, "vl": 56, "vl3": 64, "audio2": 56, "smolvlm": 56}
+SIDES = {"omni_thinker": 56, "omni3": 64, "vl": 56, "vl3": 64, "audio2": 56, "smolvlm": 56, "smolvlm_film": 56}
 KINDS = {"vl": ("image", "video"), "vl3": ("image", "video"), "audio2": ("audio",), "smolvlm": ("image",)}
+KINDS |= {"smolvlm_film": ("video",)}  # its processor takes pictures or films, not both
 FPS = 2
 
 
@@ -40,9 +41,10 @@ def official(name: str, folder: Path):
     ear = t.WhisperFeatureExtractor(feature_size=128)
     if name == "audio2":
         return t.Qwen2AudioProcessor(ear, tokenizer, chat_template=tokenizer.chat_template)
-    if name == "smolvlm":
+    if name.startswith("smolvlm"):
         own = {k: settings[k] for k in ("size", "max_image_size", "image_mean", "image_std")}
-        return t.SmolVLMProcessor(t.SmolVLMImageProcessor(**own), tokenizer, t.SmolVLMVideoProcessor(), image_seq_len=4,
+        films = t.SmolVLMVideoProcessor(**own)
+        return t.SmolVLMProcessor(t.SmolVLMImageProcessor(**own), tokenizer, films, image_seq_len=4,
                                   chat_template=tokenizer.chat_template)  # fmt: skip
     if name == "vl3":
         look |= {"size": {"shortest_edge": 4096, "longest_edge": 25_165_824}}  # as released; of all frames together
@@ -66,13 +68,13 @@ def inputs_of(name: str, folder: Path, side: int):
     shown = Image.fromarray(checkpoints.picture(side, side + side // 2))
     media = {
         "images": [shown] * (1 + (kinds[0] == "image")),
-        "videos": [frames],
+        "videos": [frames] * (1 + (kinds[0] == "video")),
         "audio": [checkpoints.sound() / 32768],
     }
     media["audio"] *= 1 + (kinds[0] == "audio")
     given = {k: v for k, v in media.items() if k.rstrip("s") in kinds}
     if "videos" in given:
-        given |= {"videos_kwargs": {"video_metadata": [about], "do_sample_frames": False}}
+        given |= {"videos_kwargs": {"video_metadata": [about] * len(given["videos"]), "do_sample_frames": False}}
     if "videos" in given and name.startswith("omni"):
         given["videos_kwargs"] |= {"fps": FPS, "min_pixels": 3136, "max_pixels": 12_845_056}
     if name.startswith("omni"):

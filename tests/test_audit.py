@@ -296,6 +296,8 @@ def test_licences_that_are_not_allowed_are_left_out_and_counted(tmp_path, capsys
     said = capsys.readouterr().out
     assert "3 of 6 pairs are under MIT, CC0; left out: 3 under 'CC-BY-NC'" in said
     assert [p.id for p in load(tmp_path / "kept.jsonl", say=lambda _: None)] == ["1", "3", "9"]
+    assert main(["data", "check", str(tmp_path / "mine.yaml"), "--licence", "GPL"]) == 1
+    assert "mine.yaml: no pair is left; name one of its own licences" in capsys.readouterr().err
 
 
 def test_questions_are_checked_against_another_split_by_media_and_their_bare_text(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,15 @@ def test_an_export_overwrites_nothing_and_needs_an_adapter(folder, tmp_path):
         write_hub_folder(tmp_path, tmp_path / "to")
     assert main(["export", "--run", "blessed", "--stage", "03_sft", "--to", str(tmp_path / "cli")]) == 0
     assert (tmp_path / "cli" / "adapter_model.safetensors").is_file()
+
+
+@trained
+def test_a_card_names_a_profile_of_one_s_own_without_its_folder(tmp_path):
+    shutil.copytree(TRAINED, tmp_path / "run/04_grpo")
+    about = tmp_path / "run/04_grpo/manifest.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"profile": "/home/someone/mine.yaml"}))
+    text = (write_hub_folder(tmp_path / "run/04_grpo", tmp_path / "to") / "README.md").read_text()
+    assert "of profile mine.yaml on" in text and "someone" not in text
 
 
 def test_a_released_base_stays_a_name(tmp_path):

@@ -1,6 +1,7 @@
 """Families of models: what each makes of media equals the official processor and class; nothing is read from noise."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from omnirepro.cli.main import main
 from omnirepro.data import MediaError, Part, Prompt, Response, text_part
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.models.device import best_device, resolve_device, resolve_dtype
+from omnirepro.models.families import in_words
 from omnirepro.models.generation import Decoding, LocalModel
 from omnirepro.models.loading import ModelError, load
 from omnirepro.models.processing import OmniProcessor
@@ -86,13 +88,34 @@ def test_a_processor_that_is_saved_reads_the_same_again(folder_of, media, name, 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("vl", "audio"), ("vl3", "audio"), ("audio2", "image"), ("audio2", "views3d"), ("smolvlm", "video")],
+    [("vl", "audio"), ("vl3", "audio"), ("audio2", "image"), ("audio2", "views3d"), ("smolvlm", "audio")],
 )
 def test_a_medium_that_a_family_does_not_read_is_named(folder_of, media, name, kind):
     _, processor = load(folder_of(name), device="cpu")
     part = Part(type=kind, path=str(media[56].get(kind, "v.png")))
     with pytest.raises(MediaError, match=f"{part.path}: this model reads text, .*drop the media"):
         processor.encode([{"role": "user", "parts": [part]}])
+
+
+def test_a_film_is_shown_to_smolvlm_beside_a_picture_by_a_template_that_knows_no_films(folder_of, media):
+    model, processor = load(folder_of("smolvlm"), device="cpu")
+    tokenizer = processor.tokenizer
+    tokenizer.chat_template = tokenizer.chat_template.replace("<video>", "")
+    processor = OmniProcessor(tokenizer, processor.settings, family=processor.family)
+    film, picture = (Part(type=kind, path=str(media[56][kind])) for kind in ("video", "image"))
+    chat = [{"role": "user", "parts": [film, Part(type="text", text="and"), picture]}]
+    example = processor.encode(chat)
+    said = tokenizer.decode(example.ids)
+    assert "User: You are provided the following series of four frames from a 0:00:02 [H:MM:SS] video.\n\n" in said
+    shown = re.findall(r"\nFrame from (\d\d:\d\d):<fake_token_around_image><global-img>(?:<image>){4}<", said)
+    assert shown == ["00:00", "00:00", "00:01", "00:01"] and said.count("<image>") == 4 * 4 + 5 * 4
+    batch = processor.collate([example])
+    assert batch["pixel_values"].shape == (1, 4 + 5, 3, 32, 32)
+    batch.pop("labels")
+    assert torch.isfinite(model(**batch).logits).all()
+    assert [in_words(n) for n in (9, 16, 21, 64, 100, 117)] == [
+        *("nine", "sixteen", "twenty-one", "sixty-four", "one hundred", "one hundred and seventeen")
+    ]
 
 
 def test_remembered_towers_are_those_that_are_known(folder_of, media):

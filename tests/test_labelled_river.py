@@ -170,6 +170,7 @@ def test_criteria_are_searched_and_learnt_from_anyones_pairs(world, monkeypatch)
         execute("06_meta_reward_dpo", **asked)
         assert max(server.paid.values()) == 1, "no answer of a server is paid twice"
     searches = [json.loads(line) for line in (made / "sft-searches.jsonl").read_text().splitlines()]
+    assert len(searches) <= 4 * 4, "no more searches are paid than conversations are taught"
     assert searches and all(row["verdict"] == row["gold"] for row in searches if row["gold"] != "tie")
     pairs = {name: read_jsonl(made / f"data/pairs_{name}.jsonl", Pair) for name in stage.SPLITS}
     assert {pair.task for pair in pairs["train"]} == {"T2T", "TI2T", "TV2T", "TA2T"}

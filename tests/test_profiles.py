@@ -231,6 +231,15 @@ def test_published_settings_take_about_the_published_hours(profile, sft, grpo, w
         assert ours == pytest.approx(published, rel=within), name
 
 
+def test_searches_are_planned_of_the_model_that_makes_them():
+    done = {work.what: work for work in works(load_params("grm-omni"), Assumptions())}
+    taught, tuned = (done[f"{name}: criteria and verdicts"] for name in ("sft", "dpo"))
+    assert taught.model.endswith("Qwen3-32B-AWQ") and taught.rows == 172 * 128 * 13, "SFT learns from the model named"
+    assert tuned.model == "" and tuned.rows == 156 * 128 * 13, "what is tuned searches for itself"
+    alone = load_params("grm-omni", overrides={"meta_reward_dpo.sft_steps": 0, "meta_reward_dpo.genrm": "a/b-8B"})
+    assert {work.model for work in works(alone, Assumptions()) if "criteria" in work.what} == {"a/b-8B"}
+
+
 def test_the_plan_counts_what_the_profile_asks_for():
     params, given = load_params("omni-rrm-7b"), Assumptions()
     asked = rows_of(cards_in(params, "data.prompts"))

@@ -285,6 +285,8 @@ def check_data(args: argparse.Namespace) -> None:
     if args.licence:
         pairs, said = allowed(pairs, args.licence, card.licence)
         print(said)
+        if not pairs:
+            raise RowError(f"{args.path}: no pair is left; name one of its own licences with --licence")
     if args.out:
         write_jsonl(args.out, pairs)
     findings = audit(pairs, clustered_bootstrap)

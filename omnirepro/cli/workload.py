@@ -195,15 +195,23 @@ def _bradley_terry(params: Params, given: Any) -> Iterator[Work]:
 
 
 def _meta_reward(params: Params, given: Any) -> Iterator[Work]:
-    """A search for each preference of DPO and ++: criteria written and applied, both responses refined and scored."""
+    """A search for each conversation of SFT and each preference of DPO and ++; the models so made judge the test.
+
+    A search: criteria written and applied, both responses refined and scored. SFT learns from the model that `genrm`
+    names; what is tuned then searches for itself.
+    """
     p = params.section("meta_reward_dpo")
     tried = p["k"] + p["n"]
-    for name, kind in (("dpo", "text"), ("plus", "image")):
+    steps = [p[f"{name}_steps"] for name in ("sft", "dpo", "plus")]
+    own = "" if p["sft_steps"] else p["genrm"]
+    for name, kind, judge in (("sft", "text", p["genrm"]), ("dpo", "text", own), ("plus", "image", own)):
         searched = p[f"{name}_steps"] * p[f"{name}_batch"]
         asked = (given.prompt, given.answer, params["judge.batch_size"])
-        yield Work("06", f"{name}: criteria and verdicts", p["genrm"], searched * (3 + tried), *asked)
+        yield Work("06", f"{name}: criteria and verdicts", judge, searched * (3 + tried), *asked)
         yield Work("06", f"{name}: refined responses", p["policy"], searched * 2 * tried, *asked)
         yield Work("06", f"{name}: scores of both", _named(p["disrm"], kind), searched * 2 * (1 + tried), given.prompt)
+    rows = 2 * rows_of(cards_in(params, "meta_reward_dpo.data")).total() * params["data.test_share"]
+    yield _judged(params, given, "06", "base and tuned judges, the test", own, rows * (1 + sum(map(bool, steps))))
 
 
 def _best_of_n(params: Params, given: Any) -> Iterator[Work]:

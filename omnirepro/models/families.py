@@ -4,7 +4,7 @@ Consumes a model's folder, hub id or GGUF file; produces its config, its row, an
 A family enters by a test that ids, positions and logits equal those of the official processor and class. No remote
 code runs: what needs it is refused by name.
 
-Departures: SmolVLM reads pictures alone here. A film's frames stand at the times that its frame rate gives.
+Departure: a film's frames stand at the times that its frame rate gives.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+).split()
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 SERVE = "serve it behind an OpenAI-compatible server and give its address, as in http://localhost:8000/v1#model"
 
 
@@ -37,6 +43,15 @@ def in_windows(frames: int) -> int:
     return frames // 100 * 13 + (((rest + 1) // 2 + 1) // 2 + 1) // 2
 
 
+def in_words(number: int) -> str:
+    """Say a number below a thousand in words, as the package num2words does."""
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        return _TENS[number // 10 - 2] + (f"-{_ONES[number % 10]}" if number % 10 else "")
+    return f"{_ONES[number // 100]} hundred" + (f" and {in_words(number % 100)}" if number % 100 else "")
+
+
 @dataclass(frozen=True)
 class Family:
     """What a kind of model needs beyond text.
@@ -44,7 +59,8 @@ class Family:
     `factory`: its class in transformers. `marks`: the placeholder token a kind of medium. `seconds`: the name under
     which it takes the seconds that two frames last. `types`: whether it is told which tokens are pictures and films.
     `timed`: whether a film's frames stand apart, each behind its time. `tiled`: placeholders of a tile, where pictures
-    are cut into tiles. `sound_tokens`: from mel frames; `sound_padded`: whether sounds fill the encoder.
+    are cut into tiles, and a film's frames are pictures of one tile. `sound_tokens`: from mel frames; `sound_padded`:
+    whether sounds fill the encoder.
     """
 
     factory: str = "AutoModelForCausalLM"
@@ -66,15 +82,39 @@ class Family:
 
     def tiles(self, picture: np.ndarray, settings: dict) -> dict[str, Any]:
         """Cut a picture (H, W, 3) uint8 into tiles (n, 3, side, side), and write the names of their places."""
+        made = self._pictures([picture], settings)
+        return self._shown(made, self._place(made["rows"][0][0], made["cols"][0][0]))
+
+    def frames(self, film: np.ndarray, rate: float, settings: dict) -> dict[str, Any]:
+        """Make a tile of each frame of a film (T, H, W, 3) uint8, and write the time before its place."""
+        from transformers.models.smolvlm import processing_smolvlm as official
+
+        made = self._pictures(list(film), settings | {"do_image_splitting": False})
+        length = timedelta(seconds=int(len(film) / rate))
+        said = official.DEFAULT_VIDEO_INTRO.format(frame_count=in_words(len(film)), video_duration=str(length))
+        for at in range(len(film)):
+            time = f"{int(at / rate) // 60:02d}:{int(at / rate) % 60:02d}"
+            said += official.FRAME_TIMESTAMP_MESSAGE.format(timestamp=time) + self._place(0, 0)
+        return self._shown(made, said + official.DEFAULT_MEDIA_OUTTRO)
+
+    def _pictures(self, pictures: list[np.ndarray], settings: dict) -> Mapping[str, Any]:
+        """Let the official processor cut pictures into tiles of its side."""
         from PIL import Image
         from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
-        from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
         cut = SmolVLMImageProcessorPil(**settings)
-        made = cut([[Image.fromarray(picture)]], return_tensors="np", return_row_col_info=True)
-        pixels = np.asarray(made["pixel_values"][0], dtype=np.float32)
+        return cut([[Image.fromarray(p) for p in pictures]], return_tensors="np", return_row_col_info=True)
+
+    def _place(self, rows: int, columns: int) -> str:
+        """Write the names of a picture's tiles, each with one placeholder."""
+        from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
+
         around = ("<fake_token_around_image>", self.marks["image"], "<global-img>")
-        written = get_image_prompt_string(made["rows"][0][0], made["cols"][0][0], 1, *around)
+        return get_image_prompt_string(rows, columns, 1, *around)
+
+    def _shown(self, made: Mapping[str, Any], written: str) -> dict[str, Any]:
+        """Return tiles (n, 3, side, side) with what is written in their place."""
+        pixels = np.asarray(made["pixel_values"][0], dtype=np.float32)
         runs = [self.tiled] * len(pixels)
         return {"pixel_values": pixels, "written": written, "runs": runs, "tokens": sum(runs)}
 
@@ -98,7 +138,7 @@ FAMILIES = {
     "qwen2_5_vl": Family("Qwen2_5_VLForConditionalGeneration", _PADS, "second_per_grid_ts", types=True),
     "qwen3_vl": Family("Qwen3VLForConditionalGeneration", _PADS, types=True, timed=True),
     "qwen2_audio": Family("Qwen2AudioForConditionalGeneration", {"audio": "<|AUDIO|>"}, sound_padded=True),
-    "smolvlm": Family("SmolVLMForConditionalGeneration", {"image": "<image>"}, tiled=64),
+    "smolvlm": Family("SmolVLMForConditionalGeneration", {"image": "<image>", "video": "<video>"}, tiled=64),
 }
 
 

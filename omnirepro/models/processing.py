@@ -13,6 +13,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -99,10 +100,12 @@ class OmniProcessor:
         self.family = family or (OMNI if "<|AUDIO|>" in tokenizer.get_vocab() else TEXT)
         ids = {kind: tokenizer.convert_tokens_to_ids(mark) for kind, mark in self.family.marks.items()}
         self.placeholder_ids = ids | ({"views3d": ids["image"]} if "image" in ids else {})
+        self.placeholder_ids |= {"video": ids["image"]} if self.family.tiled else {}
         self._features = Latest(cache)
         self._media: OrderedDict[str, Medium] = OrderedDict()
         self._extractor = None
         self.chats = Chats(tokenizer, self.family.marks, REMEMBERED)
+        self._film_chats = Chats(with_films(tokenizer), self.family.marks) if self.family.tiled else self.chats
         self.limit(limits or {})
 
     def limit(self, limits: Mapping[str, Any]) -> None:
@@ -171,7 +174,8 @@ class OmniProcessor:
         content = [(message["role"], self._content(message["parts"], example.features)) for message in messages]
         answers = [message for message in messages if message["role"] == "assistant"]
         runs = iter([n for found in example.features for n in found.get("runs", [found["tokens"]])])
-        for segment in self.chats.segments(content, train, scored):
+        films = any(found["kind"] == "video" for found in example.features)
+        for segment in (self._film_chats if films else self.chats).segments(content, train, scored):
             free: set[int] = set()
             if segment.answer is not None:
                 free = {i for word in answers[segment.answer].get("free", ()) for i in self.chats.tokens(word)}
@@ -247,6 +251,8 @@ class OmniProcessor:
             return self._audio(media.load_audio(part.path, limit))
         if part.type == "video":
             frames, fps = media.load_video(part.path, self.limits["max_frames"], self.limits["fps"])
+            if self.family.tiled:
+                return self.family.frames(frames, fps, self.settings) | {"kind": "video"}
             patches, grid = media.to_patches(frames, **self._pixels(*FRAMES))
             seconds = self.vision["temporal_patch_size"] / fps
             found = {"pixel_values_videos": patches, "video_grid_thw": grid}
@@ -307,6 +313,16 @@ class OmniProcessor:
                 at * (ids == self.placeholder_ids[kind]).int() for at, kind in enumerate(("image", "video"), 1)
             )
         return batch | collate_media([f for e in examples for f in e.features])
+
+
+def with_films(tokenizer):
+    """Return SmolVLM's tokenizer with the template of its processor, where its own shows no film."""
+    from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
+
+    made = copy(tokenizer)
+    if "<video>" not in str(made.chat_template):
+        made.chat_template = DEFAULT_CHAT_TEMPLATE
+    return made
 
 
 def _settings(name: str | Path) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from omnirepro.data import Judgement, Pair, read_jsonl, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.splits import divided
@@ -109,7 +111,7 @@ def lessons_of(
 ) -> list[list[list[dict]]]:
     """Return what SFT is taught: the world's own lessons, or what a GenRM finds in searches of the pairs.
 
-    Writes `sft-searches.jsonl` of the latter.
+    As many pairs are searched as conversations are taught, drawn by the seed; writes `sft-searches.jsonl` of them.
     """
     p = run.section(SECTION)
     number = p["sft_steps"] * p["sft_batch"]  # of the world's lessons each is seen once
@@ -118,7 +120,9 @@ def lessons_of(
         how = {name: p[name] for name in ("thinking", "verdicts", "keep_right", "composed")}
         return lessons(pairs, number, run.seed, **how, count=p["top"], wording=wording, batch=p["sft_batch"])
     judge = open_judge(run, p["genrm"] or base, "genrm")
-    traces = searched(run, scalar, policy).explore(judge, pairs_of(pairs, p["thinking"]))
+    known = pairs_of(pairs, p["thinking"])
+    drawn = np.random.default_rng([run.seed, 9]).permutation(len(known))[:number]
+    traces = searched(run, scalar, policy).explore(judge, [known[i] for i in drawn])
     keep_searches(run, "sft", traces)
     how = {"variant": p["variant"], "top": p["top"], "least": p["sft_least_meta"], "seed": run.seed}
     found = [list(examples_of(trace, **how)) for trace in traces]
