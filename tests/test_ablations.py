@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from omnirepro.data import Judgement, Label, Pair, Part, write_jsonl
+from omnirepro.data import DIMENSIONS, Judgement, Label, Pair, Part, write_jsonl
 from omnirepro.judge import verdict
 from omnirepro.kit.run import (
     ParameterError,
@@ -24,9 +24,21 @@ from omnirepro.kit.run import (
 from omnirepro.kit.run.arms import read_arm
 from omnirepro.kit.run.reading import read_yaml, run_file
 from omnirepro.kit.scorecard import load_claims
-from omnirepro.papers.ablations.effects import ablation_metrics, absent, by_pair, effect, effects, effects_shown, gather
+from omnirepro.papers.ablations.effects import (
+    _told,
+    ablation_metrics,
+    absent,
+    by_pair,
+    effect,
+    effects,
+    effects_shown,
+    gather,
+)
+from omnirepro.papers.ablations.known import LABEL_MEASURES, SAMPLE_MEASURES, agreement, bent, of_samples
 from omnirepro.papers.ablations.plots import ABLATION_PLOTS, forgetting, noise, transfer
+from omnirepro.papers.omni_rrm.teachers import ErrorProfile, OracleTeacher
 from omnirepro.papers.plots import plot
+from omnirepro.toyworld.language import Assessment
 from omnirepro.train.curriculum import lessons, one_after_another
 from omnirepro.train.sft import conversations
 
@@ -71,11 +83,21 @@ def test_profiles_name_arms_that_there_are(path):
     assert set(load_params(path.stem).peek("ablations.arms")) <= set(ARMS)
 
 
-def test_the_study_runs_the_arms_that_claims_need():
-    claims = load_claims(ROOT / "results/claims.yaml").claims.values()
-    asked = [f"_{claim.tests.metric}_" for claim in claims if claim.tests and claim.tests.stage == "07_ablations"]
-    needed = {arm for arm in ARMS for metric in asked if f"_{arm.replace('-', '_')}_" in metric}
-    assert {"no-rationale", "one-teacher", "drop-image"} <= needed <= set(load_params("study").peek("ablations.arms"))
+def test_the_study_runs_the_arms_that_claims_need(tmp_path):
+    params = load_params("study")
+    forks = forks_of(params, "study", 0, every=False)
+    own = {
+        name: {"question": "recipe", "change": name, "reference": ""} for name in ("untuned", "sft-whole", "grpo-whole")
+    }
+    arms = [{"arm": name} | told for name, told in own.items()] + [_told(fork, "study") for fork in forks]
+    pd.DataFrame(arms).to_csv(tmp_path / "arms.csv", index=False)
+    rows = by_pair(frame(8), "x").assign(longer=0.5)
+    pd.concat([rows.assign(arm=arm["arm"]) for arm in arms]).to_csv(tmp_path / "pairs.csv", index=False)
+    asked = [claim.tests for claim in load_claims(ROOT / "results/claims.yaml").claims.values() if claim.tests]
+    asked = [tests for tests in asked if tests.stage == "07_ablations"]
+    needed = {name for tests in asked for name in (tests.metric, tests.minus) if name}
+    made = {f"{name}_{arm['arm']}".replace("-", "_") for arm in arms for name in LABEL_MEASURES + SAMPLE_MEASURES}
+    assert needed <= {*ablation_metrics(tmp_path), *made}
 
 
 def test_a_fork_finds_the_file_of_its_arm():
@@ -223,12 +245,6 @@ def test_metrics_have_the_names_of_the_claims(project):
         if claim.tests and claim.tests.stage == "07_ablations"
     }
     assert {"full_minus_no_rationale", "tokens_full_minus_no_rationale"} <= wanted & set(found)
-    made = {
-        f"{arm}_minus_full_{task}".replace("-", "_") for arm in ARMS for task in ("audio", "image", "video", "others")
-    }
-    turned = {f"full_minus_{arm}" for arm in ("no_rationale", "one_teacher", "no_filter")}
-    named = {"tokens_full_minus_no_rationale", "drop_text_minus_base_text"}
-    assert wanted <= made | turned | named, "every claim about ablations has a metric"
 
 
 def test_a_fork_made_with_other_parameters_is_left_out(project):
@@ -275,7 +291,110 @@ def test_noise_and_forgetting_are_read_off_the_arms(project):
     assert ablation_metrics(folder)["filter_gain_noise_20"].value == pytest.approx(1 / 8)
     table = forgetting(folder).set_index(["judge", "task"])["value"]
     assert table["image first, text last", "video"] == 1 and table["image first, text last", "text"] == 0.5
-    assert all(ABLATION_PLOTS[name][1](ABLATION_PLOTS[name][0](folder)) for name in ABLATION_PLOTS)
+    drawn = ("effects", "transfer", "noise", "forgetting")
+    assert all(ABLATION_PLOTS[name][1](ABLATION_PLOTS[name][0](folder)) for name in drawn)
+    for name in set(ABLATION_PLOTS) - set(drawn):
+        with pytest.raises(FileNotFoundError):
+            ABLATION_PLOTS[name][0](folder)
+
+
+# ---- what only a known world shows
+
+
+def finish_fork(name, right):
+    """Leave the finished stages of an arm of `tiny` behind, whose last judge is right on these pairs."""
+    fork = next(f for f in forks_of(load_params("tiny"), "tiny", 0) if f.name == f"tiny+{name}")
+    for stage in fork.arm.stages:
+        reads = {"02_reconciliation": LABELS, "03_sft": READS, "04_grpo": GRPO}[stage]
+        rows = judged({"03_sft": "sft", "04_grpo": "grpo"}.get(stage, "teacher"), right, len(name))
+        rows = [row.model_copy(update={"length_a": 9, "length_b": 5}) for row in rows]
+        finish(fork.name, stage, rows, "tiny", 0, reads, fork.overrides)
+
+
+def write_known(folder):
+    """Put the measures of labels and samples beside the arms, as a known world gives them."""
+    rows = [
+        ("full", "label_filter_gain", 0.1),
+        ("shared-100", "label_filter_gain", 0.0),
+        ("full", "label_longer", 0.01),
+    ]
+    rows += [("longer-100", "label_longer", 0.2), ("longer-100-grpo", "paid_minus_truth_gain", 0.05)]
+    known = [f"{arm},{name},{value},{value - 0.01},{value + 0.01},8" for arm, name, value in rows]
+    (folder / "known.csv").write_text("\n".join(["arm,measure,value,low,high,n", *known]) + "\n")
+    steps = [f"longer-100-grpo,{step},{0.5 + step / 100},{0.5 - step / 100}" for step in range(8)]
+    (folder / "samples.csv").write_text("\n".join(["arm,step,label,truth", *steps]) + "\n")
+
+
+def test_the_known_world_is_read_off_arms_labels_and_samples(project):
+    for name, right in (
+        ("no-filter", (0,)), ("shared-100", (0, 1)), ("shared-100-no-filter", (0, 1)), ("longer-100", (0, 1, 2)),
+        ("grpo", (0, 1, 2, 3)), ("longer-100-grpo", (0, 1)), ("data-10", (0, 1)), ("data-10-no-rationale", (0,)),
+    ):  # fmt: skip
+        finish_fork(name, right)
+    folder = gathered().path()
+    write_known(folder)
+    found = ablation_metrics(folder)
+    assert found["filter_gain_shared_100"].value == pytest.approx(0)
+    assert found["rationale_gain_data_10"].value == pytest.approx(0.5 / 8)
+    assert found["grpo_gain_longer_100"].value == pytest.approx(-0.5 / 8)
+    assert (
+        found["label_filter_gain_shared_100"].value == 0 and found["paid_minus_truth_gain_longer_100_grpo"].low == 0.04
+    )
+    # The label is A, the longer one: wrong in one of two orders bends away by half.
+    assert found["longer_longer_100"].value == pytest.approx(-0.5 * 5 / 8)
+    assert found["longer_longer_100_grpo_minus_grpo"].value == pytest.approx(-0.5 * 2 / 8)
+    assert found["longer_grpo_gain_longer_100"].value == pytest.approx(-0.5 * 1 / 8)
+    tables = {name: ABLATION_PLOTS[name][0](folder) for name in ("shared", "length_bias", "hacking", "ladder")}
+    assert set(tables["shared"]["shared"]) == {0.0, 1.0} and tables["shared"]["panel"].nunique() == 2
+    assert set(tables["length_bias"]["line"]) == {"labels", "SFT", "SFT, then GRPO"}
+    assert set(tables["ladder"]["line"]) == {"with rationale", "verdict alone"}
+    assert tables["hacking"].groupby("line")["value"].first().nunique() == 1, "both lines begin at one half"
+    assert all(ABLATION_PLOTS[name][1](table) for name, table in tables.items())
+
+
+def test_verdicts_bend_to_the_longer_answer():
+    rows = pd.DataFrame([row.model_dump() for row in judged("sft", (0, 1), 40, pairs=4)])  # B in BA of pairs 2 and 3
+    one = by_pair(rows.assign(length_a=9, length_b=5), "x").set_index("pair_id")["longer"]
+    assert list(one) == [0, 0, -0.5, -0.5], "the label is A, the longer one; B bends away from it in one order"
+    two = by_pair(rows.assign(length_a=5, length_b=9, verdict="tie"), "x")["longer"]
+    assert list(two) == [0.5] * 4 and by_pair(rows, "x")["longer"].isna().all()
+    pair = written("one two", "three")
+    assert [bent(pair, "A", "B"), bent(pair, "A", "tie"), bent(pair, "B", "B")] == [1, 0.5, 0]
+    assert bent(pair, "B", "A") == -1 and np.isnan(bent(written("one", "two"), "A", "B"))
+
+
+def written(a, b):
+    parts = {"response_a": a, "response_b": b, "prompt": "Which?"}
+    return Pair(id="p", task="text", **{name: [Part(type="text", text=text)] for name, text in parts.items()})
+
+
+def test_samples_are_held_against_label_and_truth():
+    pairs, truth = {"p": written("one two", "three")}, {"p": "B"}
+    said = ["[[A]]", "[[B]]", "nothing", "[[A]]"]
+    table = pd.DataFrame(
+        {"step": [0, 0, 1, 1], "prompt": "p", "order": ["AB", "AB", "AB", "BA"], "text": said, "gold": "A"}
+    )
+    found = agreement(table, pairs, truth, "verdict")
+    assert found["label"].tolist() == [1, 0, 0, 1] and found["truth"].tolist() == [0, 1, 0, 1]
+    assert of_samples(found) == {}, "two steps have no quarter"
+    gained = of_samples(pd.concat([found.assign(step=found["step"] + 2 * k) for k in range(2)]))
+    # Steps 0 and 3: label 1/2 and 1/2, truth 1/2 and 1/2.
+    assert [gained[name].value for name in ("paid_gain", "truth_gain", "paid_minus_truth_gain")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_teachers_err_together_where_errors_are_shared(share):
+    pairs = [written("one two", "three").model_copy(update={"id": f"p{i}"}) for i in range(200)]
+    noise = ErrorProfile(dict.fromkeys(DIMENSIONS, 0.2), shared=share, flip=0.3, position=0.1, verbosity=0.1)
+
+    def truth(prompt, text):
+        return Assessment(dict.fromkeys(DIMENSIONS, True))
+
+    teachers = [OracleTeacher(name, truth, str, lambda p, t: {}, noise) for name in ("one", "two")]
+    first, second = ([(x.marks_a, x.marks_b, x.verdict) for x in teacher.label(pairs)] for teacher in teachers)
+    wrong = np.mean([not all(marks.values()) for marks, _, _ in first])
+    assert 0.55 < wrong < 0.78, "1 - 0.8 ** 5 = 0.67, whatever is shared"
+    assert (first == second) == bool(share)
 
 
 def test_judges_of_other_pairs_are_not_compared():

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,7 +14,9 @@ from torch.nn.functional import softmax
 from omnirepro.data import Label, Pair, Part, Prompt, Response
 from omnirepro.evaluate import protocol
 from omnirepro.judge.scalar import ScalarJudge, chat, load_scalar_judge, redraw, scorer_in, verdict
+from omnirepro.judge.verdict import LEVEL_STARTS
 from omnirepro.kit.run import ParameterError, open_run
+from omnirepro.models.generation import LocalModel
 from omnirepro.models.loading import ModelError, load
 from omnirepro.models.processing import keep_settings
 from omnirepro.models.scalar import HEAD, Scorer, load_scorer, save_scorer
@@ -105,6 +108,21 @@ def test_a_score_is_the_head_on_the_last_token_of_the_chat_alone(scorer, chats):
             states = make_model().model(**batch).last_hidden_state
         assert example.ids[-1] == processor().tokenizer.eos_token_id
         assert score == pytest.approx((states[0, -1] @ scorer.value).item(), abs=2e-4)
+
+
+@pytest.mark.parametrize("tune", ["language-model", "lora"])
+def test_at_step_0_a_scorer_reads_what_its_base_is_about_to_say(base, chats, tmp_path, monkeypatch, tune):
+    """The slope of the base's own log-probabilities over the levels, by least squares, whatever way it is trained."""
+    said = LocalModel(make_model(), processor(), "base", 4).choose(chats, ["[["] * len(chats), list("12345"))
+    wanted = [np.polyfit(range(5), row, 1)[0] for row in said]
+    assert np.ptp(wanted) > 1e-3, "else the test shows nothing"
+    run = open_stage(monkeypatch, tmp_path, tune=tune)
+    scorer = bradley_terry.make_scorer(run, run.section(), base, LEVEL_STARTS).eval()
+    assert scorer.score(chats, 4) == pytest.approx(wanted, abs=2e-5)
+    save_scorer(scorer, tmp_path / "scorer", base)
+    assert load_scorer(tmp_path / "scorer", "cpu").score(chats, 4) == pytest.approx(wanted, abs=2e-5)
+    with pytest.raises(ValueError, match="must be one token"):
+        Scorer(make_model(), processor(), levels=["[[low", "[[a little higher"])
 
 
 def test_scores_depend_neither_on_batch_nor_padding_nor_order(scorer, chats):
@@ -272,11 +290,21 @@ def test_an_untrained_scorer_prefers_nothing(base, parts, tmp_path, monkeypatch)
     pairs, labels = polite(parts)
     run = open_stage(monkeypatch, tmp_path)
     scorer = bradley_terry.make_scorer(run, run.section(), base)
-    trainer = make_trainer(run, run.section(), scorer, encode_pairs(scorer.processor, pairs, labels))
+    trainer = make_trainer(run, run.section(), scorer, encode_pairs(scorer.encode, pairs, labels))
     trained = {n for n, w in scorer.named_parameters() if w.requires_grad}
     assert trained == {n for n, _ in scorer.named_parameters() if "language_model" in n} | {"value"}
     batch = trainer.data_collator([{"row": i} for i in range(6)])
     assert trainer.compute_loss(scorer, batch).item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize(("some", "steps"), [(6, 4), (3, 2)])
+def test_every_selection_is_passed_over_as_often(base, parts, tmp_path, monkeypatch, some, steps):
+    pairs, labels = polite(parts)
+    run = open_stage(monkeypatch, tmp_path, steps=0, epochs=2, batch=4)
+    scorer = bradley_terry.make_scorer(run, run.section(), base)
+    trainer = make_trainer(run, run.section(), scorer, encode_pairs(scorer.encode, pairs, labels[:some]))
+    trainer.train()
+    assert (trainer.state.global_step, trainer.state.epoch) == (steps, 2)
 
 
 def test_parts_of_a_batch_add_up_to_the_whole(base, parts, tmp_path, monkeypatch):
@@ -287,7 +315,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(base, parts, tmp_path, monkeypatch
         run = open_stage(monkeypatch, tmp_path / str(accumulate), accumulate=accumulate, steps=1)
         scorer = bradley_terry.make_scorer(run, run.section(), base)
         torch.nn.init.ones_(scorer.value)
-        trainer = make_trainer(run, run.section(), scorer, encode_pairs(scorer.processor, pairs, labels))
+        trainer = make_trainer(run, run.section(), scorer, encode_pairs(scorer.encode, pairs, labels))
         trainer.args.max_grad_norm = 0.0
         trainer.optimizer = torch.optim.SGD([w for w in scorer.parameters() if w.requires_grad], lr=0.1)
         trainer.train()
@@ -335,9 +363,11 @@ def load_weights(path):
 def test_ties_are_left_out_and_counted_or_learned_from(base, parts, tmp_path, monkeypatch, capsys):
     pairs, labels = polite(parts)
     half = [x.model_copy(update={"verdict": "tie"}) if i > 2 else x for i, x in enumerate(labels)]
-    kept = encode_pairs(processor(), pairs, half)
+    kept = encode_pairs(processor().encode, pairs, half)
     assert len(kept) == 3 and "3 of 6 labels are ties" in capsys.readouterr().out
-    assert [tied for _, _, tied in encode_pairs(processor(), pairs, half, "davidson")] == [False] * 3 + [True] * 3
+    assert [tied for _, _, tied in encode_pairs(processor().encode, pairs, half, "davidson")] == [False] * 3 + [
+        True
+    ] * 3
     run = open_stage(monkeypatch, tmp_path, ties="davidson", steps=20, lr=0.01)
     folder = train(run, base, pairs, [x.model_copy(update={"verdict": "tie"}) for x in labels])
     judge = load_scalar_judge(folder, device="cpu")
@@ -355,11 +385,11 @@ def test_what_cannot_be_trained_is_refused_by_name(base, parts, tmp_path, monkey
     run = open_stage(monkeypatch, tmp_path, max_length=120)
     with pytest.raises(ValueError, match=r"pair the-long-one .* over 120; raise bradley_terry.max_length"):
         train(run, base, pairs, labels)
-    assert len(encode_pairs(processor(), pairs, labels, max_length=2000)) == len(labels)
+    assert len(encode_pairs(processor().encode, pairs, labels, max_length=2000)) == len(labels)
     with pytest.raises(ValueError, match="no labelled pair"):
-        encode_pairs(processor(), pairs, [])
+        encode_pairs(processor().encode, pairs, [])
     with pytest.raises(KeyError):
-        encode_pairs(processor(), pairs[:2], labels)
+        encode_pairs(processor().encode, pairs[:2], labels)
     for key in ("ties", "tune"):
         with pytest.raises(ValueError, match=f"bradley_terry.{key} is 'all'; one of"):
             train(open_stage(monkeypatch, tmp_path, key, **{key: "all"}), base, pairs, labels)

@@ -23,10 +23,12 @@ from omnirepro.models.generation import Decoding, Generated, LocalModel
 from omnirepro.models.loading import load
 from omnirepro.models.processing import OmniProcessor
 from omnirepro.papers.grm_omni import roles
+from omnirepro.papers.grm_omni.found_examples import examples_of
 from omnirepro.papers.grm_omni.role_examples import lessons
 from omnirepro.search import CriteriaSearch
 from omnirepro.search.selection import RULES, Preference, select
-from omnirepro.search.trace import Trace, Trajectory
+from omnirepro.search.trace import Trace, Trajectory, values
+from omnirepro.toyworld.criteria.composed import truth_under
 from omnirepro.toyworld.preferences import make_preferences
 from omnirepro.toyworld.pretraining.vocabulary import extend_tokens
 from omnirepro.train import dpo
@@ -107,16 +109,22 @@ def test_lessons_hang_on_the_seed(pairs):
     assert lessons(pairs, 10, 3) == lessons(pairs, 10, 3) != lessons(pairs, 10, 4)
 
 
-def test_direct_lessons_are_filtered_by_gold(pairs):
-    def right(keep):
+def test_direct_lessons_hold_criteria_alone_that_decide_as_gold_does(pairs):
+    texts = {p.response_a[0].text: p for p in pairs} | {p.response_b[0].text: p.swap() for p in pairs}
+
+    def right(keep, what):
         shown = [c for lesson in lessons(pairs, 400, 1, verdicts=0.0, keep_right=keep) for c in lesson
                  if c[0]["parts"][-1].text.endswith("judge.")]  # fmt: skip
-        said = [criteria.parse_direct(c[-1]["parts"][0].text, 3)[1].verdict for c in shown]
-        texts = {p.response_a[0].text: p for p in pairs} | {p.response_b[0].text: p.swap() for p in pairs}
-        gold = [texts[c[0]["parts"][-4].text].label for c in shown]
-        return sum(s == g for s, g in zip(said, gold, strict=True)) / len(said)
+        found = []
+        for asked, answer in shown:
+            pair = texts[asked["parts"][-4].text]
+            named, judged = criteria.parse_direct(answer["parts"][0].text, 3)
+            said = [judged.verdict] if what == "verdicts" else [truth_under(pair, name) for name in named]
+            found += [verdict == pair.label for verdict in said]
+        return sum(found) / len(found)
 
-    assert right(1.0) > 0.9 > 0.75 > right(0.0)
+    assert right(1.0, "criteria") == right(1.0, "verdicts") == 1
+    assert right(0.0, "criteria") < right(0.0, "verdicts") < 0.75, "unfiltered, a third of the criteria end in a tie"
 
 
 # ---- tokens and the optimizer
@@ -278,7 +286,8 @@ def trace_of(said, metas, gold="A", order="AB"):
                 label=gold)  # fmt: skip
     trace = Trace(pair, order, pair.model_copy(update={"label": None}), scores={"A": 0.0, "B": 0.0})
     for i, (verdict, meta) in enumerate(zip(said, metas, strict=True)):
-        judged = CriterionJudgement("ok", verdict, *{"A": (8, 3), "B": (3, 8), None: (6, 6)}[verdict], f"x{i}", f"y{i}")
+        scores = {"A": (8, 3), "B": (3, 8)}.get(verdict, (6, 6))
+        judged = CriterionJudgement("ok", verdict, *scores, f"x{i}", f"y{i}")
         judged = judged if verdict else replace(judged, status="no_verdict")
         refined = {"A": 100.0, "B": meta} if verdict == "A" else {"A": meta, "B": 100.0}
         trace.tried.append(Trajectory(f"c{i}", 0, judged, "", {}, refined))
@@ -322,7 +331,34 @@ def test_thresholds_are_quantiles_and_the_bug_of_the_code_is_an_option():
     assert all(row.chosen != select([shuffled], ["x"], "code", spread_quantile=0.0)[0].chosen for row in bugged)
     with pytest.raises(ValueError, match="rule"):
         select([], [], "best")
-    assert RULES == ("paper", "code", "code-unsorted")
+    assert RULES == ("paper", "shared", "code", "code-unsorted")
+
+
+def test_the_shared_rule_keeps_the_policys_criteria_and_mends_the_judgement():
+    trace = trace_of("ABA" + "B" * 4, [1, 2, 3, 9, 9, 9, 9])
+    for tried in trace.tried[3:]:
+        tried.round = 1
+    own = criteria.render_direct(["c0", "c1", "c2"], CriterionJudgement("ok", "B", 3, 8, "x", "y"))
+    (row,) = select([trace], [own], "shared")
+    found, judged = criteria.parse_direct(row.chosen, 3)
+    assert (row.rejected, found, judged.verdict) == (own, ("c0", "c1", "c2"), "A")
+    assert row.chosen.split("<critique A>")[0] == row.rejected.split("<critique A>")[0] and row.task.count == 3
+    other = criteria.render_direct(["c0", "c2", "c1"], CriterionJudgement("ok", "B", 3, 8, "x", "y"))
+    assert not select([trace], [other], "shared"), "other criteria are not shared"
+    assert not select([trace_of("BBA", [1, 2, 3])], [own], "shared"), "its criteria are no better one at a time"
+
+
+def test_what_is_found_is_taught_by_criteria_that_judge_rightly_and_are_worth_it(pairs):
+    trace = trace_of(["A", "B", "A", "tie", "A", None], [9, 8, 1, 7, 4, 6])
+    for tried, worth in zip(trace.tried, values(trace, "published"), strict=True):
+        tried.meta = worth
+    asked = {task.kind: (task, answer) for task, answer in examples_of(trace, "published", 2, 2.0, 0)}
+    assert set(asked) == {"direct", "write", "judge"}
+    assert criteria.parse_direct(asked["direct"][1], 2)[0] == ("c0", "c4")
+    assert criteria.parse_criteria(asked["write"][1], 2) == ("ok", ("c0", "c4")) and asked["write"][0].count == 2
+    assert asked["judge"][0].criteria == ("c0",)
+    assert "direct" not in {task.kind for task, _ in examples_of(trace, "published", 3, 2.0, 0)}, "two are not three"
+    assert not list(examples_of(trace, "published", 2, 10.0, 0))
 
 
 # ---- rows and the store

@@ -61,7 +61,7 @@ def world(tmp_path_factory):
     overrides = {
         "backbone.model": str(student), "backbone.gate_scenes": 1, "data.test_share": 0.25, "data.dev_share": 0.15,
         "bradley_terry.data": [pairs], "bradley_terry.prime_steps": 0, "bradley_terry.weak_judge": False,
-        "bradley_terry.steps": 2, "bradley_terry.r1_steps": 1, "bradley_terry.warm_steps": 1,
+        "bradley_terry.steps": 2, "bradley_terry.r1_steps": 1, "bradley_terry.tuned_steps": 1,
         "bradley_terry.r1_shares": [0.2], "bradley_terry.arms": ["preference-only", "agreeing", "t2t-only"],
         "bradley_terry.verdict_tokens": 4, "bradley_terry.max_length": 2000, "judge.max_new_tokens": 8,
         "sft.max_length": 2000, "meta_reward_dpo.max_length": 4000, "meta_reward_dpo.data": [pairs],
@@ -120,7 +120,7 @@ def test_bradley_terry_and_r1_learn_from_anyones_pairs(scored):
     assert pd.read_csv(made / "data/dropped.csv")["reason"].tolist() == ["no label"]
     rows = read_jsonl(made / "predictions.jsonl", Judgement)
     models = {row.model.split("/")[0] for row in rows}
-    assert {"base", "bt", "bt-bare", "preference-only", "t2t-only", "warm", "r1", "r1-bare"} <= models
+    assert {"base", "bt", "bt-bare", "preference-only", "t2t-only", "tuned", "base-pairs", "r1", "r1-bare"} <= models
     assert not models & {"agreeing", "weak", "bt-turns"} and not (made / "proposals.csv").exists()
     metrics = json.loads((made / "metrics.json").read_text())
     assert {"chat_with_ties", "VQA_without_ties", "bt_image_with_ties", "bt_text_without_ties"} <= set(metrics)
@@ -255,9 +255,9 @@ def test_r1_is_trained_alone_where_no_scalar_model_is_wanted(world, capsys):
     made = folder / "results/alone/05_bradley_terry"
     assert not (made / "scorer").exists() and not (made / "loss.csv").exists()
     models = {row.model.split("/")[0] for row in read_jsonl(made / "predictions.jsonl", Judgement)}
-    assert {"base", "warm", "r1"} <= models and not models & {"bt", "preference-only", "t2t-only"}
+    assert {"base", "base-pairs", "tuned", "r1"} <= models and not models & {"bt", "preference-only", "t2t-only"}
     metrics = json.loads((made / "metrics.json").read_text())
-    assert {"r1_with_ties", "r1_minus_base", "r1_valid_share"} <= set(metrics)
+    assert {"r1_with_ties", "r1_minus_base_pairs", "r1_valid_share"} <= set(metrics)
     assert not [name for name in metrics if name.startswith(("bt_", "full_", "overall_"))]
     capsys.readouterr()
     shutil.rmtree(folder / "results/own/06_meta_reward_dpo", ignore_errors=True)  # made with other parameters
@@ -332,7 +332,7 @@ def test_a_released_model_is_not_primed_and_judges_the_tasks_that_it_can_read(tm
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path / "results"))
     overrides = {
         "backbone.model": str(tmp_path / "released"), "bradley_terry.prime_steps": 0, "bradley_terry.weak_judge": False,
-        "bradley_terry.steps": 1, "bradley_terry.warm_steps": 0, "bradley_terry.r1_steps": 1, "bradley_terry.arms": [],
+        "bradley_terry.steps": 1, "bradley_terry.tuned_steps": 0, "bradley_terry.r1_steps": 1, "bradley_terry.arms": [],
         "bradley_terry.train_pairs": 4, "bradley_terry.dev_pairs": 2, "bradley_terry.test_pairs": 2,
         "bradley_terry.max_length": 4000, "bradley_terry.verdict_tokens": 4, "judge.batch_size": 8,
         "backbone.gate_scenes": 1,
@@ -346,4 +346,6 @@ def test_a_released_model_is_not_primed_and_judges_the_tasks_that_it_can_read(tm
     rows = read_jsonl(made / "predictions.jsonl", Judgement)
     tasks = {row.task for row in rows}
     assert tasks == {"T2T"} if modalities else len(tasks) == 9
-    assert not (made / "primer.csv").exists() and {"warm/test", "r1/test"} <= {row.model for row in rows}
+    assert not (made / "primer.csv").exists() and {"base-pairs/test", "base-pairs-level/test", "r1/test"} <= {
+        row.model for row in rows
+    }

@@ -37,8 +37,8 @@ NAMES = {"profile", "run", "base", "seed", "overrides"}
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # Code lines of the core and of all, characters of all, and bounds of the median function in code lines.
 MOST_CORE_LINES = 9_800
-MOST_LINES = 22_500
-MOST_CHARACTERS = 1_080_000
+MOST_LINES = 22_900
+MOST_CHARACTERS = 1_100_000
 MEDIAN = (6, 15)
 # Private functions that stay short and called once since they are formulas.
 FORMULAS: set[str] = set()

@@ -3,16 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_parts import make_model, processor, user
+from tiny_parts import make_model, processor, save_untrained, user
 
-from omnirepro.judge.criteria import CriterionJudgement
+from omnirepro.judge.criteria import CriterionJudgement, GenRM, distinct, judge_by, parse_direct
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
+from omnirepro.models.cache import CachedChat, Store
 from omnirepro.models.generation import Decoding
-from omnirepro.papers.grm_omni import experiments, plots, ranking
+from omnirepro.papers.grm_omni import experiments, metrics, plots, ranking
 from omnirepro.papers.grm_omni import stage as improve
 from omnirepro.papers.grm_omni.metrics import counts, orders, ways
-from omnirepro.papers.grm_omni.model_pool import Writer
+from omnirepro.papers.grm_omni.model_pool import Writer, open_judge
 from omnirepro.papers.grm_omni.plots import META_PLOTS
 from omnirepro.papers.grm_omni.role_examples import true_notes
 from omnirepro.papers.grm_omni.stub_judge import StubJudge
@@ -85,7 +86,7 @@ def no_oracle(monkeypatch):
 def test_no_role_asks_the_oracle_during_synthesis(tmp_path, pairs, no_oracle, real):
     with pytest.raises(AssertionError, match="oracle"):
         assert facts_of(pairs[0])[0].score
-    chat = Writer(make_model(), processor(), "tiny", 8, 1.0) if real else StubJudge("stand-in")
+    chat = Writer(make_model(), processor(), "tiny", 8, writing=1.0) if real else StubJudge("stand-in")
     found = improve.synthesise(FakeRun(tmp_path), judge(chat), pairs, scalar())
     assert len(found.outputs) == len(pairs) and found.traces
     assert real or any(t.meta == t.meta for trace in found.traces for t in trace.tried)
@@ -105,19 +106,86 @@ def test_gold_labels_reach_the_filter_and_no_role(tmp_path, pairs):
         improve.synthesise(FakeRun(tmp_path), judge(StubJudge("x")), some, scalar()) for some in (pairs, other)
     )
     assert {k: r.raw for k, r in mine.outputs.items()} == {k: r.raw for k, r in theirs.outputs.items()}
-    wrong = {improve.key_of(t) for t in mine.traces}
+    wrong = {t.key for t in mine.traces}
     tied = {k for k, r in mine.outputs.items() if r.verdict == "tie"}
-    assert wrong and {improve.key_of(t) for t in theirs.traces} == (set(mine.outputs) - wrong) | tied
+    assert wrong and {t.key for t in theirs.traces} == (set(mine.outputs) - wrong) | tied
 
 
 def test_what_is_written_hangs_on_its_question_alone():
-    model = Writer(make_model(), processor(), "tiny", 4, 1.0)
+    model = Writer(make_model(), processor(), "tiny", 4, writing=1.0)
     some = make_chats()
     warm = Decoding(max_new_tokens=12, temperature=1.0)
     together = model.complete(some, warm)
     assert [model.complete([c], warm)[0].text for c in some] == [g.text for g in together]
     assert [g.text for g in model.complete(some[::-1], warm)] == [g.text for g in together][::-1]
     assert [g.text for g in model.complete(some, warm, seed=1)] != [g.text for g in together]
+
+
+def test_the_search_goes_on_from_the_criteria_of_the_judgement_that_was_wrong(tmp_path, pairs):
+    found = improve.synthesise(FakeRun(tmp_path), judge(StubJudge("x")), pairs, scalar())
+    assert found.traces
+    for trace in found.traces:
+        own = distinct(parse_direct(found.outputs[trace.key].raw, P["top"])[0])
+        assert [t.criterion for t in trace.tried if t.round == 0] == own and trace.calls["genrm"] == 1 + len(
+            trace.tried
+        )
+        assert all(t.judged for t in trace.tried)
+
+
+class Dies(Writer):
+    """A model that is killed after the first group of answers."""
+
+    def complete(self, chats, *how, **more):
+        if getattr(self, "asked", 0):
+            raise KeyboardInterrupt
+        self.asked = len(chats)
+        return super().complete(chats, *how, **more)
+
+
+def test_a_judge_of_the_stage_writes_at_the_temperature_of_the_parameters(tmp_path, monkeypatch):
+    monkeypatch.setitem(P, "templates", False)
+    opened = open_judge(FakeRun(tmp_path), save_untrained(tmp_path / "base"), "sft")
+    assert opened.chat.writing == GenRM.of(opened).chat.chat.writing == P["writing"] > 0
+
+
+def test_judgements_are_drawn_by_seed_and_go_on_after_a_kill(tmp_path, pairs):
+    def said(kind, name, sample=0, role=improve.drawn):
+        model = kind(make_model(), processor(), "tiny", 8, writing=100.0)
+        chat = CachedChat(model, Store(tmp_path / name, size=4), "model")
+        return [row.raw for row in judge_by(role(judge(chat), sample), pairs[:6], "direct", 2)]
+
+    with pytest.raises(KeyboardInterrupt):
+        said(Dies, "killed")
+    wanted = said(Writer, "whole")
+    assert said(Writer, "killed") == wanted == said(Writer, "killed"), "it went on with other draws"
+    assert said(Writer, "other", 1) != wanted != said(Writer, "greedy", role=lambda asked, _: GenRM.of(asked))
+
+
+def test_only_media_that_are_not_judged_by_chance_enter_the_mean():
+    def rows(task, right, model):
+        found = []
+        for i in range(40):
+            for order in ("AB", "BA"):
+                verdict = "A" if i < 40 * right else "B"
+                about = {"pair_id": f"{task}{i}", "cluster": f"{task}{i}", "task": task, "label": "A", "order": order}
+                found.append(about | {"model": model, "status": "ok", "verdict": verdict, "seed": 0})
+        return pd.DataFrame(found)
+
+    one, other = (
+        pd.concat([rows("T2I", a, model), rows("TI2T", b, model)])
+        for model, a, b in (("sft", 0.6, 0.9), ("dpo", 0.4, 0.7))
+    )
+    assert metrics.above_chance(one, other) == metrics.above_chance(other, one) == {"TI2T"}
+    assert metrics.above_chance(one[:0], other[:0]) == set()
+
+
+def test_drawn_judgements_count_by_their_mean():
+    about = {"pair_id": "p", "cluster": "c", "task": "T2T", "label": "A", "model": "m", "status": "ok"}
+    said = [("AB", 0, "A"), ("BA", 0, "B"), ("AB", 1, "A"), ("BA", 1, "A")]
+    table = metrics.expected(
+        pd.DataFrame([about | dict(zip(("order", "seed", "verdict"), x, strict=True)) for x in said])
+    )
+    assert table["credit"].tolist() == [0.75] and len(table) == 1
 
 
 def make_chats():

@@ -18,10 +18,12 @@ from omnirepro.toyworld.criteria import (
     BY_PHRASE,
     CRITERIA,
     MEDIA_TASKS,
+    STRATA,
     TASKS,
     TEXT_TASKS,
     criteria_for,
     gold_of,
+    stratum,
 )
 from omnirepro.toyworld.facts import Made, Said, facts_of
 from omnirepro.toyworld.instruction import Labeller, correctness, propose_criteria, world_verifiers, world_writer
@@ -64,7 +66,7 @@ def test_the_registry_is_large_enough_and_terse():
     assert max(len(phrase.split()) for phrase in BY_PHRASE) <= 12
     assert set(HELD_OUT) < set(CRITERIA)
     for task in TASKS:
-        assert len(criteria_for(task, True)) >= 3 and len(criteria_for(task, False)) >= 8, task
+        assert len(criteria_for(task, "test")) >= 3 and len(criteria_for(task, "")) >= 8, task
         assert len({c.relevant for c in criteria_for(task)}) == 2, f"{task}: criteria of one kind only"
 
 
@@ -157,7 +159,7 @@ def test_the_same_responses_get_another_label_under_another_criterion(made):
         assert rows[0].label != rows[1].label and rows[0].meta["criterion"] != rows[1].meta["criterion"]
 
 
-def test_scenes_belong_to_one_split_and_held_out_criteria_to_the_test(made):
+def test_scenes_and_held_out_criteria_belong_to_one_split(made):
     clusters = {split: {p.cluster for p in pairs} for split, pairs in made.items()}
     assert not any(clusters[a] & clusters[b] for a, b in itertools.combinations(clusters, 2))
     for split, task in itertools.product(PER_TASK, TASKS):
@@ -165,10 +167,38 @@ def test_scenes_belong_to_one_split_and_held_out_criteria_to_the_test(made):
             assert split_of(group.subject.source) == split
     asked = {split: {p.criterion for p in pairs} for split, pairs in made.items()}
     seen = {phrase for c in CRITERIA.values() if not c.held_out for phrase in c.phrasings[:-1]}
-    assert asked["train"] | asked["dev"] <= seen
-    unseen = [p for p in made["test"] if p.meta["unseen"]]
-    assert len(unseen) == len(made["test"]) / 3 and {p.meta["criterion"] for p in unseen} <= set(HELD_OUT)
+    assert asked["train"] <= seen
+    names = {}
+    for split in ("dev", "test"):
+        names[split] = {p.meta["criterion"] for p in made[split] if p.meta["unseen"]}
+        assert {CRITERIA[name].held_out for name in names[split]} == {split}
+        assert asked[split] - {w for name in names[split] for w in CRITERIA[name].phrasings} <= (
+            seen if split == "dev" else seen | {c.phrasings[-1] for c in CRITERIA.values() if not c.held_out}
+        )
+    unseen = {split: sum(p.meta["unseen"] for p in pairs) for split, pairs in made.items()}
+    assert unseen == {"train": 0, "dev": 6 * len(TASKS), "test": len(made["test"]) / 3}
+    for task in TASKS:
+        assert len(criteria_for(task, "dev")) >= 2 <= len(criteria_for(task, "test"))
     assert any(p.meta["wording"] == 2 for p in made["test"] if not p.meta["unseen"])
+
+
+def test_every_criterion_in_words_is_of_one_stratum(made):
+    words = {word for p in made["train"] for word in p.criterion.replace(",", "").split()} | {"and"}
+    for phrase, criterion in BY_PHRASE.items():
+        assert (stratum(phrase) == "seen") == (not criterion.held_out)
+        if stratum(phrase) == "new word":
+            assert set(phrase.split()) - words, "a word that no training pair's criterion holds"
+        if stratum(phrase) == "opposite":
+            (task, *_), facts = criterion.tasks, [facts_of(p) for p in made["test"] if p.task in criterion.tasks]
+            taught = [
+                c for c in criteria_for(task, "") if all(c.truth(a, b) == criterion.truth(b, a) for a, b in facts)
+            ]
+            assert taught, "a criterion that training asks orders all responses the other way round"
+    found = {"names a place": "composed", "is smaller": "new word", "starts at once": "opposite", "is short": "seen"}
+    assert {phrase: stratum(phrase) for phrase in found} == found
+    assert {stratum(p.criterion) for p in made["test"]} == set(STRATA)
+    with pytest.raises(KeyError):
+        stratum("is nice")
 
 
 def test_pairs_depend_on_seed_and_split_only(made, tmp_path):

@@ -189,9 +189,10 @@ def _everything(book, value):
         if claim.tests:
             sign = 1 if claim.tests.direction == "positive" else -1
             stage = metrics.setdefault(claim.tests.stage, {})
-            stage[claim.tests.metric] = _metric(sign * value, *sorted((sign * value / 2, sign * value * 2)), 2000, 3)
+            size = sign * value * (20 if claim.tests.minus else 1)  # of which another claim's effect is taken
+            stage[claim.tests.metric] = _metric(size, *sorted((size / 2, size * 2)), 2000, 3)
             if claim.tests.minus:
-                stage[claim.tests.minus] = _metric(0.0, 0.0, 0.0, 2000, 3)
+                stage.setdefault(claim.tests.minus, _metric(0.0, 0.0, 0.0, 2000, 3))
     return metrics
 
 
@@ -204,7 +205,7 @@ def test_every_claim_can_be_decided_both_ways(book):
 
 
 def test_claims_are_well_named_and_ordered(book):
-    prefixes = {"omni-rrm": "rrm-", "omni-reward": "reward-", "grm-omni": "grm-"}
+    prefixes = {"omni-rrm": "rrm-", "omni-reward": "reward-", "grm-omni": "grm-", "known-world": "world-"}
     for entries in (book.claims, book.checks):
         papers = [entry.paper for entry in entries.values()]
         assert papers == sorted(papers, key=list(prefixes).index), "the papers' order is the scorecard's"

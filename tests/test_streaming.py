@@ -109,7 +109,7 @@ def test_many_rows_begin_at_once_and_a_bad_one_is_named_with_its_batch(pairs, mo
     rows = [pair.model_copy(update={"id": f"{pair.id}-{n}"}) for n in range(1500) for pair in pairs]
     rows.append(missing("last"))
     begun = time.monotonic()
-    encoded = encode_pairs(processor(), rows, labels_of(rows), "drop", 512, "brief")
+    encoded = encode_pairs(processor().encode, rows, labels_of(rows), "drop", 512, "brief")
     assert time.monotonic() - begun < 10 and len(encoded) == len(rows)
     preferred, other, tied = encoded[1]
     assert not tied and preferred.ids != other.ids
@@ -120,7 +120,7 @@ def test_many_rows_begin_at_once_and_a_bad_one_is_named_with_its_batch(pairs, mo
 def test_few_rows_are_looked_at_before_the_first_step(pairs):
     some = [*pairs, missing("gone")]
     for encode in (
-        lambda: encode_pairs(processor(), some, labels_of(some)),
+        lambda: encode_pairs(processor().encode, some, labels_of(some)),
         lambda: show_pairs(some, labels_of(some), processor(), "brief", "rationale-first", True),
     ):
         with pytest.raises(MediaError, match=r"pair gone: "):

@@ -256,12 +256,14 @@ def test_one_trace_under_every_variant():
 
 
 def test_the_preferences_that_dpo_would_learn(capsys):
-    shown("06_meta_reward_dpo", "06trace", "06rules")
+    shown("06_meta_reward_dpo", "06trace", "06variants", "06rules")
     said = capsys.readouterr().out
     said = said[: len(said) // 2]  # the cell ran twice
     asked = re.findall(r"rule (\S+), asked to (\S+)\n\nchosen:\n(.*?)\n\nrejected:\n(.*?)\n\n", said, re.S)
-    assert [(rule, kind) for rule, kind, *_ in asked] == [("paper", "direct"), ("code", "judge"), ("code", "write")]
-    (_, _, improved, own), (_, _, best, worst), (_, _, ranked, unranked) = asked
+    kinds = [("paper", "direct"), ("shared", "direct"), ("code", "judge"), ("code", "write")]
+    assert [(rule, kind) for rule, kind, *_ in asked] == kinds
+    (_, _, improved, own), (_, _, voted, same), (_, _, best, worst), (_, _, ranked, unranked) = asked
+    assert same == own and voted.split("<critique A>")[0] == own.split("<critique A>")[0] and "[[A]]" in voted
     assert "is true" in improved and "[[A]]" in improved and "is short" in own and "[[B]]" in own
     assert "A is true?" in best and "[[A]]" in best and "A is short?" in worst and "[[B]]" in worst
     orders = [re.findall(r">(.+?)<", text) for text in (ranked, unranked)]

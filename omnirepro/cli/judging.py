@@ -89,7 +89,7 @@ def price(judge: Any, pairs: list[Pair], orders: str = "both", criterion: str | 
     if isinstance(model, EndpointModel):
         lines += _served(model, asked)
     elif pairs:
-        lines += _loaded(model.processor, asked, scalar)
+        lines += _loaded(model.encode if scalar else model.processor.encode, asked)
         lines.append(_timed(lambda some: judge.judge(some, orders, criterion), pairs))
     return "\n".join(lines)
 
@@ -135,10 +135,10 @@ def tokens_of(part: Part, frames: int = 0) -> int:
     return picture * (1 if part.type != "video" else frames or max(1, round(seconds)))
 
 
-def _loaded(processor: Any, asked: Asked, scalar: bool) -> list[str]:
+def _loaded(encode: Callable[[list[dict]], Any], asked: Asked) -> list[str]:
     """Return the lines of a loaded model, which counts tokens itself."""
     some = _spread(range(len(asked.chats)), COUNTED)
-    examples = [processor.encode(asked.chats[i], scored=scalar) for i in some]
+    examples = [encode(asked.chats[i]) for i in some]
     all_of_some = len(asked.chats) / len(some)
     read = round(sum(len(one.ids) for one in examples) * all_of_some)
     shown = round(sum(found["tokens"] for one in examples for found in one.features) * all_of_some)

@@ -398,13 +398,14 @@ class Role(Protocol):
 
 @dataclass
 class _ChatRole:
-    """A role that a language model plays."""
+    """A role that a language model plays; `drawn` names the kinds of tasks that are answered at a temperature."""
 
     chat: Chat
     wording: str = "full"
     decoding: Decoding = field(default_factory=lambda: Decoding(max_new_tokens=1024))
     seed: int = 0
     form: str = "criterion"
+    drawn: tuple[str, ...] = ("write",)
     kinds: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
@@ -421,17 +422,17 @@ class _ChatRole:
         return self.decoding.max_new_tokens
 
     def answer(self, tasks: list[Task], progress: Progress | None = None) -> list[Answer]:
-        """Answer every task, in order, the criteria to write in one batch and the rest in another.
+        """Answer every task, in order, those of the kinds `drawn` in one batch and the rest in another.
 
-        Criteria are written at the temperature that the model names in `writing`, where it does. Raises ValueError on
-        a kind that is another role's.
+        The first are answered at the temperature that the model names in `writing`, where it does. Raises ValueError
+        on a kind that is another role's.
         """
         _check(self, tasks)
         answers: dict[int, Answer] = {}
-        for written in (True, False):
-            some = [i for i, task in enumerate(tasks) if (task.kind == "write") == written]
+        for drawn in (True, False):
+            some = [i for i, task in enumerate(tasks) if (task.kind in self.drawn) == drawn]
             chats = [messages(tasks[i], self.wording, self.form) for i in some]
-            warmth = getattr(self.chat, "writing", None) if written else None
+            warmth = getattr(self.chat, "writing", None) if drawn else None
             decoding = self.decoding if warmth is None else replace(self.decoding, temperature=warmth)
             made = self.chat.complete(chats, decoding, self.seed, progress) if some else []
             answers |= {i: read(tasks[i], out, self.form) for i, out in zip(some, made, strict=True)}

@@ -28,11 +28,12 @@ from omnirepro.models.generation import LocalModel
 
 TAGS = {"A": "[[A]]", "B": "[[B]]", "tie": "[[C]]"}
 LEVELS = range(1, 6)
+LEVEL_STARTS = tuple(f"[[{level}" for level in LEVELS)  # an answer in the format "level", up to the level
 MARKS = {"rubric": '"better": "', "verdict": "[["}  # what stands before the verdict in an answer
 _WRITTEN = {"rubric": re.compile(r'"better"\s*:\s*"'), "verdict": re.compile(r"\[\[(?=\s*(?:A|B|C|equal|tie)\s*\]\])")}
 _TRIED = re.compile(r"(\[\[[^\[\]]*\]{0,2}|\[)\s*$")
 _LEVEL = re.compile(r"\[\[\s*([1-5])\s*\]\]")
-_BRIEF = {"verdict": "\ncompare.", "verdict-direct": "\nverdict.", "level": "\nlevel.", "levels": "\nlevels."}
+_BRIEF = {"verdict": "\ncompare.", "verdict-direct": "\nverdict.", "level": "\nlevel."}
 _REASONS = {"verdict": "Reason briefly about both responses first, then end", "verdict-direct": "Reply"}
 
 
@@ -78,11 +79,6 @@ def ask_level(prompt: list[Part], response: list[Part], criterion: str | None, w
     """Build the chat that asks for the level of one response."""
     alone = Pair(id="", task="", prompt=prompt, response_a=response, response_b=response, criterion=criterion)
     return messages(alone, wording, "level")
-
-
-def ask_levels(pair: Pair) -> list[dict]:
-    """Build the chat that asks for the level of both responses, and for no winner: a step towards a verdict."""
-    return _ask(pair, "brief", "levels")
 
 
 def _ask(pair: Pair, wording: str, format: str) -> list[dict]:
@@ -131,12 +127,7 @@ def _read_level(text: str) -> Parsed:
 
 def target(verdict: str, levels: tuple[int, int] | None = None) -> str:
     """Write a judgement as the embedded model learns it: the levels of both sides as its reasons, then the tag."""
-    return f"{named(*levels)} {TAGS[verdict]}" if levels else TAGS[verdict]
-
-
-def named(a: int, b: int) -> str:
-    """Write the levels of both sides."""
-    return f"A {a} B {b}"
+    return (f"A {levels[0]} B {levels[1]} " if levels else "") + TAGS[verdict]
 
 
 FORMATS = {

@@ -5,15 +5,16 @@ to one prompt mean something. Any media may stand anywhere in a chat. On disk: w
 or a whole tuned backbone) and `value_head.safetensors` beside it.
 
 Departures: (1) the head has no bias, which cancels in every difference, and starts at zero, so that an untrained model
-prefers nothing; (2) head and score are float32 in any precision of the backbone, so that close scores stay apart.
+prefers nothing, or, for a backbone that names levels in words, at its own read-out, so that an untrained model prefers
+what the backbone does; (2) head and score are float32 in any precision of the backbone, so that close scores stay
+apart.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from torch import nn
 
 from omnirepro.models.examples import Encoded
-from omnirepro.models.generation import Progress, by_length, context_of
+from omnirepro.models.generation import Progress, by_length, context_of, words_after
 from omnirepro.models.loading import ModelError, gives_scores, load, named_errors, save_adapter
 from omnirepro.models.processing import Example, OmniProcessor, keep_settings
 
@@ -29,14 +30,20 @@ HEAD = "value_head.safetensors"
 
 
 class Scorer(nn.Module):
-    """A backbone with its value head; `tie`, where there is one, is the learned log-weight of a tie (Davidson)."""
+    """A backbone with its value head; `tie`, where there is one, is the learned log-weight of a tie (Davidson).
 
-    def __init__(self, backbone, processor: OmniProcessor, ties: bool = False):
+    `levels` are the answers by which the backbone names a level, from the lowest to the highest. With them the score is
+    read where the level would follow, behind their common beginning `opening`, and the head starts at `read_out`.
+    """
+
+    def __init__(self, backbone, processor: OmniProcessor, ties: bool = False, levels: Sequence[str] = ()):
         super().__init__()
         self.backbone = backbone
         self.processor = processor
         width = self.decoder.get_input_embeddings().weight.shape[1]
-        self.value = nn.Parameter(torch.zeros(width, device=backbone.device))
+        opening, head = read_out(backbone, processor, levels) if levels else ([], torch.zeros(width))
+        self.register_buffer("opening", torch.tensor(opening, dtype=torch.long))
+        self.value = nn.Parameter(head.to(backbone.device))
         self.tie = nn.Parameter(torch.zeros((), device=backbone.device)) if ties else None
 
     @property
@@ -49,6 +56,14 @@ class Scorer(nn.Module):
     def tie_threshold(self) -> float:
         """The |difference| up to which a tie is the likeliest outcome under the learned weight; 0 without one."""
         return max(0.0, 2 * self.tie.item()) if self.tie is not None else 0.0
+
+    def encode(self, turns: list[dict]) -> Example:
+        """Encode a chat that ends in a response; behind it stands the opening of the answer that names its level."""
+        opening = self.opening.tolist()
+        example = self.processor.encode(turns, scored=not opening)
+        example.ids += opening
+        example.labels += [-100] * len(opening)
+        return example
 
     def forward(self, input_ids, attention_mask, **media):
         """Return scores (B,) float32 for ids and mask (B, L), padded on the right, and the rows' media."""
@@ -63,7 +78,7 @@ class Scorer(nn.Module):
         Chats of like length share a batch; see `generation.by_length`. One that is longer than the model's context has
         the score NaN, and a warning counts those. Raises `MediaError` on bad media.
         """
-        examples = Encoded(chats, partial(self.processor.encode, scored=True))
+        examples = Encoded(chats, self.encode)
         limit = context_of(self.backbone)
         too_long: list[int] = []
 
@@ -88,6 +103,21 @@ class Scorer(nn.Module):
         return {k: v.to(self.backbone.device) for k, v in batch.items()}
 
 
+def read_out(backbone, processor: OmniProcessor, levels: Sequence[str]) -> tuple[list[int], torch.Tensor]:
+    """Return the tokens that all answers `levels` begin with, and the head (width,) that reads the level behind them.
+
+    head = sum_l (l - mean l) x W[l] / sum_l (l - mean l)^2, W[l] the row of the vocabulary head for the token of level
+    l: by how many nats the log-probability rises from one level to the next. Raises ValueError where a level is several
+    tokens, or two are the same ones.
+    """
+    opening, words = words_after(processor.chats.plain, "", levels)
+    if any(len(word) > 1 for word in words):
+        raise ValueError(f"{', '.join(levels)}: the level must be one token of this model; choose other words")
+    rows = backbone.get_output_embeddings().weight.detach()[[token for (token,) in words]].float()
+    centred = torch.arange(len(levels), device=rows.device) - (len(levels) - 1) / 2
+    return opening, centred @ rows / (centred**2).sum()
+
+
 class Classifier(Scorer):
     """A reward model of the hub, which classifies sequences with a head of its own (such as Skywork-Reward-V2).
 
@@ -98,6 +128,7 @@ class Classifier(Scorer):
         nn.Module.__init__(self)
         self.backbone = model
         self.processor = processor
+        self.register_buffer("opening", torch.tensor([], dtype=torch.long))
         self.tie = None
 
     def forward(self, input_ids, attention_mask, **media):
@@ -127,9 +158,11 @@ def save_scorer(scorer: Scorer, folder: Path, base: Path | str, weights: dict | 
     else:
         scorer.backbone.save_pretrained(folder, safe_serialization=True, state_dict=inner)
         scorer.processor.save_pretrained(folder)
-    named = {name: (weights or {}).get(name, getattr(scorer, name)) for name in ("value", "tie")}
+    named = {name: (weights or {}).get(name, getattr(scorer, name)) for name in ("value", "tie", "opening")}
     keep_settings(folder, media=scorer.processor.limits)
-    save_file({k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None}, Path(folder) / HEAD)
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in named.items() if v is not None and v.numel()}, Path(folder) / HEAD
+    )
 
 
 def load_scorer(
@@ -146,6 +179,7 @@ def load_scorer(
     with named_errors(f"{folder}"):
         head = load_file(Path(folder) / HEAD)
     scorer = Scorer(*load(folder, device, dtype, media=media), ties="tie" in head)
+    scorer.opening = head.pop("opening", scorer.opening)
     if "value" not in head or head["value"].shape != scorer.value.shape:
         raise ModelError(f"{folder}: {HEAD} does not fit its backbone of width {len(scorer.value)}; restore the folder")
     scorer.load_state_dict(head, strict=False)

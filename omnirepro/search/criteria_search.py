@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -68,14 +68,19 @@ class CriteriaSearch:
         decoding = {"search": settings, "budget": asdict(self.budget(judge))} | asdict(judge.decoding)
         return [trace.row(judge.name, decoding, judge.seed) for trace in self.explore(judge, pairs)]
 
-    def explore(self, judge: Judge, pairs: Iterable[Pair]) -> list[Trace]:
+    def explore(
+        self, judge: Judge, pairs: Iterable[Pair], begun: Mapping[str, Sequence[str]] | None = None
+    ) -> list[Trace]:
         """Search every pair in the orders set and return the whole traces, pair by pair; a step is one batch.
 
-        Raises TypeError where the judge does not generate.
+        `begun` holds the first criteria of traces by their `key`; where there are none, `k` are written. Raises
+        TypeError where the judge does not generate.
         """
         roles = self._roles(judge)
         traces = [Trace(p, order, unlabelled(p, order)) for p in pairs for order in ORDERS[self.orders]]
-        self._write(roles, traces, self.k, 0)
+        first = {trace.key: criteria.distinct((begun or {}).get(trace.key, ())) for trace in traces}
+        self._judge(roles, [(trace, Trajectory(c, 0)) for trace in traces for c in first[trace.key]])
+        self._write(roles, [trace for trace in traces if not first[trace.key]], self.k, 0)
         if self._reads_margin:
             score_originals(roles, traces)
         for trace in traces:
@@ -141,12 +146,16 @@ class CriteriaSearch:
                     Trajectory(c, first_round and number + 1) for c in criteria.distinct(answer.value, known[id(trace)])
                 ]
                 trace.failures += Counter({"write:duplicate": len(answer.value) - len(new)})  # + drops zeros
-                trace.tried += new
                 fresh += [(trace, tried) for tried in new]
-            asked = [(trace, Task("judge", trace.shown, (tried.criterion,))) for trace, tried in fresh]
-            for (_, tried), answer in zip(fresh, ask(roles, "genrm", asked), strict=True):
-                tried.judged = answer.value
-                tried.raw = answer.raw
+            self._judge(roles, fresh)
+
+    def _judge(self, roles: dict[str, Role], fresh: list[tuple[Trace, Trajectory]]) -> None:
+        """Judge each trace's pair under its new criteria, one at a time, and keep them with what was said."""
+        asked = [(trace, Task("judge", trace.shown, (tried.criterion,))) for trace, tried in fresh]
+        for (trace, tried), answer in zip(fresh, ask(roles, "genrm", asked), strict=True):
+            tried.judged = answer.value
+            tried.raw = answer.raw
+            trace.tried.append(tried)
 
     def _rank(self, roles: dict[str, Role], traces: list[Trace], seed: int) -> None:
         """Refine and score what the variant reads, then rank; a judge's tie is worth 0 without refinement."""

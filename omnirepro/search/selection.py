@@ -6,6 +6,8 @@ chosen and rejected text. Only here, and nowhere in the search, is a gold label 
 Rules (`RULES`):
 - paper: the policy's judgement is wrong, that of the `top` criteria by meta-reward is right (Section 3.3); the second
   is chosen, the first rejected.
+- shared: the policy's judgement is wrong, that of the very same criteria, each judged alone, is right; chosen and
+  rejected begin alike and part in the critiques and the verdict, so that no first word tells which is preferred.
 - code: as the authors' code intends: the best criterion judges rightly (chosen), the worst wrongly (rejected), and
   their meta-rewards lie at least a threshold apart; beside it a pair of criteria lists, ranked against original order.
 - code-unsorted: the same with the spread taken between first and last as written, which is what the code computes.
@@ -26,7 +28,7 @@ from omnirepro.judge.criteria import CriterionJudgement, Task, render_criteria, 
 from omnirepro.reward.meta import rank
 from omnirepro.search.trace import Trace, rerank, values
 
-RULES = ("paper", "code", "code-unsorted")
+RULES = ("paper", "shared", "code", "code-unsorted")
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ def select(
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; one of {', '.join(RULES)}")
     found = []
-    if rule == "paper":
+    if rule in ("paper", "shared"):
         for trace, text in zip(traces, outputs, strict=True):
-            found += _paper(trace, text, variant, top, seed)
+            found += _improved(trace, text, rule, variant, top, seed)
         return found
     worth = [(trace, values(trace, variant, seed)) for trace, _ in zip(traces, outputs, strict=True)]
     spreads = []  # the largest less the smallest meta-reward, or the first less the last as written
@@ -89,15 +91,23 @@ def label_of(trace: Trace) -> str | None:
     return trace.pair.label if trace.order == "AB" else swap_verdict(trace.pair.label)
 
 
-def _paper(trace: Trace, text: str, variant: str, top: int, seed: int) -> list[Preference]:
-    criteria, judged = composed(trace, variant, top, seed)
-    if len(criteria) < top or judged.verdict != label_of(trace):
+def _improved(trace: Trace, text: str, rule: str, variant: str, top: int, seed: int) -> list[Preference]:
+    """Prefer the improved judgement to the policy's own `text`, where it is right and can be written."""
+    if rule == "paper":
+        criteria, judged = composed(trace, variant, top, seed)
+        fits = len(criteria) == top
+    else:
+        own = [tried for tried in trace.tried if tried.round == 0]
+        criteria = tuple(tried.criterion for tried in own)
+        judged = vote(criteria, [tried.judged for tried in own])
+        fits = bool(own) and text.startswith(render_criteria(criteria))
+    if not fits or judged.verdict != label_of(trace):
         return []
     try:
         written = render_direct(criteria, judged)
     except ValueError:  # a critique that itself holds a tag cannot be written
         return []
-    task = Task("direct", trace.shown, count=top)
+    task = Task("direct", trace.shown, count=len(criteria))
     return [Preference(task, written, text, trace.pair.id, trace.order)] if written != text else []
 
 

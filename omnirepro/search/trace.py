@@ -70,6 +70,11 @@ class Trace:
             self.failures[f"{kind}:{answer.status}"] += 1
 
     @property
+    def key(self) -> str:
+        """Name the trace by its pair and displayed order."""
+        return f"{self.pair.id} {self.order}"
+
+    @property
     def status(self) -> str:
         """ "ok", the rule that the last judgement broke, or "no_criteria" where none could be read."""
         return self.judged.status if self.judged and self.tried else "no_criteria"

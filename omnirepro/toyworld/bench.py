@@ -5,8 +5,8 @@ responses are asked about twice, under criteria whose labels differ, so that onl
 apart. In three groups of five the verdict flips, in two of five one criterion ties: A, B and tie are 40, 40 and 20 %.
 
 Departures from Omni-RewardBench: criteria come from a registry whose truth is known (`toyworld.criteria`) instead of
-three annotators; a third of the test rows ask criteria that no other split asks, and only the test uses the last
-phrasing of each.
+three annotators; a third of the rows of test and dev ask criteria that no other split asks, and only the test uses the
+last phrasing of the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from omnirepro.toyworld.facts import Facts, Said, store
 from omnirepro.toyworld.looks import Look, media_part
 
 LABELS = ("A B", "tie A", "B A", "tie B", "A B", "B A", "A tie", "A B", "B tie", "B A")  # of ten groups, in turn
-UNSEEN_EVERY = 3  # every third group of the test asks criteria of its own
+UNSEEN_EVERY = 3  # every third group of dev and test asks criteria of its split alone
 RIVALS = 8  # responses drawn, of which every two may become a pair
 TRIES = 6  # draws of criteria for these responses
 PATIENCE = 40  # draws of responses to one subject
@@ -59,7 +59,7 @@ def make_bench(folder: Path, split: str, per_task: int, seed: int, tasks: tuple[
             stems = [Path(folder) / "media_data" / task / sha256(key.encode()).hexdigest()[:16] for key in keys]
             parts = render(group.subject, (group.a, group.b), stems, rng)
             for criterion, wording, label in group.asked:
-                about = {"criterion": criterion.name, "family": criterion.family, "unseen": criterion.held_out}
+                about = {"criterion": criterion.name, "family": criterion.family, "unseen": bool(criterion.held_out)}
                 about |= {"wording": wording, "group": number}
                 asked = {"criterion": criterion.phrasings[wording], "label": label}
                 rows.append(make_pair(group.subject, (group.a, group.b), parts, about, id="", **asked))
@@ -73,9 +73,9 @@ def plan(task: str, split: str, groups: int, seed: int) -> Iterator[Group]:
     rng = np.random.default_rng([seed, *f"plan {split} {task}".encode()])
     used = Counter()
     for i in range(groups):
-        unseen = split == "test" and i % UNSEEN_EVERY == UNSEEN_EVERY - 1
+        own = split if split != "train" and i % UNSEEN_EVERY == UNSEEN_EVERY - 1 else ""
         labels = tuple(LABELS[i % len(LABELS)].split())
-        group = _group(task, split, labels, criteria_for(task, unseen), used, rng)
+        group = _group(task, split, labels, criteria_for(task, own), used, rng)
         used.update((criterion.name, label == "tie") for criterion, _, label in group.asked)
         yield group
 

@@ -76,7 +76,7 @@ class WorldWriter:
         rng = np.random.default_rng([self.label.seed, *f"writes {pair.id}".encode()])
         own = BY_PHRASE.get(pair.criterion or "")
         tied = rng.random() < self.ties
-        pool = [c for c in criteria_for(pair.task, held_out=False) if c is not own]
+        pool = [c for c in criteria_for(pair.task, held_out="") if c is not own]
         for at in rng.permutation(len(pool)):
             criterion = pick(rng, pool[at].wordings("train"))
             label = self.label(pair.model_copy(update={"criterion": criterion})) or "tie"
@@ -133,7 +133,7 @@ def propose_criteria(pairs: list[Pair], writer: Writer, verifiers: Mapping[str, 
         criterion, label = writer(pair)
         about = dict(pair.meta or {})
         if known := BY_PHRASE.get(criterion):
-            about |= {"criterion": known.name, "family": known.family, "unseen": known.held_out}
+            about |= {"criterion": known.name, "family": known.family, "unseen": bool(known.held_out)}
             about |= {"wording": known.phrasings.index(criterion)}
         changes = {"id": f"{pair.id}+c", "criterion": criterion, "label": None, "meta": about or None}
         asked = pair.model_copy(update=changes)

@@ -8,8 +8,9 @@ proposals that every verifier agreed with, a tenth of them wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
-from omnirepro.data import Pair, Verdict
+from omnirepro.data import Pair, Verdict, swap_verdict
 from omnirepro.judge.rubric import ranking
 from omnirepro.toyworld.criteria import TASKS
 
@@ -42,6 +43,16 @@ def _tasks(*tasks: str) -> Callable[[list[Pair]], list[Pair]]:
     return lambda pairs: [p for p in pairs if p.shape in tasks]
 
 
+def _noisy(share: float) -> Callable[[list[Pair]], list[Pair]]:
+    """Give a share of the decided pairs the other label, by a hash of their names: more noise holds less of it."""
+
+    def mixed(pair: Pair) -> Pair:
+        drawn = int(sha256(pair.id.encode()).hexdigest()[:8], 16) / 16**8
+        return pair.model_copy(update={"label": swap_verdict(pair.label)}) if drawn < share else pair
+
+    return lambda pairs: [mixed(pair) for pair in pairs]
+
+
 def _countered(pairs: list[Pair]) -> list[Pair]:
     """Show each contrary pair twice, in the place of as many that agree."""
     against = [p for p in pairs if contrary(p)]
@@ -61,6 +72,7 @@ SELECTIONS: dict[str, Callable[[list[Pair]], list[Pair]]] = {
     "t2i-t2v-only": _tasks("T2I", "T2V"),
     "agreeing": lambda pairs: [p for p in pairs if not contrary(p)],
     "countered": _countered,
+    **{f"noise-{percent}": _noisy(percent / 100) for percent in (10, 20, 30)},
     **{f"{name}-family": _tasks(*tasks) for name, tasks in FAMILIES.items()},
 }
 assert {t for tasks in FAMILIES.values() for t in tasks} == set(TASKS), "every task belongs to one family"

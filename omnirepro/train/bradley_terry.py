@@ -19,14 +19,14 @@ Departures:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omnirepro.data import Label, Pair
 from omnirepro.judge.scalar import chat
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load
-from omnirepro.models.processing import Example, OmniProcessor, keep_settings
+from omnirepro.models.processing import Example, keep_settings
 from omnirepro.train.common import (
     arguments,
     check_length,
@@ -46,18 +46,26 @@ Encoded = tuple[Example, Example, bool]  # preferred, other (as they stand where
 
 @launchable
 def train_bradley_terry(
-    run: Run, base: Path | str, pairs: list[Pair], labels: list[Label], p: Values, wording: str
+    run: Run,
+    base: Path | str,
+    pairs: list[Pair],
+    labels: list[Label],
+    p: Values,
+    wording: str,
+    levels: Sequence[str] = (),
 ) -> Path:
     """Train a scorer from `base` on labelled pairs; writes `scorer` and `loss.csv`, resumes from the last checkpoint.
 
-    `p` are the parameters (base.yaml's section `bradley_terry`), `wording` is that of the judge's prompt. Returns the
-    folder `scorer`. Raises ValueError on an adapter as base, a pair longer than `max_length`, an unknown option, or no
+    `p` are the parameters (base.yaml's section `bradley_terry`), `wording` is that of the judge's prompt, `levels`
+    the answers by which `base` names a level (`models.scalar.Scorer`). Returns the folder `scorer`.
+
+    Raises ValueError on an adapter as base, a pair longer than `max_length`, an unknown option, or no
     pair left to train on.
     """
     from omnirepro.models.scalar import save_scorer
 
-    scorer = make_scorer(run, p, base)
-    rows = encode_pairs(scorer.processor, pairs, labels, p["ties"], p["max_length"], wording)
+    scorer = make_scorer(run, p, base, levels)
+    rows = encode_pairs(scorer.encode, pairs, labels, p["ties"], p["max_length"], wording)
     trainer = make_trainer(run, p, scorer, rows)
     train_on(trainer, run)
     columns = ["step", "loss", "accuracy", "margin"]
@@ -66,8 +74,11 @@ def train_bradley_terry(
     return run.write("scorer", lambda f: (save_scorer(scorer, f, base, weights), keep_settings(f, wording=wording)))
 
 
-def make_scorer(run: Run, p: Values, base: Path | str):
-    """Load `base` with a fresh value head; language model (or LoRA on it) and head are trainable, encoders are not."""
+def make_scorer(run: Run, p: Values, base: Path | str, levels: Sequence[str] = ()):
+    """Load `base` with a value head, that of `levels` or a fresh one; encoders are frozen.
+
+    The language model, or LoRA on it, and the head are trainable.
+    """
     from omnirepro.models.scalar import Scorer
 
     for key, known in (("ties", TIES), ("tune", TUNE)):
@@ -84,14 +95,14 @@ def make_scorer(run: Run, p: Values, base: Path | str):
     if p["tune"] == "lora":
         from peft import get_peft_model
 
-        return Scorer(get_peft_model(model, lora(p)), processor, p["ties"] == "davidson")
-    scorer = Scorer(model, processor, p["ties"] == "davidson")
+        return Scorer(get_peft_model(model, lora(p)), processor, p["ties"] == "davidson", levels)
+    scorer = Scorer(model, processor, p["ties"] == "davidson", levels)
     getattr(scorer.decoder, "language_model", scorer.decoder).requires_grad_(True)
     return scorer
 
 
 def encode_pairs(
-    processor: OmniProcessor,
+    encode: Callable[[list[dict]], Example],
     pairs: list[Pair],
     labels: list[Label],
     ties: str = "drop",
@@ -100,7 +111,7 @@ def encode_pairs(
 ) -> Sequence[Encoded]:
     """Encode each labelled pair as (preferred, other, tied), when its batch is made (`encoded`).
 
-    With `ties` "drop", tied labels are left out and counted.
+    `encode` is a scorer's. With `ties` "drop", tied labels are left out and counted.
 
     Raises ValueError naming a pair with a side longer than `max_length` tokens, or where no pair is left; KeyError for
     a label without pair.
@@ -116,7 +127,7 @@ def encode_pairs(
     def sides(row: tuple[Pair, str]) -> Encoded:
         pair, verdict = row
         chats = (chat(pair.prompt, r, pair.criterion, wording) for r in (pair.response_a, pair.response_b))
-        found = [processor.encode(turns, scored=True) for turns in chats]
+        found = [encode(turns) for turns in chats]
         longest = max(len(e.ids) for e in found)
         check_length(longest, max_length or longest, f"{name(row)} with a response", "bradley_terry.max_length")
         preferred, other = reversed(found) if verdict == "B" else found

@@ -26,7 +26,7 @@ from omnirepro.kit.run.manifest import load_manifest
 
 LINK = re.compile(r' (href|src)="([^"#:]+)(#[^"]*)?"')  # relative ones: an address with a scheme has a colon
 ANCHOR = re.compile(rf' href="#({"|".join(STAGES)})"')  # of the report: a notebook within one page
-TITLE = re.compile(r"^# +(.+?) *$", re.M)
+TITLE = re.compile(r"^##? +(.+?) *$", re.M)
 MARK = "/* a site of omnirepro */\n"
 
 

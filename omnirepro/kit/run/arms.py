@@ -134,12 +134,12 @@ def to_run(profile: str, run: str, seed: int = 0, every: bool = True) -> list[Fo
     return [fork for fork in forks if not fork.says_nothing(own)]
 
 
-def rows_of(run: Run, fork: Fork, name: str = "predictions.jsonl") -> Path | None:
-    """Return the rows of a fork's last stage, recorded as an input of `run`; None where they are not up to date.
+def rows_of(run: Run, fork: Fork, name: str = "predictions.jsonl", stage: str = "") -> Path | None:
+    """Return a file of a fork's stage (default: its last), recorded as an input; None where it is not up to date.
 
     A fork that says nothing else than its base has the base's rows.
     """
-    stage = fork.arm.stages[-1]
+    stage = stage or fork.arm.stages[-1]
     if fork.says_nothing(run.params):
         return run.input(stage, name)
     try:

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Form = float | str | dict[str, Any]
-Paper = Literal["omni-rrm", "omni-reward", "grm-omni"]
+Paper = Literal["omni-rrm", "omni-reward", "grm-omni", "known-world"]  # the last one: claims of this project's own
 Outcome = Literal["agrees", "differs"]
 
 

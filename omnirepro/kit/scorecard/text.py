@@ -6,7 +6,12 @@ import pandas as pd
 
 from omnirepro.kit.scorecard.verdicts import VERDICTS
 
-PAPERS = {"omni-rrm": "Omni-RRM", "omni-reward": "Omni-Reward", "grm-omni": "GRM-Omni"}
+PAPERS = {
+    "omni-rrm": "Omni-RRM",
+    "omni-reward": "Omni-Reward",
+    "grm-omni": "GRM-Omni",
+    "known-world": "What a known world shows",
+}
 RULE = (
     "A claim is a comparison with a sign. Turned so that the claimed direction is positive, an effect whose 95 % "
     "interval lies above 0 supports the claim, one below 0 contradicts it; one that holds 0 is bounded where the "

@@ -1,7 +1,8 @@
 """Notebook 07 from frozen rows: every arm's pairs in one table, effects against the full recipe, and metrics.
 
 Consumes the forks of a run (omnirepro/kit/run/arms.py) and the run's own judges; produces `arms.csv` (a row an arm) and
-`pairs.csv` (a row an arm, training seed and test pair), from which all else is computed. An effect is paired by test
+`pairs.csv` (a row an arm, training seed and test pair), from which all else is computed, and what `known` writes of the
+labels and samples behind them. An effect is paired by test
 pair and training seed. Two judges are no fork: `untuned` is the backbone before fine-tuning, `sft-whole` and
 `grpo-whole` are the run's own judges at their whole counts.
 """
@@ -11,23 +12,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from omnirepro.data import READ, stored
 from omnirepro.evaluate import protocol
-from omnirepro.evaluate.statistics import Interval
+from omnirepro.evaluate.statistics import UNKNOWN, Interval
 from omnirepro.kit.report.tables import predictions
 from omnirepro.kit.run import Fork, Run, RunError, forks_of, known_arms, rows_of
-from omnirepro.papers.comparisons import difference
+from omnirepro.papers.ablations.known import known
+from omnirepro.papers.comparisons import difference, mean
 
 OWN = {
     "untuned": ("03_sft", "base", "recipe", "the backbone before any tuning", ""),
     "sft-whole": ("03_sft", "sft", "recipe", "fine-tuning alone, at its whole count", "grpo-whole"),
     "grpo-whole": ("04_grpo", "grpo", "recipe", "the run's own judge", ""),
 }
+WITHOUT = {"-no-filter": "filter_gain", "-no-rationale": "rationale_gain"}  # end of an arm that lacks it -> the gain
+BIASED = "planted bias"  # the question of the arms whose labels prefer the longer answer
 TURNED = ("no-rationale", "one-teacher", "no-filter")  # arms that a claim sets the full recipe against
 BY_TASK = ("modalities", "curriculum")  # questions whose effects are also told by modality
-KEPT = {"flip": "reconciliation.flip", "rule": "reconciliation.rule", "curriculum": "sft.curriculum"}
+KEPT = {
+    "flip": "reconciliation.flip",
+    "rule": "reconciliation.rule",
+    "shared": "reconciliation.shared",
+    "verbosity": "reconciliation.verbosity",
+    "curriculum": "sft.curriculum",
+    "share": "sft.share",
+    "format": "judge.format",
+}
 
 
 def gather(run: Run) -> None:
@@ -43,7 +56,8 @@ def gather(run: Run) -> None:
         arms[name] = {"arm": name, "question": question, "change": change, "reference": reference, "steps": steps}
         codes = rows["seed"].rank(method="dense").astype(int) - 1
         pairs.append(by_pair(own.assign(seed=codes), name))
-    for fork in forks_of(run.params, run.name, run.seed):
+    forks = forks_of(run.params, run.name, run.seed)
+    for fork in forks:
         if path := rows_of(run, fork):
             arms.setdefault(fork.arm.name, _told(fork, run.params.profile))
             rows = predictions(path.parent)
@@ -51,6 +65,7 @@ def gather(run: Run) -> None:
             pairs.append(by_pair(rows[last].assign(seed=fork.index), fork.arm.name))
     run.write("pairs.csv", pd.concat(pairs, ignore_index=True).to_csv(index=False))
     run.write("arms.csv", pd.DataFrame(list(arms.values())).to_csv(index=False))
+    known(run, forks)
 
 
 def _told(fork: Fork, profile: str) -> dict[str, Any]:
@@ -65,11 +80,18 @@ def _told(fork: Fork, profile: str) -> dict[str, Any]:
 
 
 def by_pair(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Return a row a test pair: credit over both orders, shares of valid and tied judgements, tokens a judgement."""
-    flags = rows.assign(valid=rows["status"].isin(READ), tied=rows["verdict"] == "tie")
-    means = flags.groupby(["pair_id", "seed"])[["valid", "tied", "tokens"]].mean()
+    """Return a row a test pair: credit over both orders, shares of valid and tied judgements, tokens a judgement.
+
+    `longer`: how far the verdicts bend to the longer answer from the gold label: from -1 to 1, NaN where lengths are
+    equal or nothing was said.
+    """
+    sides = {"A": 1.0, "B": -1.0, "tie": 0.0}
+    ahead = np.sign(rows["length_a"] - rows["length_b"]).replace(0, np.nan)
+    bent = ahead * (rows["verdict"].map(sides) - rows["label"].map(sides)) / 2
+    flags = rows.assign(valid=rows["status"].isin(READ), tied=rows["verdict"] == "tie", longer=bent)
+    means = flags.groupby(["pair_id", "seed"])[["valid", "tied", "tokens", "longer"]].mean()
     table = protocol.pairs(rows).join(means, on=["pair_id", "seed"])
-    columns = ["seed", "pair_id", "task", "cluster", "stratum", "credit", "valid", "tied", "tokens"]
+    columns = ["seed", "pair_id", "task", "cluster", "stratum", "credit", "valid", "tied", "tokens", "longer"]
     return table[columns].assign(arm=arm)[["arm", *columns]]
 
 
@@ -96,6 +118,12 @@ def effect(pairs: pd.DataFrame, arm: str, reference: str, what: str = "credit") 
     if set(a["pair_id"]) != set(b["pair_id"]):
         raise RunError(f"{arm} and {reference} were tested on different pairs; run both on one base run")
     return difference(a, b, what)
+
+
+def bend(pairs: pd.DataFrame, arm: str) -> Interval:
+    """Return how far an arm's verdicts bend to the longer answer; unknown where all answers are equally long."""
+    told = pairs[pairs["arm"] == arm].dropna(subset="longer")
+    return mean(told, "longer") if len(told) else UNKNOWN
 
 
 def effects(folder: Path) -> pd.DataFrame:
@@ -129,6 +157,16 @@ def effects_shown(folder: Path) -> pd.DataFrame:
     return shown.assign(tokens=table["tokens"].round(1))
 
 
+def known_metrics(folder: Path) -> dict[str, Interval]:
+    """Return what `known` measured of labels and samples, as <measure>_<arm>; nothing where no truth is known."""
+    path = stored(folder / "known.csv")
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    return {
+        f"{row.measure}_{row.arm}".replace("-", "_"): Interval(row.value, row.low, row.high, int(row.n))
+        for row in table.itertuples()
+    }
+
+
 def ablation_metrics(folder: Path) -> dict[str, Interval]:
     """Return every arm's effect, those by modality, and what the papers' claims ask for, by the claims' names."""
     arms, pairs = read(folder)
@@ -151,6 +189,17 @@ def ablation_metrics(folder: Path) -> dict[str, Interval]:
     add("tokens_full_minus_no_rationale", "full", "no-rationale", what="tokens")
     add("drop_text_minus_base_text", "drop-text", "untuned", text)
     add("text_only_minus_base_others", "text-only", "untuned", ~text)
-    for arm in arms.index[arms.index.str.endswith("-no-filter")]:
-        add(f"filter_gain_{arm.removesuffix('-no-filter')}", arm.removesuffix("-no-filter"), arm)
-    return {name: value for name, value in found.items() if value is not None}
+    for arm in arms.index:
+        for end, gain in WITHOUT.items():
+            if arm.endswith(end):
+                add(f"{gain}_{arm.removesuffix(end)}", arm.removesuffix(end), arm)
+        before = arm.removesuffix("-grpo")
+        if before != arm:
+            add(f"grpo_gain_{before}", arm, before)
+        if arms.loc[arm, "question"] == BIASED:
+            reference = arms.loc[arm, "reference"]
+            add(f"longer_{arm}_minus_{reference}", arm, reference, what="longer")
+            if before != arm:
+                add(f"longer_grpo_gain_{before}", arm, before, what="longer")
+            found[f"longer_{arm}".replace("-", "_")] = bend(pairs, arm)
+    return {name: value for name, value in found.items() if value is not None} | known_metrics(folder)

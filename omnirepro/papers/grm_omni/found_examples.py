@@ -1,16 +1,17 @@
 """Conversations for supervised tuning out of searches (GRM-Omni, Section 3.3): whoever writes, for anyone's pairs.
 
 Consumes searches of training pairs, made without their labels, and pairs that are judged by their verdict alone;
-produces lessons of one chat each. The labels filter: a search teaches where the judgement composed of its best criteria
-is right and the best meta-reward large enough. It then gives the direct judgement, the best criterion's own one, the
-criteria in the order of their worth, and the repair of the response that was not preferred, where that changed less
-than half of it (the authors' code).
+produces lessons of one chat each. The labels filter: of a search those criteria stay whose judgement is right and whose
+meta-reward is large enough. They give the direct judgement, where they are enough for one, the best one's own
+judgement, the list of them in the order of their worth, and the repair of the response that was not preferred, where
+that changed less than half of it (the authors' code).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from difflib import SequenceMatcher
 
 import numpy as np
@@ -27,18 +28,18 @@ ALIKE = 0.5  # smallest similarity of a repaired response to the one it was made
 
 
 def examples_of(trace: Trace, variant: str, top: int, least: float, seed: int) -> Iterator[Example]:
-    """Yield what a search teaches: questions with answers; nothing where it is wrong, or worth less than `least`."""
-    valid = [i for i in rerank(trace, variant, seed) if trace.tried[i].said]
-    right = select([trace], [""], "paper", variant, top, seed=seed) if valid else []
-    best = trace.tried[valid[0]] if valid else None
-    if not right or not best.meta >= least:
-        return
-    yield right[0].task, right[0].chosen
-    yield Task("write", trace.shown, count=len(valid)), render_criteria([trace.tried[i].criterion for i in valid])
+    """Yield what a search teaches: questions with answers, by criteria that judge rightly and are worth `least`."""
     gold = label_of(trace)
-    if best.said == gold:
-        with suppress(ValueError):  # a critique that itself holds a tag cannot be written
-            yield Task("judge", trace.shown, (best.criterion,)), render_judgement(best.judged)
+    ranked = [trace.tried[i] for i in rerank(trace, variant, seed)]
+    kept = [tried for tried in ranked if tried.said == gold and tried.meta >= least]
+    if not kept:
+        return
+    best = kept[0]
+    for row in select([replace(trace, tried=kept)], [""], "paper", variant, top, seed=seed):
+        yield row.task, row.chosen
+    yield Task("write", trace.shown, count=len(kept)), render_criteria([tried.criterion for tried in kept])
+    with suppress(ValueError):  # a critique that itself holds a tag cannot be written
+        yield Task("judge", trace.shown, (best.criterion,)), render_judgement(best.judged)
     side = swap_verdict(gold)
     critique = best.judged.critique_a if side == "A" else best.judged.critique_b
     task = Task("refine", trace.shown, side=side, notes=(critique,))

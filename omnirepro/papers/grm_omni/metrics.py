@@ -32,7 +32,10 @@ def meta_metrics(folder: Path) -> Metrics:
 
 
 def judges(folder: Path) -> Metrics:
-    """Return accuracies of base, SFT, DPO, ++ and scalar models, and their paired gains, overall and on media."""
+    """Return accuracies of base, SFT, DPO, ++ and scalar models, and their paired gains, overall, on media, on text.
+
+    "text" is what DPO trains: judging with criteria, greedily, and as the mean credit of drawn judgements ("sampled").
+    """
     of = dict(list(predictions(folder).groupby("model")))
     # Words about media; all media: what was taught its verdict alone.
     thought = set(of[f"{RANKER}, thinking"]["task"]) if f"{RANKER}, thinking" in of else set()
@@ -58,6 +61,13 @@ def judges(folder: Path) -> Metrics:
     for a, b in (("sft", "base"), ("dpo", "sft")):
         table = [(f"{a}_minus_{b}{end}", (a, part), (b, part)) for end, part in parts.items()]
         found |= compare(table, rows, protocol.compare)
+    heard = above_chance(rows("sft", "media"), rows("dpo", "media"))
+    found["media_tasks_above_chance"] = float(len(heard))
+    sides = (of[model][of[model]["task"].isin(heard)] for model in ("dpo", "sft"))
+    found["dpo_minus_sft_media_above_chance"] = protocol.compare(*sides) if heard else None
+    drawn = {model: expected(of[f"{model}, sampled"]) for model in MODELS if f"{model}, sampled" in of}
+    found |= {f"accuracy_{model}_text_sampled": mean(table) for model, table in drawn.items()}
+    found |= compare([("dpo_minus_sft_text_sampled", "dpo", "sft")], drawn.get)
     for model, suffix in (("sft", "_sft"), ("dpo", "")) if thought else ():
         thinking = of[f"{model}, thinking"]
         found[f"thinking_minus_direct_media{suffix}"] = protocol.compare(thinking, rows(model, "thought"))
@@ -66,6 +76,24 @@ def judges(folder: Path) -> Metrics:
     table += [("plusplus_minus_dpo", "plus, thinking", "dpo, thinking")]
     table += [(f"plusplus_minus_dpo_as_taught{end}", ("plus", p), ("dpo", p)) for end, p in parts.items()]
     return found | compare(table, rows, protocol.compare)
+
+
+def above_chance(*judges: pd.DataFrame) -> set[str]:
+    """Return the tasks on which judges together are right more often than by chance.
+
+    All are asked alike, so that the choice favours none of them.
+    """
+    both = pd.concat([protocol.pairs(rows) for rows in judges if len(rows)] or [pd.DataFrame(columns=["task"])])
+    return {task for task, part in both.groupby("task") if mean(part.drop(columns="seed")).low > 0.5}
+
+
+def expected(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a pair: the credit of a drawn judgement, as the mean over both orders and all draws."""
+    return (
+        protocol.pairs(rows)
+        .groupby("pair_id", as_index=False)
+        .agg(credit=("credit", "mean"), cluster=("cluster", "first"))
+    )
 
 
 def orders(folder: Path) -> Metrics:

@@ -66,7 +66,8 @@ class Served:
 
 def train_scalar(run: Run, base: Path | str, name: str, pairs: list[Pair]) -> Path:
     """Train the scalar model `name` of `SCALARS` by the pairs' labels; returns its folder `scorer`."""
-    sub = run.sub(f"scalar-{name}", bradley_terry={"steps": run.section(SECTION)[SCALARS[name]]})
+    p = run.section(SECTION)
+    sub = run.sub(f"scalar-{name}", bradley_terry={"steps": p[SCALARS[name]], "lr": p["scalar_lr"]})
     wording = run.section("judge")["wording"]
     return train_bradley_terry(sub, base, pairs, labels_of(pairs), sub.section("bradley_terry"), wording)
 
@@ -83,7 +84,7 @@ def open_judge(run: Run, folder: Path | str, name: str) -> Judge:
     if p["templates"]:
         chat = StubJudge(name)
     else:
-        local = Writer(*load(folder, run.device, run.dtype), name, asked["batch_size"], p["writing"])
+        local = Writer(*load(folder, run.device, run.dtype), name, asked["batch_size"], writing=p["writing"])
         chat = CachedChat(local, store(run), identity(folder))
     decoding = Decoding(max_new_tokens=p["max_new_tokens"])
     return Judge(chat, wording=asked["wording"], decoding=decoding, seed=run.seed)
@@ -102,7 +103,7 @@ def open_named(run: Run, spec: str, name: str) -> Judge:
         raise ParameterError(f"{spec} gives scores and writes nothing: name it in {SECTION}.disrm")
     judge = load_judge(spec, batch_size, run.device, run.dtype, **asked, **opened)
     if isinstance(judge.chat, LocalModel):
-        writer = Writer(judge.chat.model, judge.chat.processor, name, batch_size, p["writing"])
+        writer = Writer(judge.chat.model, judge.chat.processor, name, batch_size, writing=p["writing"])
         judge.chat = CachedChat(writer, store(run), identity(spec))
     else:
         judge.chat = Served(judge.chat, name, p["writing"])

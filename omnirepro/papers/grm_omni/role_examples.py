@@ -9,9 +9,10 @@ A lesson asks several times about one pair, which is read once (`shared_prefix`)
 little for anything to be learned in minutes. The lessons of a batch have one form, so that little is padded. A share
 `composed` of the criteria is drawn from the whole pool (but for exact numbers of words), the rest from the registry.
 
-Departures: (1) the paper's first conversations are written by a 32 B model and filtered by gold labels, these by the
-world, and a share `keep_right` of the direct judgements is drawn until its verdict is the label; (2) media have no
-written criteria at all, as in the paper, where they have none either.
+Departures: (1) the paper's first conversations are written by a 32 B model, and those are kept whose verdict is the
+label and whose criterion repairs; these are the world's, and a share `keep_right` of the direct judgements has criteria
+alone that decide the pair as its label does, fewer where there are fewer; (2) media have no written criteria at all, as
+in the paper, where they have none either.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws what is asked: `count` criteria of a direct judgement, right for a share, and a share composed."""
+    """Draws what is asked: `count` criteria of a direct judgement, all right in a share, and a share composed."""
 
     count: int = 3
     keep_right: float = 1.0
@@ -148,19 +149,23 @@ class Drawer:
         return task, render_criteria([_say(c, rng) for c in new])
 
     def _direct(self, shown: Shown, rng: np.random.Generator) -> tuple[Task, str]:
-        """Draw criteria whose vote, where it is to be right, is the pair's label: the training filter reads gold."""
         right = rng.random() < self.keep_right
-        for _ in range(TRIES):
-            drawn = self.draw(shown, self.count, rng)
-            merged = vote([c.name for c in drawn], [judged(shown, c) for c in drawn])
-            if not right or merged.verdict == shown.pair.label:
-                break
-        return Task("direct", shown.pair, count=self.count), render_direct([_say(c, rng) for c in drawn], merged)
+        drawn = self.draw(shown, self.count, rng, right=right) or self.draw(shown, self.count, rng)
+        merged = vote([c.name for c in drawn], [judged(shown, c) for c in drawn])
+        return Task("direct", shown.pair, count=len(drawn)), render_direct([_say(c, rng) for c in drawn], merged)
 
     def draw(
-        self, shown: Shown, count: int, rng: np.random.Generator, known: Sequence[Criterion] = ()
+        self,
+        shown: Shown,
+        count: int,
+        rng: np.random.Generator,
+        known: Sequence[Criterion] = (),
+        right: bool = False,
     ) -> list[Criterion]:
-        """Draw distinct criteria, fewer where there are no more: of every bearing, mostly such as tell sides apart."""
+        """Draw distinct criteria, fewer where there are no more: of every bearing, mostly such as tell sides apart.
+
+        `right`: only such as decide as the pair's label does. This filter of the training reads gold.
+        """
         names = {c.name for c in known}
         drawn: list[Criterion] = []
         for _ in range(TRIES * count):
@@ -170,9 +175,10 @@ class Drawer:
             pool = _pool(shown.pair.task, kind, bool(composed))
             found = None
             for i in rng.integers(len(pool), size=TRIES):
-                if pool[i].name not in names:
+                truth = pool[i].truth(*shown.sides)
+                if pool[i].name not in names and (not right or truth == shown.pair.label):
                     found = pool[i]
-                    if not differs or found.truth(*shown.sides) != "tie":
+                    if not differs or truth != "tie":
                         break
             if found:
                 drawn.append(found)

@@ -9,7 +9,8 @@ SFT is taught what the world's truth makes of its own pairs, or what a search fi
 and wherever `genrm` names who writes. A pair from elsewhere has the task that its parts make (`Pair.shape`).
 
 Departures: (1) the world's pairs are made from templates; (2) only text responses are refined: a response that is a
-medium keeps its score, so that its criteria are judged and never repaired; (3) criteria are drawn, all else is greedy;
+medium keeps its score, so that its criteria are judged and never repaired; (3) criteria are drawn, and the judgements
+that are improved with theirs, all else is greedy;
 (4) the scalar models are trained here, on the world's own preference: that of notebook 05 was trained to score under a
 criterion, and has none to score by; (5) criteria are searched for pairs that no training has seen.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ import numpy as np
 from omnirepro.data import Judgement, Pair, read_jsonl, write_jsonl
 from omnirepro.data.progress import progress
 from omnirepro.data.splits import divided
-from omnirepro.judge.criteria import GenRM, Policy, forced, judge_by
+from omnirepro.judge.criteria import GenRM, Policy, forced, judge_by, parse_direct
 from omnirepro.judge.generative import Judge
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.kit.run import ParameterError, Run, require
@@ -152,7 +153,7 @@ def write_world(run: Run, folder: Path) -> None:
         made["train"] += pairs[:train]
         made["search"] += pairs[train:]
         made["dev"] += make_preferences(folder, "dev", p["dev_pairs"] if thinks else 0, run.seed, (task,))
-        number = p["rank_pairs"] if thinks else p["test_pairs"]
+        number = p["test_pairs_thinking"] if thinks else p["test_pairs"]
         made["test"] += make_preferences(folder, "test", number, run.seed, (task,))
     for split, some in made.items():
         write_jsonl(folder / f"pairs_{split}.jsonl", some)
@@ -212,7 +213,7 @@ def iterate(
         print(f"{name}: left out, {'no pair' if own['steps'] else 'no step'} is given to it", flush=True)
         return model
     found = synthesise(run, open_judge(run, model, name), pairs, scalar, policy)
-    texts = [found.outputs[key_of(trace)].raw for trace in found.traces]
+    texts = [found.outputs[trace.key].raw for trace in found.traces]
     rows = select(found.traces, texts, p["rule"], p["variant"], p["top"], p["spread_quantile"], run.seed)
     run.write(f"{name}-preferences.jsonl", lines(row.record() for row in rows))
     keep_searches(run, name, found.traces)
@@ -243,20 +244,24 @@ def searched(run: Run, scalar: ScalarJudge, policy: Policy | None) -> CriteriaSe
 def synthesise(
     run: Run, judge: Judge, pairs: list[Pair], scalar: ScalarJudge, policy: Policy | None = None
 ) -> Searched:
-    """Judge pairs directly, and search criteria where that was wrong; no role sees a label or the world's truth."""
+    """Judge pairs directly, and search criteria where that was wrong; no role sees a label or the world's truth.
+
+    A direct judgement is drawn as criteria are written, and the search goes on from its criteria.
+    """
     p = run.section(SECTION)
     report = progress(f"{judge.name}, direct judgements")
-    rows = judge_by(GenRM.of(judge), pairs, "direct", p["top"], p["orders"], report)
+    rows = judge_by(drawn(judge), pairs, "direct", p["top"], p["orders"], report)
     outputs = {f"{row.pair_id} {row.order}": row for row in rows}
     wrong = {key: row.pair_id for key, row in outputs.items() if row.said != row.label}
+    begun = {key: parse_direct(outputs[key].raw, p["top"])[0] for key in wrong}
     asked = set(wrong.values())
-    traces = searched(run, scalar, policy).explore(judge, [pair for pair in pairs if pair.id in asked])
-    return Searched(outputs, [trace for trace in traces if key_of(trace) in wrong])
+    traces = searched(run, scalar, policy).explore(judge, [pair for pair in pairs if pair.id in asked], begun)
+    return Searched(outputs, [trace for trace in traces if trace.key in wrong])
 
 
-def key_of(trace: Trace) -> str:
-    """Name a trace by its pair and displayed order."""
-    return f"{trace.pair.id} {trace.order}"
+def drawn(judge: Judge, sample: int = 0) -> GenRM:
+    """Return a judge's role whose direct judgements are drawn, at the temperature at which it writes criteria."""
+    return replace(GenRM.of(judge), drawn=("write", "direct"), seed=judge.seed + sample)
 
 
 def outcome(trace: Trace, variant: str, top: int) -> dict:
@@ -280,10 +285,12 @@ def compare(
     """Judge the test pairs with every model in both orders; rows are named model (and mode) and split.
 
     A tuned model is asked as it was taught: with criteria on the tasks `thinking`, the verdict alone elsewhere
-    ("sft/test"); beside it with criteria where words answer a medium ("sft, thinking/test"). The base, which writes no
-    comparison that can be read, is also made to choose between both verdicts.
+    ("sft/test"); beside it with criteria where words answer a medium ("sft, thinking/test"), and on the former by
+    `test_samples` drawn judgements, a seed each ("sft, sampled/test"). The base, which writes no comparison that can be
+    read, is also made to choose between both verdicts.
     """
     p = run.section(SECTION)
+    thought = pairs_of(pairs, p["thinking"])
     switched = {pair.id: "direct" if pair.task in p["thinking"] else "verdict" for pair in pairs}
     rows = base_rows(run, models["base"], pairs)
     for name in (m for m in models if m != "base"):
@@ -292,6 +299,10 @@ def compare(
         judge = open_judge(run, models[name], f"{name}, thinking/test")
         media = pairs_of(pairs, p["plus_tasks"])
         rows += judge_by(GenRM.of(judge), media, "direct", p["top"], progress=progress(f"{name}, thinking on media"))
+        judge = open_judge(run, models[name], f"{name}, sampled/test")
+        for sample in range(p["test_samples"]):
+            report = progress(f"{name}, test, sample {sample + 1}")
+            rows += judge_by(drawn(judge, sample), thought, "direct", p["top"], progress=report)
     for name, scalar in scalars.items():
         scalar.name = f"scalar, {name}/test"
         rows += scalar.judge(pairs)

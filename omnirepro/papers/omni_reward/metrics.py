@@ -33,13 +33,16 @@ def omni_metrics(folder: Path) -> Metrics:
 
 
 def against_base(rows: Rows) -> Metrics:
-    """Compare the base, the Bradley-Terry model and R1, with and without ties; validity and tie rate of R1."""
+    """Compare the base, the Bradley-Terry model and R1, with and without ties; validity and tie rate of R1.
+
+    Each with the base as it is asked itself: a response at a time, or in pairs and in words.
+    """
     found: Metrics = {}
     there = {model for model in NAMES if model in rows}
     for end, counted in (("with_ties", True), ("without_ties", False)):
-        found |= {f"{model}_{end}": mean(rows.credits(model, counted)) for model in ("base", "r1") if model in rows}
-        sides = [(a, b) for a, b in (("bt", "base"), ("r1", "base"), ("r1", "warm"), ("bt", "r1")) if {a, b} <= there]
-        table = [(f"{a}_minus_{b}_{end}", (a, counted), (b, counted)) for a, b in sides]
+        found |= {f"{key(model)}_{end}": mean(rows.credits(model, counted)) for model in there - {"bt"}}
+        sides = (("bt", "base"), ("r1", "base-pairs"), ("r1", "tuned"), ("bt", "r1"))
+        table = [(f"{a}_minus_{key(b)}_{end}", (a, counted), (b, counted)) for a, b in sides if {a, b} <= there]
         found |= compare(table, rows.credits, free_form.gain)
         for model in [model for model in ("bt", "base", "r1") if model in rows]:
             parts = rows.by_modality(rows.credits(model, counted))
@@ -48,14 +51,19 @@ def against_base(rows: Rows) -> Metrics:
         return found
     judged = protocol.metrics(rows("r1"))
     found |= {f"r1_{k}": judged[k] for k in ("valid_share", "tie_rate", "consistency", "always_a") if k in judged}
-    short = ("r1_minus_base", "bt_minus_r1")
+    short = ("r1_minus_base_pairs", "bt_minus_r1")
     return found | {name: found[f"{name}_with_ties"] for name in short if f"{name}_with_ties" in found}
+
+
+def key(name: str) -> str:
+    """Return a model or a stratum as a part of a metric's name."""
+    return name.replace("-", "_").replace(" ", "_")
 
 
 def selections(rows: Rows) -> Metrics:
     """Compare training on everything with training on each selection, on all tasks and, for families, on its own."""
     table = [
-        (f"full_minus_{name.replace('-', '_')}{end}", ("bt", counted), (name, counted))
+        (f"full_minus_{key(name)}{end}", ("bt", counted), (name, counted))
         for name in SELECTIONS
         if name != "full" and name in rows
         for counted, end in ((True, ""), (False, "_without_ties"))
@@ -64,17 +72,22 @@ def selections(rows: Rows) -> Metrics:
 
 
 def of_criteria(rows: Rows) -> Metrics:
-    """Return what criteria do: unseen ones, those against a judge's own preference, longer conversations."""
+    """Return what criteria do: unseen ones by stratum, those against a judge's own preference, longer conversations."""
     found: Metrics = {}
     if "bt" in rows:
         three = rows.credits("bt", True)
         words = rows.shapes(three).str.endswith("2T")
         found["text_responses_minus_media_responses"] = free_form.gap(three, words)
-    for model in rows.trained:
-        table = rows.credits(model, False)
-        unseen = rows.where(table, "unseen").astype(bool)
-        if unseen.any():
-            found[f"{model}_unseen_minus_seen"] = free_form.gap(table, unseen)
+    parts = {
+        model: rows.by_stratum(rows.credits(model, False))
+        for model in ("base", "base-pairs", *rows.trained)
+        if model in rows
+    }
+    for model, table in parts.items():
+        found |= {f"{key(model)}_on_{key(stratum)}": mean(part) for stratum, part in table.items()}
+    if {"bt", "base"} <= set(parts):
+        for stratum, part in parts["bt"].items():
+            found[f"bt_minus_base_on_{key(stratum)}"] = free_form.gain(part, parts["base"][stratum])
     for model in [m for m in ("bt", "r1", *SELECTIONS) if f"{m}-bare" in rows]:
         table = shift(rows, model)
         if table["group"].nunique() == 2:
@@ -97,20 +110,21 @@ def shift(rows: Rows, model: str) -> pd.DataFrame:
 
 
 def asked_otherwise(rows: Rows) -> Metrics:
-    """Compare ways of asking one and the same judge, R1 before GRPO, which was tuned alike for all of them."""
-    if "warm-level" not in rows:
+    """Compare ways of asking one and the same judge, which was tuned alike for all of them."""
+    judge = rows.asked
+    if f"{judge}-level" not in rows:
         return {}
-    alone = rows("warm-level")
+    alone = rows(f"{judge}-level")
     single = free_form.credits(alone, False)
     found: Metrics = {
-        "pairwise_minus_pointwise": free_form.ways(rows("warm"), alone),
+        "pairwise_minus_pointwise": free_form.ways(rows(judge), alone),
         "pointwise_equal": mean(free_form.equal_scores(alone)),
         "pointwise_if_equal_were_a_coin": free_form.gain(free_form.halved(alone), single),
-        "pairwise_minus_pointwise_without_ties": free_form.gain(free_form.credits(rows("warm"), False), single),
+        "pairwise_minus_pointwise_without_ties": free_form.gain(free_form.credits(rows(judge), False), single),
     }
-    gains = {m: cot(rows, m) for m in ("warm", "weak") if f"{m}-direct" in rows}
+    gains = {m: cot(rows, m) for m in (judge, "weak") if f"{m}-direct" in rows}
     found |= {f"cot_minus_direct{'_weak' * (m == 'weak')}": mean(table) for m, table in gains.items()}
-    return found | compare([("cot_gain_weak_minus_strong", "weak", "warm")], gains.get, free_form.gain)
+    return found | compare([("cot_gain_weak_minus_strong", "weak", judge)], gains.get, free_form.gain)
 
 
 def cot(rows: Rows, model: str) -> pd.DataFrame:

@@ -97,35 +97,34 @@ def transfer(folder: Path) -> pd.DataFrame:
 def asked(folder: Path) -> pd.DataFrame:
     """Return (task, judge, value, low, high, n): one judge asked in three ways, under both protocols."""
     rows = rows_of(folder)
-    ways = {"warm": "pairs, with reasons", "warm-direct": "pairs, verdict alone", "warm-level": "one at a time"}
+    ways = {"": "pairs, with reasons", "-direct": "pairs, verdict alone", "-level": "one at a time"}
     found = [
-        {"task": protocol, "judge": way} | mean(free_form.credits(rows(model), counted)).as_row()
+        {"task": protocol, "judge": way} | mean(free_form.credits(rows(rows.asked + end), counted)).as_row()
         for counted, protocol in PROTOCOLS.items()
-        for model, way in ways.items()
-        if model in rows
+        for end, way in ways.items()
+        if rows.asked + end in rows
     ]
     return pd.DataFrame(found)
 
 
 def generality(folder: Path) -> pd.DataFrame:
-    """Return (task, judge, value, low, high, n): seen and unseen criteria, and the end of a longer conversation."""
+    """Return (task, judge, value, low, high, n): criteria by stratum, and the end of a longer conversation."""
     rows = rows_of(folder)
     parts = []
-    for model in rows.trained:
-        table = rows.credits(model, False)
-        unseen = rows.where(table, "unseen").astype(bool)
-        parts += [("seen criteria", model, table[~unseen]), ("unseen criteria", model, table[unseen])]
+    for model in [model for model in ("base", "base-pairs", *rows.trained) if model in rows]:
+        strata = rows.by_stratum(rows.credits(model, False))
+        parts += [(f"criteria: {stratum}", model, part) for stratum, part in strata.items()]
         if model == "bt" and "bt-turns" in rows:
             longer, short = turns(rows)
             parts += [("one turn", model, short), ("two turns", model, longer)]
-    found = [{"task": t, "judge": NAMES[m]} | mean(part).as_row() for t, m, part in parts if len(part)]
+    found = [{"task": t, "judge": NAMES[m]} | mean(part).as_row() for t, m, part in parts]
     return pd.DataFrame(found)
 
 
 def orders(folder: Path) -> pd.DataFrame:
-    """Return what the order of display does to R1, before and after reinforcement (judge, measure, value, ...)."""
+    """Return what the order of display does to R1 and its base (judge, measure, value, low, high, n)."""
     rows = rows_of(folder)
-    found = [rows(m).assign(model=NAMES[m]) for m in ("warm", "r1") if m in rows]
+    found = [rows(m).assign(model=NAMES[m]) for m in ("base-pairs", "r1") if m in rows]
     return position(pd.concat(found)) if found else pd.DataFrame()
 
 

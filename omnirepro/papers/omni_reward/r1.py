@@ -1,11 +1,11 @@
 """The R1 model: a generative judge of free-form criteria, reinforced for its verdict (Omni-Reward, Section 3.3).
 
-Consumes labelled pairs, a small share of all; produces LoRA adapters: `warm`, tuned to write levels and a verdict, and
-`r1`, which GRPO took on from there with +1 for the right one of A, B and tie and -1 for any other text.
+Consumes labelled pairs, a small share of all; produces LoRA adapters: `start`, which changes nothing, and `r1`, which
+GRPO took on from there with +1 for the right one of A, B and tie and -1 for any other text. The base writes verdicts
+already, an instruct model as it is, the embedded one in the layout in which it was primed. `tuned`, of the same pairs
+by supervision, is the judge that is asked in other ways.
 
-Departures: (1) the paper reinforces an instruct model at once, as `warm_steps: 0` does; the embedded backbone has never
-named a winner, and no sample of it would earn a reward, so a short supervised tuning on the same pairs comes first; (2)
-LoRA, where the paper tunes the whole language model; (3) both orders of a pair stand in a batch.
+Departures: (1) LoRA, where the paper tunes the whole language model; (2) both orders of a pair stand in a batch.
 """
 
 from __future__ import annotations
@@ -34,14 +34,9 @@ def share_of(pairs: list[Pair], share: float, seed: int) -> list[Pair]:
     return [pairs[i] for i in order[: max(1, round(share * len(pairs)))]]
 
 
-def warm_up(run: Training, base: Path, pairs: list[Pair], scale: Scale | None, steps: int) -> Path:
-    """Tune `base` to judge pairs with and without reasons and responses alone; returns the folder `adapter`.
-
-    With 0 steps the adapter changes nothing.
-    """
+def tune_judge(run: Training, base: Path, pairs: list[Pair], scale: Scale | None) -> Path:
+    """Tune `base` to judge pairs with and without reasons and responses alone; returns the folder `adapter`."""
     asked = run.section("judge")
-    if not steps:
-        return unchanged(run, base)
     chats = [turns for pair in pairs for turns in lessons(pair, scale, asked["wording"])]
     return tune(run, base, chats, run.section("sft"), asked)
 

@@ -25,30 +25,30 @@ from omnirepro.data.sources.omni_rewardbench import read_bench, write_bench
 from omnirepro.evaluate.ties import fit
 from omnirepro.judge.generative import Judge, load_judge
 from omnirepro.judge.rows import judge_split
-from omnirepro.judge.scalar import load_scalar_judge
-from omnirepro.judge.verdict import Pointwise, forced
+from omnirepro.judge.scalar import ScalarJudge, load_scalar_judge
+from omnirepro.judge.verdict import LEVEL_STARTS, Pointwise, forced
 from omnirepro.kit.run import ParameterError, Run, require
 from omnirepro.kit.run.files import remove
 from omnirepro.kit.run.training import Training
 from omnirepro.models.generation import Decoding
 from omnirepro.models.loading import point_to
 from omnirepro.models.processing import keep_settings
-from omnirepro.papers.omni_reward.r1 import share_of, warm_up
+from omnirepro.papers.omni_reward.r1 import share_of, tune_judge, unchanged
 from omnirepro.papers.omni_rrm.supply import cards_of, held_out, read_given
 from omnirepro.toyworld.bench import make_bench
-from omnirepro.toyworld.criteria import TEXT_TASKS, tasks_of
+from omnirepro.toyworld.criteria import TEXT_TASKS, stratum, tasks_of
 from omnirepro.toyworld.criteria.levels import Scale
 from omnirepro.toyworld.instruction import correctness, propose_criteria, world_verifiers, world_writer
 from omnirepro.toyworld.pretraining.vocabulary import pretrain_vocabulary
 from omnirepro.toyworld.training_pairs import BY_TRUTH, SELECTIONS, bare, preference
 from omnirepro.toyworld.turns import two_turns
-from omnirepro.train.bradley_terry import train_bradley_terry
+from omnirepro.train.bradley_terry import make_scorer, train_bradley_terry
 from omnirepro.train.curriculum import labels_of
 from omnirepro.train.grpo import train_grpo
 
 SPLITS = ("train", "dev", "test")
 NAMED = {"pairs": "bradley_terry.data", "test": "bradley_terry.bench"}  # use of a data set -> parameter
-FACTS = ("criterion", "family", "unseen")
+FACTS = ("criterion", "family")
 SHIFTED = ("full", "agreeing", "countered")  # models whose own preferences are asked for
 CHANGES = {"davidson": {"ties": "davidson"}}  # of models that differ in more than their data
 Rows = list[Judgement]
@@ -77,10 +77,9 @@ def build(run: Run, base: Path) -> None:
         raise ParameterError("bradley_terry.bench is given, and bradley_terry.data names nothing to train on")
     if not p["scalar_models"] and not p["r1_shares"]:
         raise ParameterError("bradley_terry.scalar_models is false and r1_shares is empty: no model is to be trained")
-    if world and weak and not primes:
-        raise ValueError(
-            "bradley_terry.weak_judge needs prime_steps: the weak judge is one whose priming stopped early"
-        )
+    if world and weak and not (primes and p["tuned_steps"]):
+        needs = "prime_steps, since its priming stops early, and tuned_steps"
+        raise ValueError(f"bradley_terry.weak_judge needs {needs}")
     data = make_data(run)
     if world:
         primed = pretrain_vocabulary(run, base, data.splits["train"])
@@ -111,7 +110,10 @@ def make_data(run: Run) -> Data:
         run.write("pairs.csv", facts_of_given(splits).to_csv(index=False))
         return Data(splits, splits["train"], None)
     run.write("proposals.csv", (folder / "proposals.csv").read_text(encoding="utf-8"))
-    facts = [{"pair_id": q.id, "preference": preference(q)} | {k: q.meta[k] for k in FACTS} for q in splits["test"]]
+    facts = [
+        {"pair_id": q.id, "preference": preference(q), "stratum": stratum(q.criterion)} | {k: q.meta[k] for k in FACTS}
+        for q in splits["test"]
+    ]
     run.write("pairs.csv", pd.DataFrame(facts).to_csv(index=False))
     return Data(splits, read_jsonl(folder / "labelled.jsonl", Pair), Scale.of(splits["train"]))
 
@@ -159,8 +161,9 @@ def splits_in(folder: Path, world: Callable[[Path], list[Pair]] = read_bench) ->
 def facts_of_given(splits: dict[str, list[Pair]]) -> pd.DataFrame:
     """Return what is known of each test pair from elsewhere: its criterion, whether training has it, and its parts."""
     seen = {None, *(pair.criterion for pair in splits["train"])}
-    rows = [(q.id, q.criterion, q.criterion not in seen, q.modality, q.shape) for q in splits["test"]]
-    return pd.DataFrame(rows, columns=["pair_id", "criterion", "unseen", "modality", "shape"])
+    known = (("seen" if q.criterion in seen else "unseen", q) for q in splits["test"])
+    rows = [(q.id, q.criterion, stratum, q.modality, q.shape) for stratum, q in known]
+    return pd.DataFrame(rows, columns=["pair_id", "criterion", "stratum", "modality", "shape"])
 
 
 def selected(name: str, data: Data) -> list[Pair]:
@@ -169,7 +172,7 @@ def selected(name: str, data: Data) -> list[Pair]:
         print(f"{name}: left out, no preference of the pairs' own is known", flush=True)
         return []
     pairs = SELECTIONS[name](data.labelled)
-    alike = name not in ("full", *CHANGES) and len(pairs) == len(data.labelled)
+    alike = name not in ("full", *CHANGES) and pairs == data.labelled
     if data.scale is None and (alike or not any(pair.label != "tie" for pair in pairs)):
         print(f"{name}: left out, it is {'all' if alike else 'none'} of the training pairs", flush=True)
         return []
@@ -177,10 +180,24 @@ def selected(name: str, data: Data) -> list[Pair]:
 
 
 def base_rows(run: Run, primed: Path, data: Data) -> Rows:
-    """Judge with the primed base, which compares nothing: the expected level of each response alone."""
-    judge = open_judge(run, primed, "level", run.seed)
-    how = Pointwise(expected=True)
-    return [row for s in ("dev", "test") for row in judged(judge, f"base/{s}", data.splits[s], how)]
+    """Judge with the base, one response at a time: as the Bradley-Terry model at its first step, where it was primed.
+
+    Any other base by the expected level of each response.
+    """
+    splits = {f"base/{s}": data.splits[s] for s in ("dev", "test")}
+    if not (levels := levels_of(run)):
+        judge = open_judge(run, primed, "level", run.seed)
+        return [row for name, some in splits.items() for row in judged(judge, name, some, Pointwise(expected=True))]
+    asked = run.section("judge")
+    scorer = make_scorer(run, run.section("bradley_terry"), primed, levels).eval()
+    judge = ScalarJudge(scorer, "base", batch_size=asked["batch_size"], seed=run.seed, wording=asked["wording"])
+    return [row for name, some in splits.items() for row in judge_split(judge, name, some, run.checkpoint_dir)]
+
+
+def levels_of(run: Run) -> tuple[str, ...]:
+    """Return the answers by which the base names a level: those of the priming, where there was one."""
+    p = run.section("bradley_terry")
+    return LEVEL_STARTS if p["prime_steps"] and not p["data"] else ()
 
 
 def scalar_rows(run: Run, base: Path, name: str, seed: int, data: Data, pairs: list[Pair], kept: bool) -> Rows:
@@ -193,7 +210,8 @@ def scalar_rows(run: Run, base: Path, name: str, seed: int, data: Data, pairs: l
     file = sub.checkpoint_dir / "rows.jsonl"
     if not kept and file.is_file():  # the kept model is trained to its end again, from its last checkpoint
         return read_jsonl(file, Judgement)
-    folder = train_bradley_terry(sub, base, pairs, labels_of(pairs), sub.section("bradley_terry"), asked["wording"])
+    how = (sub.section("bradley_terry"), asked["wording"], levels_of(run))
+    folder = train_bradley_terry(sub, base, pairs, labels_of(pairs), *how)
     judge = load_scalar_judge(folder, asked["batch_size"], run.device, run.dtype, seed=seed)
     model = "bt" if name == "full" else name
     test = data.splits["test"]
@@ -214,56 +232,59 @@ def scalar_rows(run: Run, base: Path, name: str, seed: int, data: Data, pairs: l
 
 
 def r1_rows(run: Run, base: Path, share: float, seed: int, data: Data, kept: bool) -> Rows:
-    """Tune and reinforce a generative judge on a share of the data, and judge the test with it.
+    """Reinforce the base on a share of the data, and judge the test with it.
 
-    At the first share the tuned judge is also asked without reasons and for each response alone, and R1 without a
-    criterion.
+    At the first share R1 is also asked without a criterion, the base as R1 is, and a judge that was tuned on the same
+    pairs (the base itself, where `tuned_steps` is 0) in other ways too.
     """
     p = run.section("bradley_terry")
     test = data.splits["test"]
     pairs = share_of(data.labelled, share, seed)
     first = share == p["r1_shares"][0]
-    warm = warm_sub(run, f"warm-{share:g}-{seed}", seed)
-    adapter = warm_up(warm, base, pairs, data.scale, p["warm_steps"])
-    changes = {"steps": p["r1_steps"], "preset": "verdict", "hard_only": False}
+    start = unchanged(tuning(run, f"start-{share:g}-{seed}", seed), base)
+    # Samples at temperature 1 (EasyR1's default): a base that is sure of its levels tries no others at a lower one.
+    changes = {"steps": p["r1_steps"], "preset": "verdict", "hard_only": False, "temperature": 1.0, "top_p": 1.0}
     asked = {"format": "verdict", "max_new_tokens": p["verdict_tokens"]}
     r1 = run.sub("r1" if kept else f"r1-{share:g}-{seed}", seed, grpo=changes, judge=asked)
-    tuned = train_grpo(r1, adapter, pairs, labels_of(pairs), r1.section("grpo"), r1.section("judge"))
-    rows = verdict_rows(run, adapter, "warm", seed, data) if first else []
-    rows += generated(run, tuned, "r1" if first else f"r1-{share:g}", seed, test)
-    if first and (bare_test := without_criterion(test)):
-        rows += judged(open_judge(run, tuned, "verdict", seed), "r1-bare/test", bare_test)
-    return rows
+    adapter = train_grpo(r1, start, pairs, labels_of(pairs), r1.section("grpo"), r1.section("judge"))
+    if not first:
+        return generated(run, adapter, f"r1-{share:g}", seed, test)
+    rows = generated(run, adapter, "r1", seed, test)
+    if bare_test := without_criterion(test):
+        rows += judged(open_judge(run, adapter, "verdict", seed), "r1-bare/test", bare_test)
+    if not p["tuned_steps"]:
+        return rows + verdict_rows(run, base, "base-pairs", seed, data)
+    tuned = tune_judge(tuning(run, f"tuned-{share:g}-{seed}", seed), base, pairs, data.scale)
+    return rows + generated(run, base, "base-pairs", seed, test) + verdict_rows(run, tuned, "tuned", seed, data)
 
 
 def weak_rows(run: Run, seed: int, data: Data) -> Rows:
     """Tune a judge on a backbone that was primed for a shorter time, and ask it with and without reasons."""
     pairs = share_of(data.labelled, run.section("bradley_terry")["r1_shares"][0], seed)
-    weak = warm_sub(run, f"weak-{seed}", seed)
-    adapter = warm_up(weak, run.path("primed-weak"), pairs, data.scale, run.section("bradley_terry")["warm_steps"])
+    adapter = tune_judge(tuning(run, f"weak-{seed}", seed), run.path("primed-weak"), pairs, data.scale)
     return verdict_rows(run, adapter, "weak", seed, data, levels=False)
 
 
-def warm_sub(run: Run, name: str, seed: int) -> Training:
-    """Return the handle of a supervised tuning that R1 starts from."""
+def tuning(run: Run, name: str, seed: int) -> Training:
+    """Return the handle of a supervised tuning on verdicts."""
     p = run.section("bradley_terry")
-    changes = {"steps": p["warm_steps"], "save_every": p["save_every"]}
+    changes = {"steps": p["tuned_steps"], "save_every": p["save_every"]}
     return run.sub(name, seed, sft=changes, judge={"format": "verdict"})
 
 
-def verdict_rows(run: Run, adapter: Path, name: str, seed: int, data: Data, levels: bool = True) -> Rows:
+def verdict_rows(run: Run, folder: Path, name: str, seed: int, data: Data, levels: bool = True) -> Rows:
     """Judge the test with reasons, without them and, with `levels`, one response at a time."""
     test = data.splits["test"]
-    rows = generated(run, adapter, name, seed, test)
-    rows += judged(open_judge(run, adapter, "verdict-direct", seed), f"{name}-direct/test", test)
+    rows = generated(run, folder, name, seed, test)
+    rows += judged(open_judge(run, folder, "verdict-direct", seed), f"{name}-direct/test", test)
     if levels:
-        rows += judged(open_judge(run, adapter, "level", seed), f"{name}-level/test", test, Pointwise())
+        rows += judged(open_judge(run, folder, "level", seed), f"{name}-level/test", test, Pointwise())
     return rows
 
 
-def generated(run: Run, adapter: Path, name: str, seed: int, pairs: list[Pair]) -> Rows:
+def generated(run: Run, folder: Path, name: str, seed: int, pairs: list[Pair]) -> Rows:
     """Judge in words, and then by the probabilities of the tags after the same words (rows `<name>-forced`)."""
-    judge = open_judge(run, adapter, "verdict", seed)
+    judge = open_judge(run, folder, "verdict", seed)
     rows = judged(judge, f"{name}/test", pairs)
     return rows + [r.model_copy(update={"model": f"{name}-forced/test"}) for r in forced(judge, pairs, rows)]
 

@@ -12,9 +12,15 @@ from omnirepro.evaluate.rows import frame
 from omnirepro.kit.report.tables import judgements
 from omnirepro.kit.run.checks import existing
 from omnirepro.papers.omni_reward.free_form import credits, two_way
-from omnirepro.toyworld.criteria import TASKS
+from omnirepro.toyworld.criteria import STRATA, TASKS
 
-NAMES = {"bt": "Bradley-Terry", "r1": "R1", "base": "base, pointwise", "warm": "R1 before GRPO"}
+NAMES = {
+    "bt": "Bradley-Terry",
+    "base": "base, one at a time",
+    "r1": "R1",
+    "base-pairs": "base, in pairs",
+    "tuned": "tuned on R1's pairs",
+}
 
 
 class Rows:
@@ -37,9 +43,19 @@ class Rows:
         return [name.removesuffix("/dev") for name in self.parts if name.endswith("/dev")]
 
     @property
+    def asked(self) -> str:
+        """The generative judge that was asked in several ways."""
+        return "tuned" if "tuned" in self else "base-pairs"
+
+    @property
     def trained(self) -> list[str]:
         """The Bradley-Terry model on all data, and R1 where one was trained."""
         return [model for model in ("bt", "r1") if model in self]
+
+    def by_stratum(self, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Split credits by what training tells of the pairs' criteria (`criteria.stratum`), what it asked first."""
+        there = self.where(table, "stratum")
+        return {name: table[there == name] for name in sorted(there.unique(), key=[*STRATA, "unseen"].index)}
 
     def decided(self, model: str) -> pd.DataFrame:
         """Return test rows for the three-way protocol: a scalar model's with the threshold of the development split."""
@@ -58,7 +74,7 @@ class Rows:
         return credits(self.decided(model) if ties_count else self.forced(model), ties_count)
 
     def where(self, table: pd.DataFrame, column: str) -> pd.Series:
-        """Return a fact of each row's pair from `pairs.csv`: unseen, of the world also family and preference."""
+        """Return a fact of each row's pair from `pairs.csv`: stratum, of the world also family and preference."""
         return table["pair_id"].map(self.pairs[column])
 
     def shapes(self, table: pd.DataFrame) -> pd.Series:

@@ -40,7 +40,7 @@ def world_teachers(run: Run, world: World, strong: dict[str, str]) -> list[Oracl
     if p["order"] not in ("random", "fixed"):
         raise ParameterError(f"reconciliation.order {p['order']!r} is neither random nor fixed; both is for judges")
     first = weak_first(strong) if p["order"] == "fixed" else {}
-    biases = {k: p[k] for k in ("weak_factor", "position", "verbosity", "flip")} | {"seed": run.seed}
+    biases = {k: p[k] for k in ("weak_factor", "position", "verbosity", "flip", "shared")} | {"seed": run.seed}
     profiles = [ErrorProfile(p[f"noise_{i + 1}"], p["weak_modality"][i], **biases) for i in (0, 1)]
     return [knowing(world, f"teacher-{i}", profile, first) for i, profile in enumerate(profiles, 1)]
 

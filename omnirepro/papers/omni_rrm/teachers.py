@@ -38,7 +38,8 @@ class ErrorProfile:
     """How a teacher errs: chance of a wrong mark a dimension, its factor in a weak modality, and two biases.
 
     `position`: chance to grant the candidate shown first one point; `verbosity`: the same for the longer one; `flip`:
-    chance that the whole judgement is given with the candidates mixed up.
+    chance that the whole judgement is given with the candidates mixed up. `shared`: share of the pairs on which all
+    teachers draw the same luck, so that they err together as far as their chances allow.
     """
 
     noise: dict[str, float]
@@ -47,6 +48,7 @@ class ErrorProfile:
     position: float = 0.0
     verbosity: float = 0.0
     flip: float = 0.0
+    shared: float = 0.0
     seed: int = 0
 
     def rate(self, dimension: str, modality: str) -> float:
@@ -69,7 +71,9 @@ class OracleTeacher:
         return [self._one(pair) for pair in pairs]
 
     def _one(self, pair: Pair) -> Label:
-        rng = np.random.default_rng([self.profile.seed, *pair.id.encode(), *self.name.encode()])
+        common = np.random.default_rng([self.profile.seed, *pair.id.encode()])
+        own = np.random.default_rng([self.profile.seed, *pair.id.encode(), *self.name.encode()])
+        rng = common if common.random() < self.profile.shared else own
         prompt = pair.id.split("#")[0]
         texts = (text_of(pair.response_a), text_of(pair.response_b))
         marks = [self._see(self.oracle(prompt, t).marks, pair.task, rng) for t in texts]

@@ -28,7 +28,7 @@ class Criterion:
     """A criterion: where it applies, the number of a response that decides it, and how it may be put in words.
 
     `family`: rubric (a dimension of the rubric), counter (its opposite), mention, style, request, edit or quality.
-    `held_out`: asked in the test split only.
+    `held_out`: the one split that asks it, dev or test; empty where all do.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Criterion:
     family: str
     value: Value
     phrasings: tuple[str, ...]
-    held_out: bool = False
+    held_out: str = ""
 
     @property
     def relevant(self) -> bool:
@@ -51,8 +51,8 @@ class Criterion:
         return "A" if gap > 0 else "B"
 
     def wordings(self, split: str) -> tuple[str, ...]:
-        """Return the phrasings that a split may use: the test split all, the others all but the last."""
-        return self.phrasings if split == "test" else self.phrasings[:-1]
+        """Return the phrasings that a split may use: the test, or the split it is held for, all; others all but one."""
+        return self.phrasings if split in ("test", self.held_out) else self.phrasings[:-1]
 
 
 def tasks_of(modalities: Iterable[str]) -> tuple[str, ...]:
@@ -105,9 +105,35 @@ for _row in LISTED["registry"]:
     BY_PHRASE |= dict.fromkeys(_made.phrasings, _made)
 
 
-def criteria_for(task: str, held_out: bool | None = None) -> list[Criterion]:
-    """List the criteria of a task; `held_out` keeps only the unseen (True) or the seen (False) ones."""
+def criteria_for(task: str, held_out: str | None = None) -> list[Criterion]:
+    """List the criteria of a task; `held_out` keeps only a split's own, or those that all ask ("")."""
     return [c for c in CRITERIA.values() if task in c.tasks and held_out in (None, c.held_out)]
+
+
+def training_phrasings() -> list[str]:
+    """List the phrasings of criteria that training may ask."""
+    return [words for c in CRITERIA.values() if not c.held_out for words in c.wordings("train")]
+
+
+TAUGHT = {word.strip(",") for words in training_phrasings() for word in words.split()} | {"and"}  # joins scenes' facts
+OPPOSITES = {f"{sign}{c['value']}" for c in LISTED["registry"] if "held_out" not in c for sign in ("not ", "-")}
+STRATA = ("seen", "composed", "opposite", "new word")
+
+
+def stratum(words: str) -> str:
+    """Say what training tells of a criterion in words, as one of `STRATA`.
+
+    "seen": it asked the criterion, if in other words. Of an unseen one, "new word": a word of it stands in no training
+    criterion; "opposite": all do, and one that training asked means the contrary, so that its words mislead;
+    "composed": known words, put together anew. Raises KeyError for words that are no known criterion.
+    """
+    criterion = BY_PHRASE[words]
+    if not criterion.held_out:
+        return "seen"
+    if not TAUGHT.issuperset(words.replace(",", "").split()):
+        return "new word"
+    listed = next(c["value"] for c in LISTED["registry"] if c["name"] == criterion.name)
+    return "opposite" if listed in OPPOSITES else "composed"
 
 
 def gold_of(pair: Pair) -> Verdict:

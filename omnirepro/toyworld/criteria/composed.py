@@ -66,7 +66,8 @@ def _compositions() -> list[Criterion]:
     families = [[c.name for c in CRITERIA.values() if c.family == family] for family in ("rubric", "counter")]
     opposed = set(zip(*families, strict=False))  # the counters stand in the order of the dimensions
     out = []
-    for x, y in itertools.combinations((c for c in CRITERIA.values() if c.name not in ALREADY), 2):
+    single = (c for c in CRITERIA.values() if c.name not in ALREADY and c.held_out != "dev")
+    for x, y in itertools.combinations(single, 2):
         if set(x.tasks).isdisjoint(y.tasks) or (x.name, y.name) in opposed:
             continue
         if x.family in BOOLEAN and y.family in BOOLEAN and "rubric" in (x.family, y.family):

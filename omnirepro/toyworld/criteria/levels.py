@@ -27,11 +27,11 @@ class Scale:
 
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> Scale:
-        """Make the scale from pairs of the world, over the criteria that are no test's alone."""
+        """Make the scale from pairs of the world, over the criteria that no split has to itself."""
         found = defaultdict(list)
         for pair in pairs:
             for facts in facts_of(pair):
-                for criterion in criteria_for(pair.task, held_out=False):
+                for criterion in criteria_for(pair.task, held_out=""):
                     found[pair.task, criterion.name].append(float(criterion.value(facts)))
         return cls({key: np.sort(values) for key, values in found.items()})
 

@@ -2,8 +2,8 @@
 
 Consumes a backbone and pairs of the world; produces a backbone that reads criteria ("primed"), and one that stopped
 early ("primed-weak"). Conversations that share their responses, one a criterion, name the level, 1 to 5, of a response:
-in the layout that is scored, in that of pointwise judging, and for each of two responses that are shown. Which one is
-better is never asked; which of two numbers is larger is.
+in the layout that is scored, in that of pointwise judging, and, for each of two responses that are shown, in that of a
+verdict, which then says which of the two numbers is larger.
 
 Departure: MiniCPM-o-2.6 and Qwen2.5-VL, from which the paper starts, know English; the embedded backbone has never read
 a criterion, and a Bradley-Terry loss alone does not teach it one (the loss stayed at log 2 for hundreds of steps). Its
@@ -25,7 +25,7 @@ from omnirepro.judge.scalar import chat
 from omnirepro.models.device import seed_all
 from omnirepro.models.loading import load, point_to
 from omnirepro.models.processing import Example, OmniProcessor
-from omnirepro.toyworld.criteria import CRITERIA, TASKS, criteria_for
+from omnirepro.toyworld.criteria import TASKS, criteria_for, training_phrasings
 from omnirepro.toyworld.criteria.levels import Scale
 from omnirepro.toyworld.facts import facts_of
 from omnirepro.toyworld.nouns import pick, pick_by_share
@@ -36,8 +36,7 @@ from omnirepro.train.shared_prefix import collate
 
 LAYOUTS = {"scored": 0.5, "alone": 0.15, "both": 0.35}  # shares; a batch has one layout, so that little is padded
 QUESTIONS = 8  # criteria asked about one row: with one, a step says too little for anything to be learned in minutes
-NUMBERS = 2  # questions of a row about two levels in figures: a judge must know which one is larger
-TAGS = ("criterion:", "level.", "levels.", "compare.", "verdict.", "larger.", "[[", "]]")
+TAGS = ("criterion:", "level.", "compare.", "verdict.", "[[", "]]")
 
 
 def pretrain_vocabulary(run: Run, base: Path, pairs: list[Pair]) -> Path:
@@ -91,7 +90,7 @@ class VocabularyPretrainer(Pretrainer):
 def level_chats(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator) -> list[list[dict]]:
     """Draw criteria that training may ask; return the chats that name the levels of what is shown under each."""
     pair = pair.swap() if rng.random() < 0.5 else pair
-    pool = criteria_for(pair.task, held_out=False)
+    pool = criteria_for(pair.task, held_out="")
     facts = facts_of(pair)
     chats = []
     for i in rng.permutation(len(pool))[:QUESTIONS]:
@@ -100,18 +99,10 @@ def level_chats(pair: Pair, scale: Scale, layout: str, rng: np.random.Generator)
         if layout == "scored":
             turns = chat(asked.prompt, asked.response_a, asked.criterion, "brief")
         else:
-            turns = verdict.ask_levels(asked) if layout == "both" else verdict.messages(asked, format="level")
-        chats.append([*turns, say("assistant", verdict.named(a, b) if layout == "both" else f"[[{a}]]")])
-        if layout == "both" and len(chats) <= NUMBERS:  # which of two levels is the larger one
-            a, b = (int(rng.choice(verdict.LEVELS)) for _ in range(2))
-            chats[-1].append(say("user", f"{verdict.named(a, b)} larger."))
-            chats[-1].append(say("assistant", verdict.TAGS[rubric.ranking(a, b)]))
+            turns = verdict.messages(asked, format="verdict" if layout == "both" else "level")
+        answer = verdict.target(rubric.ranking(a, b), (a, b)) if layout == "both" else f"[[{a}]]"
+        chats.append([*turns, say("assistant", answer)])
     return chats
-
-
-def training_phrasings() -> list[str]:
-    """List the phrasings of criteria that training may ask."""
-    return [words for c in CRITERIA.values() if not c.held_out for words in c.wordings("train")]
 
 
 def loss_on_levels(processor: OmniProcessor, turns: list[dict]) -> Example:
