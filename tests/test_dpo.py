@@ -345,6 +345,8 @@ def test_the_shared_rule_keeps_the_policys_criteria_and_mends_the_judgement():
     assert row.chosen.split("<critique A>")[0] == row.rejected.split("<critique A>")[0] and row.task.count == 3
     other = criteria.render_direct(["c0", "c2", "c1"], CriterionJudgement("ok", "B", 3, 8, "x", "y"))
     assert not select([trace], [other], "shared"), "other criteria are not shared"
+    trace.tried[2].round = 1
+    assert not select([trace], [own.replace("c2", "c1")], "shared"), "a criterion that was written twice is one"
     assert not select([trace_of("BBA", [1, 2, 3])], [own], "shared"), "its criteria are no better one at a time"
 
 

@@ -36,9 +36,9 @@ OUTLINE = ("Inputs", "The idea", "Run", "Check", "Result", "Reading")
 NAMES = {"profile", "run", "base", "seed", "overrides"}
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # Code lines of the core and of all, characters of all, and bounds of the median function in code lines.
-MOST_CORE_LINES = 9_800
-MOST_LINES = 22_900
-MOST_CHARACTERS = 1_100_000
+MOST_CORE_LINES = 9_900
+MOST_LINES = 23_200
+MOST_CHARACTERS = 1_115_000
 MEDIAN = (6, 15)
 # Private functions that stay short and called once since they are formulas.
 FORMULAS: set[str] = set()

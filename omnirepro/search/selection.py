@@ -24,7 +24,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from omnirepro.data import swap_verdict
-from omnirepro.judge.criteria import CriterionJudgement, Task, render_criteria, render_direct, render_judgement, vote
+from omnirepro.judge.criteria import (
+    CriterionJudgement,
+    Task,
+    parse_direct,
+    render_criteria,
+    render_direct,
+    render_judgement,
+    vote,
+)
 from omnirepro.reward.meta import rank
 from omnirepro.search.trace import Trace, rerank, values
 
@@ -100,7 +108,7 @@ def _improved(trace: Trace, text: str, rule: str, variant: str, top: int, seed: 
         own = [tried for tried in trace.tried if tried.round == 0]
         criteria = tuple(tried.criterion for tried in own)
         judged = vote(criteria, [tried.judged for tried in own])
-        fits = bool(own) and text.startswith(render_criteria(criteria))
+        fits = len(own) == top and criteria == parse_direct(text, top)[0]
     if not fits or judged.verdict != label_of(trace):
         return []
     try:
