@@ -1,10 +1,10 @@
 """How soon the explorer's page answers: 6,500 pairs, two orders, three judges, from a file in headless Chromium."""
 
-import os
 import random
 import resource
 import time
 
+from bench import tell
 from test_explorer import browse, opened
 
 from omnirepro.data import Judgement, Pair, Part, write_jsonl
@@ -58,7 +58,6 @@ def test_seconds_to_open(tmp_path):
     blank, whole = (processor_seconds(tmp_path / name, tmp_path) for name in ("blank.html", "page.html"))
     found = opened(tmp_path / "page.html", TELL)
     size = (tmp_path / "page.html").stat().st_size / 1e6
-    told = f"{PAIRS:,} pairs, {len(rows):,} rows: made in {made:.1f} s, {size:.1f} MB"
-    print(f"\n{told}, open after {found['seconds']:.2f} s at a load of {os.getloadavg()[0]:.1f}")
-    print(f"{whole - blank:.2f} s of processor time in all of the browser's processes, more than for an empty page")
+    told = f"{len(rows):,} rows, made in {made:.1f} s, {size:.1f} MB; {whole - blank:.2f} s of processor time"
+    tell(f"explorer: open {PAIRS:,} pairs", found["seconds"], told, most=2, unit=" s")
     assert found["rows"] > 5 and found["count"].startswith("6,500 of 6,500 pairs")

@@ -2,8 +2,8 @@
 
 Each row is a pair about one of 24 synthetic films, 3 s of 320 x 240 at 15 frames a second, as in a set of short clips;
 every path is another one (links), and no digest is written down, so that no film is known from another row. One process
-a number of rows, four steps of the Bradley-Terry training on an untrained model; printed are the seconds from the call
-to the end of the first step, and the process's memory after loading the model and at its peak, in MiB.
+a number of rows, four steps of the Bradley-Terry training on an untrained model; told are the seconds from the call
+to the end of the first step, and by how much the process's memory grows from loading the model to its peak, in MiB.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from bench import tell
 
 FILMS = 24
 
@@ -81,7 +82,7 @@ def measure(number, workers, folder):
     values = section("bradley_terry", steps=4, batch=4, max_length=4096)
     train_bradley_terry(run, base, pairs, labels, values, "brief")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"| {number:,} | {first[0] - begun:.1f} | {held:.0f} | {peak:.0f} | {peak - held:.0f} |", flush=True)
+    print(f"found {first[0] - begun} {peak - held}", flush=True)
 
 
 def main():
@@ -93,15 +94,20 @@ def main():
     if args.folder:
         measure(args.rows[0], args.workers, Path(args.folder))
         return
-    print(
-        "| rows | seconds to the end of step 1 | MiB before | MiB at the peak | MiB more |\n|---:|---:|---:|---:|---:|"
-    )
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         write_films(Path(folder))
         for number in args.rows:
             words = ["--rows", str(number), "--workers", str(args.workers), "--folder", folder]
             made = subprocess.run([sys.executable, __file__, *words], check=True, capture_output=True, text=True)
-            print("\n".join(line for line in made.stdout.splitlines() if line.startswith("|")), flush=True)
+            said = next(line for line in made.stdout.splitlines() if line.startswith("found"))
+            found.append(tuple(map(float, said.split()[1:])))
+    seconds, memory = zip(*found, strict=True)
+    rows = f"{args.rows[0]:,} to {args.rows[-1]:,} films"
+    shown = f"{rows}: {', '.join(f'{x:.1f}' for x in seconds)} s to the end of step 1"
+    tell("training: start at the most rows / the fewest", seconds[-1] / seconds[0], shown)
+    shown = f"{rows}: {', '.join(f'{x:,.0f}' for x in memory)} MiB more than the model"
+    tell("training: memory at the most rows / the fewest", memory[-1] / memory[0], shown, most=1.2)
 
 
 if __name__ == "__main__":
