@@ -275,7 +275,9 @@ def test_a_shared_beginning_gives_the_logits_of_whole_prompts(folder_of, tmp_pat
     chats = [[user(*shown, q, f" A: {a}", f" B: {b}")] for shown, q in asked for a, b in sides]
     model, known = load(folder_of(name), device="cpu")
     groups = alike([known.encode(chat) for chat in chats], known)
-    assert [group.rows for group in groups] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    alone = [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    long = [[0, 1, 2, 3, 4, 5], [6, 7, 8]]  # a film's frames and their times are more than what both questions have
+    assert [group.rows for group in groups] == (long if name == "smolvlm_film" else alone)
     plain, shared = (LocalModel(model, known, name, batch, share) for share in (False, True))
     options = ["A", "B", "neither one"]
     wanted, found = (np.array(m.choose(chats, ["[["] * 9, options)) for m in (plain, shared))

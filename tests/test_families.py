@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import checkpoints
@@ -12,7 +13,7 @@ from golden_families import FPS, KINDS, SIDES, conversation, digest, positions_o
 
 from omnirepro import load_judge
 from omnirepro.cli.main import main
-from omnirepro.data import MediaError, Part, Prompt, Response, text_part
+from omnirepro.data import MediaError, Pair, Part, Prompt, Response, text_part
 from omnirepro.judge.scalar import ScalarJudge
 from omnirepro.models.device import best_device, resolve_device, resolve_dtype
 from omnirepro.models.families import in_words
@@ -397,3 +398,25 @@ def test_a_single_tensor_of_an_adapter_without_a_place_is_an_error(folder_of, tm
         save_file(weights | {more: torch.ones(2)}, tmp_path / "adapter_model.safetensors")
         with pytest.raises(ModelError, match="1 of its names find no place in its base"):
             load(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "status"),
+    [("text_model", {"read": "choice"}, "too_long"), ("reward_model", {}, "bad_score")],
+)
+def test_a_text_beyond_the_context_is_its_row_s_status_and_the_others_stand(folder_of, name, how, status):
+    judge = load_judge(str(folder_of(name)), device="cpu", **how)
+    sides = {"response_a": [text_part("yes")], "response_b": [text_part("no")]}
+    asked = {"short": "what is this?", "long": "word " * 4000, "other": "is the"}
+    pairs = [Pair(id=i, task="t", prompt=[text_part(words)], **sides) for i, words in asked.items()]
+    alone = judge.judge([pairs[0], pairs[2]])
+    model = judge.chat.model if hasattr(judge, "chat") else judge.scorer.backbone
+    model.config.max_position_embeddings = 4000
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        rows = judge.judge(pairs)
+    assert [row.status for row in rows] == ["ok", "ok", status, status, "ok", "ok"] and rows[2].verdict is None
+    assert [r.score_a for r in rows if r.status == "ok"] == pytest.approx([r.score_a for r in alone], abs=1e-5)
+    said = [str(one.message) for one in told if "context of 4,000 tokens" in str(one.message)]
+    why = "2 of 6 texts are longer than the model's context of 4,000 tokens: not scored"
+    assert said == [why] * (name == "reward_model")

@@ -257,7 +257,7 @@ def test_r1_is_trained_alone_where_no_scalar_model_is_wanted(world, capsys):
     models = {row.model.split("/")[0] for row in read_jsonl(made / "predictions.jsonl", Judgement)}
     assert {"base", "base-pairs", "tuned", "r1"} <= models and not models & {"bt", "preference-only", "t2t-only"}
     metrics = json.loads((made / "metrics.json").read_text())
-    assert {"r1_with_ties", "r1_minus_base_pairs", "r1_valid_share"} <= set(metrics)
+    assert {"r1_with_ties", "r1_minus_base_pairs_without_ties", "r1_valid_share"} <= set(metrics)
     assert not [name for name in metrics if name.startswith(("bt_", "full_", "overall_"))]
     capsys.readouterr()
     shutil.rmtree(folder / "results/own/06_meta_reward_dpo", ignore_errors=True)  # made with other parameters

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from real_parts import serving
 from tiny_parts import processor, save_untrained, text_part
 
 from omnirepro.cli import preferences
@@ -97,14 +98,18 @@ def test_the_command_trains_tests_and_is_skipped_when_nothing_changed(files, tmp
         main([*words, "--held-out", "0.5"])
 
 
-def test_a_generative_judge_stands_beside(files, tmp_path, monkeypatch):
+def test_generative_judges_stand_beside_loaded_or_served(files, tmp_path, monkeypatch):
     monkeypatch.setenv("OMNIREPRO_RESULTS", str(tmp_path))
     words = ["train-scalar", str(files / "testset-v1.json"), "--model", str(files / "made" / "model"), "--limit", "4"]
     words += ["--profile", "smoke", "--set", "bradley_terry.steps=1", "--beside", str(files / "made" / "model")]
-    assert main(words) == 0
+    with serving(lambda body: "[[A]]") as server:
+        assert main([*words, f"{server.url}#ever-a"]) == 0
+        assert server.paid and max(server.paid.values()) == 1
+    assert (tmp_path / "smoke/.answers.sqlite").is_file()
     folder = tmp_path / "smoke" / preferences.STAGE
     metrics = json.loads((folder / "metrics.json").read_text())
     gain = metrics["pandalm-held-out_scorer_minus_model"]
+    assert metrics["pandalm-held-out_ever-a"]["value"] == 0.5 and metrics["ever-a_valid_share"]["value"] == 1
     assert metrics["pandalm-held-out_model"]["value"] == 0 == metrics["model_valid_share"]["value"]
     assert gain["value"] == metrics["pandalm-held-out_scorer"]["value"] and gain["n"] >= 4
 

@@ -88,7 +88,11 @@ def test_what_is_no_file_is_told_in_one_short_line(tmp_path):
     long = "data:image/png;base64," + "A" * 20_000
     with pytest.raises(MediaError, match="save it as a file"):
         locate(long, tmp_path)
-    for path, why in ((long, "a data URI; save it as a file"), ("https://h.example/x.png", "save it as a file")):
+    bytes_as_text = (long[22:], "20,000 characters, no path; save the medium as a file")
+    for path, why in (
+        *((long, "a data URI; save it as a file"), bytes_as_text),
+        ("https://h.example/x.png", "save it as a file"),
+    ):
         file = written(tmp_path, OWN | {"prompt": [{"type": "image", "path": path}]})
         for reader in (lambda f: read(f, check_media=True), lambda f: read_jsonl(f, Pair, check_media=True)):
             with pytest.raises(RowError, match=why) as caught:
@@ -118,6 +122,7 @@ def test_tables_and_packed_files_read_alike(tmp_path):
     frame.to_csv(tmp_path / "b.csv", index=False, sep=";")
     frame.to_csv(tmp_path / "c.tsv", index=False, sep="\t")
     frame.to_csv(tmp_path / "d.csv.gz", index=False)
+    frame.to_feather(tmp_path / "i.feather")
     lines = (tmp_path / "rows.jsonl").read_bytes()
     (tmp_path / "e.jsonl").write_bytes(b"\xef\xbb\xbf" + lines.replace(b"\n", b"\r\n"))
     (tmp_path / "f.json").write_text("\n".join(json.dumps(row, indent=1) for row in rows))
@@ -185,6 +190,8 @@ def test_files_beside_rows_are_passed_over_with_a_word(tmp_path):
         ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
         ("a.json", b"<!DOCTYPE html><html></html>", "a web page"),
         ("a.json", b"PK\x03\x04", "unpack it"),
+        ("a.jsonl.xz", b"\xfd7zXZ\x00", "packed by xz; unpack it"),
+        ("rows.pkl", b"\x80\x04\x95", "a pickle, which is not opened here"),
         ("a.csv", b"prompt,chosen,rejected\na,b\n", r":2: 2 cells under 3 columns"),
         ("a.csv", b"prompt,prompt,rejected\na,b,c\n", "two columns of one name"),
         ("a.arrow", b"nothing at all", "not a arrow file"),

@@ -138,6 +138,7 @@ def test_chunks_are_joined_without_thoughts(serve):
         {"type": "text", "text": "words"},
     ]
     assert complete(client(serve(lambda body: answered(chunks))), "a")[0].text == "two words"
+    assert complete(client(serve(lambda body: answered({"type": "text", "text": "one"}))), "a")[0].text == "one"
 
 
 @pytest.mark.parametrize(

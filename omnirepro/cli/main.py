@@ -191,7 +191,7 @@ def score_responses(args: argparse.Namespace) -> None:
     ROOT,
     arg("--held-out", type=float, default=0.25, help="share of the prompts held out of training (default: 0.25)"),
     arg("--limit", type=int, default=0, help="pairs of each test set, by whole prompts (default: all)"),
-    arg("--beside", nargs="*", default=[], help="generative judges to ask for a bare verdict on the same pairs"),
+    arg("--beside", nargs="*", default=[], help="generative judges, loaded or URL#model, to ask for a bare verdict"),
     *(SET, PROFILE, RUN, SEED),
 )
 def train_scalar(args: argparse.Namespace) -> None:

@@ -132,7 +132,7 @@ def prepare(
 
 
 def _short(name: str) -> str:
-    return name.rstrip("/").split("/")[-1]
+    return name.rstrip("/").split("/")[-1].split("#")[-1]
 
 
 def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: Names) -> None:
@@ -143,7 +143,7 @@ def train_and_test(run: Run, model: str, train: list[Pair], sets: Sets, beside: 
     folder = train_bradley_terry(run, model, train, labels_of(train), p, asked["wording"])
     judges: dict[str, Any] = {"scorer": load_scalar_judge(folder, *how)}
     for name in beside:
-        found = load_judge(name, *how, format="verdict-direct", wording="full")
+        found = load_judge(name, *how, format="verdict-direct", wording="full", endpoint=run.endpoint)
         found.decoding = Decoding(max_new_tokens=8)
         judges[_short(name)] = found
     rows: list[Judgement] = []

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from omnirepro.data.schema import MediaError
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
+_LONGEST = 1_024  # characters of a path; longer ones are the bytes of a medium, written as text
 _FILE = re.compile(r"^file:(//(localhost)?(?=/))?", re.IGNORECASE)
 
 
@@ -29,6 +30,8 @@ def locate(path: str, *roots: str | Path) -> str:
     """
     if path[:5].lower() == "data:":
         raise MediaError(f"{path[:24]}...: a data URI; save it as a file and name its path")
+    if len(path) > _LONGEST:
+        raise MediaError(f"{path[:24]}...: {len(path):,} characters, no path; save the medium as a file and name it")
     readings = _readings(path)
     for reading in readings:
         if os.path.isabs(reading) and os.path.isfile(reading):

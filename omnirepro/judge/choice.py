@@ -63,7 +63,10 @@ def choices(
         written = judge.chat.complete(chats, judge.decoding, judge.seed, progress)
     sound = [i for i, out in enumerate(written) if not out.failure]
     begun = [verdict.begun_by(written[i].text, format.kind) for i in sound]
-    found = dict(zip(sound, judge.chat.choose([chats[i] for i in sound], begun, WORDS, progress), strict=True))
+    chances = judge.chat.choose([chats[i] for i in sound], begun, WORDS, progress)
+    found = {i: some for i, some in zip(sound, chances, strict=True) if not math.isnan(sum(some))}
+    too_long = {i for i in sound if i not in found}
+    written = [Generated("", 0, False, "too_long") if i in too_long else out for i, out in enumerate(written)]
     about = {"model": judge.name, "kind": format.kind, "seed": judge.seed}
     how = {"read": judge.read, "threshold": judge.threshold, "samples": judge.samples}
     how |= {} if judge.read == "choice" else asdict(judge.decoding)

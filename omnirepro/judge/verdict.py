@@ -219,7 +219,9 @@ def likeliest(
     for row, (a, b, *tie) in zip(rows, chat.choose(chats, begun, letters), strict=True):
         verdict = "tie" if tie and tie[0] >= max(a, b) else "A" if a >= b else "B"
         found = {"status": "ok", "verdict": verdict, "score_a": a, "score_b": b, "raw": ""}
-        if row.order == "BA":
+        if math.isnan(a):
+            found = {"status": "too_long", "verdict": None, "score_a": None, "score_b": None, "raw": ""}
+        elif row.order == "BA":
             found |= {"verdict": swap_verdict(verdict), "score_a": b, "score_b": a}
         out.append(row.model_copy(update=found | {"decoding": row.decoding | ({"tie": tie[0]} if tie else {})}))
     return out

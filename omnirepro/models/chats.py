@@ -54,15 +54,6 @@ def literal(text: str) -> str:
     return _FORMS.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", text)
 
 
-class ContextError(ValueError):
-    """Texts are longer than a model's context; `rows` are their numbers."""
-
-    def __init__(self, rows: list[int], limit: int):
-        super().__init__(f"{len(rows)} texts are longer than the model's context of {limit} tokens")
-        self.rows = rows
-        self.limit = limit
-
-
 @dataclass
 class Segment:
     """A text that is tokenised on its own; `answer` is the number of the message that it answers with, if any.

@@ -19,7 +19,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from omnirepro.models.chats import ContextError
 from omnirepro.models.examples import Encoded, stretches
 from omnirepro.models.processing import Example, OmniProcessor
 
@@ -179,13 +178,6 @@ def context_of(model) -> float:
     """Return the most tokens that a model reads and writes in one go; infinite where its configuration names none."""
     named = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return named if named and named > 0 else math.inf
-
-
-def check_context(model, examples: list[Example]) -> None:
-    """Raise `ContextError` where examples are longer than the model's context."""
-    limit = context_of(model)
-    if too_long := [i for i, example in enumerate(examples) if len(example.ids) > limit]:
-        raise ContextError(too_long, limit)
 
 
 def _complete(model, processor, inputs: dict, rows: list[int], decoding: Decoding, seed: int) -> list[Generated]:
@@ -407,7 +399,7 @@ def choose(
     """Return the log-probability, in nats, that example i goes on with each of `words[i]`, tuples of tokens.
 
     That of a word of several tokens is the sum of theirs, each behind those before it. `share`: as in `generate`.
-    Raises `ContextError` where an example is too long.
+    Of an example that is longer than the model's context they are NaN.
     """
     import torch
     from transformers import GenerationConfig
@@ -431,11 +423,9 @@ def choose(
         return [dict(zip(some, chances[i, some].tolist(), strict=True)) for i, some in enumerate(tokens)]
 
     found = _in_batches(model, processor, Encoded(asked, behind), batch_size, next_token, progress, 0, share)
-    if too_long := sorted({row for (row, _), chances in zip(asked, found, strict=True) if chances is None}):
-        raise ContextError(too_long, context_of(model))
-    known = dict(zip(asked, found, strict=True))
+    known = {place: chances or {} for place, chances in zip(asked, found, strict=True)}
     return [
-        [sum(known[row, option[:at]][token] for at, token in enumerate(option)) for option in options]
+        [sum(known[row, option[:at]].get(token, math.nan) for at, token in enumerate(option)) for option in options]
         for row, options in enumerate(words)
     ]
 

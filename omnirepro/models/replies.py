@@ -101,7 +101,8 @@ def completion(body: dict) -> Generated:
     choice = body["choices"][0]
     message = choice["message"]
     content = message.get("content") or []
-    pieces = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    content = {"type": "text", "text": content} if isinstance(content, str) else content
+    pieces = [content] if isinstance(content, dict) else content
     pieces = [{"type": "text", "text": piece} if isinstance(piece, str) else piece for piece in pieces]
     text = "".join(p.get("text") or "" for p in pieces if p.get("type") in ("text", "output_text"))
     declined = message.get("refusal") or "".join(p.get("refusal") or "" for p in pieces)

@@ -12,6 +12,8 @@ apart.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ import torch
 from torch import nn
 
 from omnirepro.models.examples import Encoded
-from omnirepro.models.generation import Progress, by_length, check_context, words_after
+from omnirepro.models.generation import Progress, by_length, context_of, words_after
 from omnirepro.models.loading import ModelError, gives_scores, load, named_errors, save_adapter
 from omnirepro.models.processing import Example, OmniProcessor, keep_settings
 
@@ -73,17 +75,26 @@ class Scorer(nn.Module):
     def score(self, chats: list[list[dict]], batch_size: int = 64, progress: Progress | None = None) -> list[float]:
         """Score chats whose last message is the response, in the order given; each row's score is its own alone.
 
-        Chats of like length share a batch; see `generation.by_length`. Raises `MediaError` on bad media, and
-        `ContextError` where a chat is longer than the model's context.
+        Chats of like length share a batch; see `generation.by_length`. One that is longer than the model's context has
+        the score NaN, and a warning counts those. Raises `MediaError` on bad media.
         """
         examples = Encoded(chats, self.encode)
+        limit = context_of(self.backbone)
+        too_long: list[int] = []
 
         def scores(batch: list[Example], rows: list[int]) -> list[float]:
-            check_context(self.backbone, batch)
+            fit = [at for at, example in enumerate(batch) if len(example.ids) <= limit]
+            too_long.extend(row for at, row in enumerate(rows) if at not in fit)
             with torch.inference_mode():
-                return self(**self.collate(batch)).tolist()
+                made = self(**self.collate([batch[at] for at in fit])).tolist() if fit else []
+            known = dict(zip(fit, made, strict=True))
+            return [known.get(at, math.nan) for at in range(len(batch))]
 
-        return by_length(self.backbone, examples, batch_size, scores, progress)
+        found = by_length(self.backbone, examples, batch_size, scores, progress)
+        if too_long:
+            why = f"longer than the model's context of {limit:,} tokens: not scored"
+            warnings.warn(f"{len(too_long)} of {len(chats)} texts are {why}", stacklevel=2)
+        return found
 
     def collate(self, examples: list) -> dict:
         """Make the batch that `forward` takes, on the model's device."""

@@ -23,13 +23,16 @@ from omnirepro.data import RowError, jsonl
 from omnirepro.data.files import lies_at
 from omnirepro.data.jsonl import UTF_16, lines_of, parse_json, too_long
 
-SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow")
+SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
 PACKED = (".gz", ".zst", ".bz2", ".lz4")
 # What `datasets` writes beside rows: no rows, and no reason for a word.
 BESIDE = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "cache-*.arrow")
 NOT_ROWS = {
     b"version https://git-lfs": "a Git LFS pointer; fetch the file itself with: git lfs pull",
-    b"PK\x03\x04": "a zip archive; unpack it and name the folder",
+    b"PK\x03\x04": "a zip archive or a workbook; unpack it and name the folder, or save its sheet as .csv",
+    b"\xfd7zXZ": "packed by xz; unpack it",
+    b"SQLite format 3": "a data base; write its rows as .jsonl or .csv",
+    b"\x80": "a pickle, which is not opened here; write its rows as .jsonl or .parquet",
     **dict.fromkeys(UTF_16, "UTF-16, not UTF-8 text; write the file again in that encoding"),
     b"<": "a web page or XML, not rows; download the file itself",
 }
@@ -151,7 +154,7 @@ def _numbered(path: Path) -> Numbered:
         if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(start):
             raise RowError(f"{path}: {why}")
     suffix = Path(path.name.removesuffix(_packing(path))).suffix
-    if suffix in (".parquet", ".arrow"):
+    if suffix in (".parquet", ".arrow", ".feather"):
         return _columnar(path, suffix)
     return _cells(path, "\t" if suffix == ".tsv" else ",;\t") if suffix in (".csv", ".tsv") else _json(path)
 

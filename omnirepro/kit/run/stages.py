@@ -31,7 +31,7 @@ MINUTES: dict[str, dict[str, float]] = {  # on two CPU cores, by profile, as eve
     "02_reconciliation": {"smoke": 0.1, "tiny": 0.1, "study": 0.1},
     "03_sft": {"smoke": 0.3, "tiny": 2.2, "study": 4},
     "04_grpo": {"smoke": 0.5, "tiny": 7, "study": 10},
-    "05_bradley_terry": {"smoke": 0.5, "tiny": 5, "study": 19},
+    "05_bradley_terry": {"smoke": 0.5, "tiny": 7, "study": 20},
     "06_meta_reward_dpo": {"smoke": 0.5, "tiny": 6, "study": 20},
     "07_ablations": {"smoke": 0.1, "tiny": 0.1, "study": 0.3},
     "08_best_of_n": {"smoke": 0.5, "tiny": 1.1, "study": 6},

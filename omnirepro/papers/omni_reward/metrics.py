@@ -51,8 +51,7 @@ def against_base(rows: Rows) -> Metrics:
         return found
     judged = protocol.metrics(rows("r1"))
     found |= {f"r1_{k}": judged[k] for k in ("valid_share", "tie_rate", "consistency", "always_a") if k in judged}
-    short = ("r1_minus_base_pairs", "bt_minus_r1")
-    return found | {name: found[f"{name}_with_ties"] for name in short if f"{name}_with_ties" in found}
+    return found | ({"bt_minus_r1": found["bt_minus_r1_with_ties"]} if "bt_minus_r1_with_ties" in found else {})
 
 
 def key(name: str) -> str:
