@@ -90,6 +90,23 @@ def test_what_a_server_does_not_take_is_left_out_and_told_once(serve, field, ref
     assert server.bodies[-1].get("max_completion_tokens") == (9 if field == "max_tokens" else None)
 
 
+@pytest.mark.parametrize("words", ["System role not supported", "Conversation roles must alternate user/assistant"])
+def test_a_system_message_goes_before_the_question_where_a_server_takes_none(serve, words):
+    def reply(body):
+        return refused(words) if body["messages"][0]["role"] == "system" else answered("fine")
+
+    server = serve(reply)
+    chats = [[{"role": "system", "parts": [text_part("judge")]}, *asked] for asked in ask("a", "b")]
+    with pytest.warns(UserWarning, match="takes no system message") as told:
+        made = client(server).complete(chats, Decoding(9))
+    assert [one.text for one in made] == ["fine"] * 2 and len(told) == 1 and len(server.bodies) == 3
+    assert [body["messages"] for body in server.bodies[1:]] == [
+        [{"role": "user", "content": f"judge\n\n{asked}"}] for asked in "ab"
+    ]
+    with pytest.raises(APIStatusError, match=words):
+        complete(client(serve(lambda body: refused(words))), "no system message to move")
+
+
 @pytest.mark.parametrize(
     "sign", ["<|im_end|>", "<｜User｜>", "<turn|>", "<|channel>", "</s>", "[/INST]", "<end_of_turn>", "<image>"]
 )

@@ -87,6 +87,7 @@ _INSTEAD = {
     "add_generation_prompt": "knows no add_generation_prompt; the start of an answer is sent as the last message",
     "logprobs": "takes no logprobs; no verdict can be read by its probability",
     "video_url": f"takes no films; each is sent as {FRAMES} pictures",
+    "system": "takes no system message; its text stands before the first question",
 }
 
 
@@ -519,11 +520,13 @@ class _Batch:
         while True:
             fields = sent(options, refused)
             frames = model.frames or FRAMES * ("video_url" in refused)
+            turns = told_by_user(chat) if "system" in refused else chat
             try:
-                found = await self._send(client, chat, fields, frames, "-".join([key, *refused]))
+                found = await self._send(client, turns, fields, frames, "-".join([key, *refused]))
             except openai.APIStatusError as error:
                 said = replies.complaint(error.response.text)
-                name = said.refused({*fields, *(["video_url"] if films and not frames else [])})
+                also = {"video_url": films and not frames, "system": turns[0]["role"] == "system"}
+                name = said.refused({*fields, *(field for field, there in also.items() if there)})
                 if name is None or error.status_code not in (400, 422, 501):
                     raise
                 refused[name] = said.words
@@ -647,6 +650,14 @@ def literal_chat(chat: list[dict]) -> list[dict]:
     """Return a chat in whose texts nothing can act as control (`chats.literal`); itself where nothing has to change."""
     shown = [message | {"parts": reworded(message["parts"], literal)} for message in chat]
     return chat if shown == chat else shown
+
+
+def told_by_user(chat: list[dict]) -> list[dict]:
+    """Set a leading system message before the parts of the turn behind it, with an empty line between."""
+    if chat[0]["role"] != "system":
+        return chat
+    first, turn, *rest = chat
+    return [turn | {"parts": [*first["parts"], text_part("\n\n"), *turn["parts"]]}, *rest]
 
 
 def to_message(message: dict, frames: int = 0) -> dict:

@@ -35,6 +35,7 @@ _NAMES = {
     "add_generation_prompt": r"add_generation_prompt",
     "logprobs": r"logprobs|log.?probabilities",
     "video_url": r"video_url|videos?",
+    "system": r"(?i:system (?:role|message|prompt)s?|roles must alternate)",
 }
 
 
