@@ -39,6 +39,7 @@ NO_MODEL = ["--model", "/no/such/model"]  # to load it would be another error
         (["train-scalar", "{file}", *NO_MODEL], "pairs"),
         (["train-scalar", "{full}", *NO_MODEL, "--test", "{file}"], "pairs"),
         (["data", "check", "{full}", "--against", "{file}"], "rows"),
+        (["data", "check", "{file}"], "pairs"),
     ],
 )
 def test_a_file_without_rows_is_one_line_before_a_model_is_loaded(command, called, content, tmp_path, capsys):
@@ -52,12 +53,6 @@ def test_a_file_without_rows_is_one_line_before_a_model_is_loaded(command, calle
     error = capsys.readouterr().err
     assert error.startswith(f"error: no {called} in {file}: ") and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_a_check_of_a_file_without_pairs_says_so_as_it_says_other_findings(tmp_path, capsys):
-    (tmp_path / "empty.jsonl").write_text("")
-    assert main(["data", "check", str(tmp_path / "empty.jsonl")]) == 0
-    assert capsys.readouterr().out == f"no pairs in {tmp_path / 'empty.jsonl'}\n"
 
 
 # ---- how judgements ended

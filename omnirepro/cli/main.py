@@ -278,10 +278,8 @@ def check_data(args: argparse.Namespace) -> None:
         print(readable(asked, progress("reading media")))
         refuse_leaks(args.path, [SHARED] if args.against and shares(asked, "questions") else [], args.allow)
         return
-    pairs = list(load(card.path, **how | {"source": args.source or card.source}, limit=card.limit))
-    if not pairs:
-        print(f"no pairs in {args.path}")
-        return
+    how |= {"source": args.source or card.source}
+    pairs = refuse_empty(list(load(card.path, **how, limit=card.limit)), args.path)
     if args.licence:
         pairs, said = allowed(pairs, args.licence, card.licence)
         print(said)
