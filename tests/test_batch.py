@@ -147,7 +147,7 @@ def check_copies(project):
 def check_report(project):
     card = project / "results/tiny/10_scorecard/tables/scorecard.csv"
     card.parent.mkdir(parents=True)
-    card.write_text("claim,verdict\na claim that is told at some length,supported\n")
+    card.write_text("claim,paper,verdict\na claim that is told at some length,omni-rrm,supported\n")
     answer = call(project, "omnirepro", "report", "--run", "tiny")
     assert answer.returncode == 0, answer.stderr
     assert "supported" in answer.stdout and "results/tiny/report.html" in answer.stdout

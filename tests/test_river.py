@@ -51,7 +51,7 @@ def test_no_row_is_lost_between_the_stages(smoke):
     dropped = (smoke / "02_reconciliation/dropped.jsonl").read_text().splitlines()
     assert len(kept) + len(dropped) == len(pairs["train"])
     rows = read_jsonl(smoke / "03_sft/predictions.jsonl", Judgement)
-    assert len(rows) == 2 * 2 * (len(pairs["dev"]) + len(pairs["test"]))
+    assert len(rows) == 2 * (2 * len(pairs["dev"]) + 3 * len(pairs["test"])), "a base behind examples judges the test"
     assert {p.task for s in pairs.values() for p in s} == {"image", "video", "audio", "text"}
     assert all(p.label in ("A", "B") for s in ("dev", "test") for p in pairs[s])
 
